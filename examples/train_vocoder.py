@@ -1,0 +1,47 @@
+"""Train stage 2, speech units and mel -> sound, on a prepared folder.
+
+    accelerate launch examples/train_vocoder.py examples/configs/grid_s1_vocoder.yaml [--resume] [--init-from
+    DIR] [key=value ...]
+
+`python examples/train_vocoder.py ...` trains in one process. See hf_lip2speech.training.config for all
+settings.
+"""
+
+from hf_lip2speech.data.collation import VocoderSegmentCollator
+from hf_lip2speech.data.prepared import PreparedDataset
+from hf_lip2speech.data.sampling import VocoderSegmentDataset
+from hf_lip2speech.models.configuration_unit_vocoder import UnitVocoderConfig
+from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
+from hf_lip2speech.training.arguments import checked, new_or_saved, parse_arguments
+from hf_lip2speech.training.config import VocoderTrainingConfig
+from hf_lip2speech.training.loop import start, train
+from hf_lip2speech.training.vocoder_augmentation import MelAugmentation
+from hf_lip2speech.training.vocoder_stage import Discriminators, VocoderStage, WholeClips
+
+FIELDS = ("mel", "unit_ids", "speaker_embedding", "waveform")
+
+
+def main(argv=None):
+    config, arguments = parse_arguments(VocoderTrainingConfig, __doc__, argv)
+    accelerator = start(config)
+
+    generator = new_or_saved(UnitVocoderModel, UnitVocoderConfig, config)
+    discriminators = checked(Discriminators, config.discriminators, "discriminators.")
+    augmentation = None
+    if config.mel_augmentation is not None:
+        augmentation = checked(MelAugmentation, config.mel_augmentation, "mel_augmentation.")
+    train_data = VocoderSegmentDataset(
+        PreparedDataset(config.data, "train", fields=FIELDS, cache=config.cache),
+        segment_units=config.segment_units,
+        augmentation=augmentation,
+        seed=config.seed,
+    )
+    validation_data = WholeClips(PreparedDataset(config.data, "val", fields=FIELDS, cache=config.cache))
+
+    collate = VocoderSegmentCollator()
+    stage = VocoderStage(config, accelerator, generator, discriminators, train_data, validation_data, collate)
+    return train(stage, config, accelerator, resume=arguments.resume)
+
+
+if __name__ == "__main__":
+    main()

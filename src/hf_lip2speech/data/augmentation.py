@@ -1,0 +1,130 @@
+"""What the model sees of a mouth crop, in training and in evaluation.
+
+The training's view is drawn from a generator made of (seed, epoch, sample), so that what a clip looks like in
+an epoch depends neither on the number of workers nor on whether the training was interrupted. Numbers: Choi,
+Kim, Ro, "Intelligible Lip-to-Speech Synthesis with Speech Units", Interspeech 2023, and its public training
+setup.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..constants import CROP_SIZE, FRAME_RATE, PIXEL_MEAN, PIXEL_STD
+from ..errors import Lip2SpeechError
+
+
+def sample_generator(seed: int, epoch: int, index: int) -> torch.Generator:
+    """A CPU generator for one sample of one epoch: the three numbers, each >= 0, are hashed."""
+    state = np.random.SeedSequence((seed, epoch, index)).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0]))
+
+
+def normalise(frames: torch.Tensor) -> torch.Tensor:
+    """Gray uint8 in [0, 255] -> float32 (x / 255 - 0.421) / 0.165, of the same shape."""
+    return frames.to(torch.float32).mul_(1 / (255 * PIXEL_STD)).sub_(PIXEL_MEAN / PIXEL_STD)
+
+
+def centre_crop(frames: torch.Tensor, size: int = CROP_SIZE) -> torch.Tensor:
+    """(T, H, W) -> the middle (T, size, size)."""
+    _, height, width = frames.shape
+    top, left = (height - size) // 2, (width - size) // 2
+    return frames[:, top : top + size, left : left + size]
+
+
+def evaluation_transform(frames: np.ndarray | torch.Tensor) -> torch.Tensor:
+    """Mouth crops uint8 (T, 96, 96) -> what the model sees outside training, float32 (T, 1, 88, 88)."""
+    return normalise(centre_crop(torch.as_tensor(frames))).unsqueeze(1)
+
+
+@dataclass(frozen=True)
+class VideoAugmentation:
+    """Random crop -> horizontal flip -> normalise -> random erasing -> time masking.
+
+    Crop, flip and erased box are the same in all frames of a clip.
+
+    Attributes:
+        crop: Crop 88x88 at a random place; False: the centre.
+        flip: Probability of a horizontal flip.
+        erasing: Probability that one box is set to 0 (the mean gray) in all frames.
+        erasing_area: Smallest and largest part of the image that the box covers.
+        erasing_ratio: Smallest and largest height / width of the box (drawn log-uniformly).
+        time_mask: In each second one span of 0 to this many frames is set to 0; proportionally fewer in a
+            last second that is cut short. 0: none.
+    """
+
+    crop: bool = True
+    flip: float = 0.5
+    erasing: float = 0.5
+    erasing_area: tuple[float, float] = (0.02, 0.33)
+    erasing_ratio: tuple[float, float] = (0.3, 3.3)
+    time_mask: int = 10
+
+    def __post_init__(self) -> None:
+        for name in ("flip", "erasing"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise Lip2SpeechError(f"{name}={getattr(self, name)}; expected a probability, 0 to 1.")
+        if not 0 <= self.time_mask <= FRAME_RATE:
+            raise Lip2SpeechError(
+                f"time_mask={self.time_mask}; expected 0 to {FRAME_RATE} frames of each second."
+            )
+        for name in ("erasing_area", "erasing_ratio"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high or (name == "erasing_area" and high > 1):
+                raise Lip2SpeechError(
+                    f"{name}={(low, high)}; expected 0 < smallest <= largest (an area at most 1)."
+                )
+
+    def __call__(self, frames: np.ndarray | torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Mouth crops uint8 (T, 96, 96) -> one random view of them, float32 (T, 1, 88, 88)."""
+        clip = torch.as_tensor(frames)
+        _, height, width = clip.shape
+        # Every number is drawn, used or not: with one step switched off the others stay what they were.
+        draws = torch.rand(4, generator=generator, dtype=torch.float64).tolist()
+        box = self._box(generator)
+        spans = self._spans(len(clip), generator)
+
+        if self.crop:
+            top = int(draws[0] * (height - CROP_SIZE + 1))
+            left = int(draws[1] * (width - CROP_SIZE + 1))
+            clip = clip[:, top : top + CROP_SIZE, left : left + CROP_SIZE]
+        else:
+            clip = centre_crop(clip)
+        if draws[2] < self.flip:
+            clip = clip.flip(-1)
+        pixels = normalise(clip)
+        if draws[3] < self.erasing and box is not None:
+            pixels[:, box[0], box[1]] = 0
+        for span in spans:
+            pixels[span] = 0
+        return pixels.unsqueeze(1)
+
+    def _box(self, generator: torch.Generator, attempts: int = 10) -> tuple[slice, slice] | None:
+        """Rows and columns to erase; None in the rare case that every drawn box was larger than the image."""
+        draws = torch.rand(attempts, 4, generator=generator, dtype=torch.float64).tolist()
+        low, high = (math.log(ratio) for ratio in self.erasing_ratio)
+        smallest, largest = self.erasing_area
+        for size, shape, down, right in draws:
+            area = (smallest + size * (largest - smallest)) * CROP_SIZE**2
+            ratio = math.exp(low + shape * (high - low))
+            rows, columns = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+            if 0 < rows <= CROP_SIZE and 0 < columns <= CROP_SIZE:
+                top, left = int(down * (CROP_SIZE - rows + 1)), int(right * (CROP_SIZE - columns + 1))
+                return slice(top, top + rows), slice(left, left + columns)
+        return None
+
+    def _spans(self, frames: int, generator: torch.Generator) -> list[slice]:
+        """The frames to set to 0: one span of each second, which may be empty."""
+        seconds = math.ceil(frames / FRAME_RATE)
+        draws = torch.rand(seconds, 2, generator=generator, dtype=torch.float64).tolist()
+        spans = []
+        for second, (size, place) in enumerate(draws):
+            first = second * FRAME_RATE
+            available = min(FRAME_RATE, frames - first)
+            longest = round(self.time_mask * available / FRAME_RATE)
+            length = int(size * (longest + 1))
+            start = first + int(place * (available - length + 1))
+            spans.append(slice(start, start + length))
+        return spans

@@ -1,0 +1,79 @@
+"""From lists of items to the batches that the models take."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from ..errors import DatasetError
+
+if TYPE_CHECKING:
+    from ..models.configuration_lip2speech import Lip2SpeechConfig
+
+IGNORED_LABEL = -100
+
+
+class Lip2SpeechCollator:
+    """Stage 1: pads the items of an `AugmentedDataset` into the arguments of `Lip2SpeechModel.forward`.
+
+    Args:
+        config: The model's; only `unit_offset` (class of unit 0) and `num_units` are read.
+    """
+
+    def __init__(self, config: "Lip2SpeechConfig"):
+        self.unit_offset = config.unit_offset
+        self.num_units = config.num_units
+
+    def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Items of T_i frames -> a batch, T the largest T_i, B = len(items).
+
+        Returns:
+            pixel_values_videos (B, T, 1, 88, 88) float32, 0 after the end; attention_mask (B, T) int64, 1 =
+            frame; speaker_embeddings (B, 256); unit_labels (B, 2T) int64 class ids, -100 after the end;
+            mel_labels (B, 4T, 80) float32, 0 after the end; mel_attention_mask (B, 4T) int64.
+
+        Raises:
+            DatasetError: A unit is outside the model's 0..num_units-1.
+        """
+        units = [item["unit_ids"] for item in items]
+        largest = max(int(clip.max()) for clip in units)
+        if largest >= self.num_units:
+            raise DatasetError(
+                f"The prepared clips hold unit {largest}, but the model's config has "
+                f"num_units={self.num_units}; set num_units to the number of clusters of the extractor that "
+                "prepared them."
+            )
+        return {
+            "pixel_values_videos": _pad([item["pixel_values_videos"] for item in items]),
+            "attention_mask": _mask([item["pixel_values_videos"] for item in items]),
+            "speaker_embeddings": torch.stack([item["speaker_embedding"] for item in items]),
+            "unit_labels": _pad([clip + self.unit_offset for clip in units], IGNORED_LABEL),
+            "mel_labels": _pad([item["mel"] for item in items]),
+            "mel_attention_mask": _mask([item["mel"] for item in items]),
+        }
+
+
+class VocoderSegmentCollator:
+    """Stage 2: stacks the equally long items of a `VocoderSegmentDataset`."""
+
+    def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """B items of U units each -> a batch.
+
+        Returns:
+            unit_ids (B, U) int64, spectrogram (B, 2U, 80), speaker_embeddings (B, 256), waveform (B, 320U).
+        """
+        return {
+            "unit_ids": torch.stack([item["unit_ids"] for item in items]),
+            "spectrogram": torch.stack([item["spectrogram"] for item in items]),
+            "speaker_embeddings": torch.stack([item["speaker_embedding"] for item in items]),
+            "waveform": torch.stack([item["waveform"] for item in items]),
+        }
+
+
+def _pad(clips: Sequence[torch.Tensor], value: float = 0.0) -> torch.Tensor:
+    return pad_sequence(list(clips), batch_first=True, padding_value=value)
+
+
+def _mask(clips: Sequence[torch.Tensor]) -> torch.Tensor:
+    return _pad([torch.ones(len(clip), dtype=torch.int64) for clip in clips])

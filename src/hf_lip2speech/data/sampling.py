@@ -1,0 +1,149 @@
+"""Views of a prepared split that change with the epoch, made in `__getitem__` so that workers do the work."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+
+from ..constants import MEL_FLOOR, MEL_PER_FRAME, SAMPLES_PER_FRAME, SAMPLES_PER_UNIT, UNITS_PER_FRAME
+from ..errors import Lip2SpeechError
+from .augmentation import VideoAugmentation, evaluation_transform, sample_generator
+
+PEAK = 0.95  # of the vocoder's target waveforms
+
+
+class EpochDataset(Dataset):
+    """A view of `dataset` whose items depend on (seed, epoch, index) and on nothing else.
+
+    The epoch lies in shared memory: `set_epoch` also reaches the workers of a DataLoader with persistent
+    workers, provided that it is called before the epoch's iteration begins.
+    """
+
+    def __init__(self, dataset: Dataset, *, seed: int = 0):
+        self.dataset = dataset
+        self.seed = seed
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    @property
+    def epoch(self) -> int:
+        return int(self._epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Call before each epoch; a resumed training calls it with the epoch in which it goes on."""
+        self._epoch.fill_(epoch)
+
+    def generator(self, index: int) -> torch.Generator:
+        return sample_generator(self.seed, self.epoch, index)
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # ty: ignore[invalid-argument-type]
+
+
+class AugmentedDataset(EpochDataset):
+    """Stage 1: mouth crops become the model's input, augmented if told so, and long clips are cut.
+
+    Args:
+        dataset: A `PreparedDataset` with at least the field "frames".
+        augmentation: What to do to the video; None: the evaluation's centre crop.
+        max_frames: Longer clips are cut to this many frames at a random place (a place drawn from seed, epoch
+            and index), together with their targets; None: never (evaluation).
+        seed: Of all draws.
+
+    An item holds the fields of `dataset` as tensors, with "frames" replaced by "pixel_values_videos", float32
+    (T, 1, 88, 88).
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        augmentation: VideoAugmentation | None,
+        *,
+        max_frames: int | None = 600,
+        seed: int = 0,
+    ):
+        super().__init__(dataset, seed=seed)
+        self.augmentation = augmentation
+        self.max_frames = max_frames
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        generator = self.generator(index)
+        item = self.dataset[index]
+        frames = len(item["frames"])
+        if self.max_frames is not None and frames > self.max_frames:
+            start = int(torch.randint(frames - self.max_frames + 1, (), generator=generator))
+            item = cut_frames(item, start, start + self.max_frames)
+        item = _as_tensors(item)
+        clip = item.pop("frames")
+        transform = self.augmentation
+        pixels = evaluation_transform(clip) if transform is None else transform(clip, generator)
+        return {**item, "pixel_values_videos": pixels}
+
+
+class VocoderSegmentDataset(EpochDataset):
+    """Stage 2: one random segment of each clip an epoch, true mel and units in, waveform out.
+
+    Args:
+        dataset: A `PreparedDataset` with "mel", "unit_ids", "speaker_embedding" and "waveform".
+        segment_units: Units U of a segment (28: 56 mel frames, 8,960 samples).
+        augmentation: What to do to the mel that goes in (blur and noise, say), called with (2U, 80) and a
+            generator; None: nothing.
+        seed: Of all draws.
+
+    An item is {"id", "unit_ids" int64 (U,), "spectrogram" float32 (2U, 80), "speaker_embedding" float32
+    (256,), "waveform" float32 (320U,)}; the waveform is scaled so that the whole clip's peak is 0.95. A clip
+    shorter than a segment is followed by silence (its last unit repeated).
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        segment_units: int = 28,
+        augmentation: Callable[[torch.Tensor, torch.Generator], torch.Tensor] | None = None,
+        seed: int = 0,
+    ):
+        super().__init__(dataset, seed=seed)
+        if segment_units < 1:
+            raise Lip2SpeechError(f"segment_units={segment_units}; expected at least one.")
+        self.segment_units = segment_units
+        self.augmentation = augmentation
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        generator = self.generator(index)
+        item = _as_tensors(self.dataset[index])
+        units, mel, waveform = item["unit_ids"], item["mel"], item["waveform"]
+        peak = waveform.abs().max()
+        if peak > 0:
+            waveform = waveform * (PEAK / peak)
+        size = self.segment_units
+        missing = size - len(units)
+        if missing > 0:
+            silence = torch.full((), MEL_FLOOR).log().item()
+            units = torch.cat([units, units[-1:].expand(missing)])
+            mel = torch.nn.functional.pad(mel, (0, 0, 0, 2 * missing), value=silence)
+            waveform = torch.nn.functional.pad(waveform, (0, SAMPLES_PER_UNIT * missing))
+        start = int(torch.randint(len(units) - size + 1, (), generator=generator))
+        spectrogram = mel[2 * start : 2 * (start + size)]
+        if self.augmentation is not None:
+            spectrogram = self.augmentation(spectrogram, generator)
+        return {
+            "id": item["id"],
+            "unit_ids": units[start : start + size],
+            "spectrogram": spectrogram,
+            "speaker_embedding": item["speaker_embedding"],
+            "waveform": waveform[SAMPLES_PER_UNIT * start : SAMPLES_PER_UNIT * (start + size)],
+        }
+
+
+def cut_frames(item: dict[str, Any], start: int, end: int) -> dict[str, Any]:
+    """The video frames start..end of an item of `PreparedDataset`, with the targets that belong to them."""
+    rates = {"frames": 1, "unit_ids": UNITS_PER_FRAME, "mel": MEL_PER_FRAME, "waveform": SAMPLES_PER_FRAME}
+    return {
+        name: value[rates[name] * start : rates[name] * end] if name in rates else value
+        for name, value in item.items()
+    }
+
+
+def _as_tensors(item: dict[str, Any]) -> dict[str, Any]:
+    return {name: value if isinstance(value, str) else torch.as_tensor(value) for name, value in item.items()}

@@ -1,0 +1,53 @@
+"""Errors that a user can meet. Each is a ValueError whose message says what was given, what was expected, what to do."""
+
+
+class Lip2SpeechError(ValueError):
+    """Base of every error that this package raises about its input."""
+
+
+class UnreadableVideoError(Lip2SpeechError):
+    """The file cannot be opened or decoded as a video."""
+
+
+class MissingVideoError(UnreadableVideoError, FileNotFoundError):
+    """There is no file of that name."""
+
+
+class NoVideoStreamError(Lip2SpeechError):
+    """The file opens but holds no video stream (a sound file, say)."""
+
+
+class EmptyVideoError(Lip2SpeechError):
+    """The video stream holds no frame."""
+
+
+class NoFaceError(Lip2SpeechError):
+    """No face was found in the video."""
+
+
+class MouthCropError(Lip2SpeechError):
+    """Frames given as ready-made mouth crops cannot be such."""
+
+
+class NoAudioError(Lip2SpeechError):
+    """The file holds no sound, or cannot be read as sound."""
+
+
+class DatasetError(Lip2SpeechError):
+    """A corpus folder or a prepared folder is not laid out as expected."""
+
+
+class NoSpeechError(Lip2SpeechError):
+    """No speech was detected in a recording that should show how somebody speaks."""
+
+
+class NotFittedError(Lip2SpeechError):
+    """A SpeechUnitExtractor without centroids was asked for units."""
+
+
+class ClipLengthError(Lip2SpeechError):
+    """A clip's sound and video differ too much in length to belong together."""
+
+
+class WorkerDiedError(Lip2SpeechError):
+    """One of several processes that share a piece of work died; what was done is kept."""

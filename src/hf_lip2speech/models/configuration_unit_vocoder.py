@@ -1,0 +1,159 @@
+"""Configuration of the multi-input vocoder (Choi, Kim, Ro, Interspeech 2023, section 2.3)."""
+
+import math
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+from ..constants import (
+    HOP_LENGTH,
+    NUM_MEL_BINS,
+    NUM_UNITS,
+    SAMPLES_PER_UNIT,
+    SAMPLING_RATE,
+    SPEAKER_EMBEDDING_DIM,
+)
+
+_MEL_PER_UNIT = SAMPLES_PER_UNIT // HOP_LENGTH
+
+
+@strict
+class UnitVocoderConfig(PreTrainedConfig):
+    """Sizes of a `UnitVocoderModel`; the defaults are the paper's (14,101,185 parameters; 14,111,618 with the
+    weight norm of its training).
+
+    Args:
+        num_units: number of speech units; ids are 0..num_units - 1.
+        unit_embedding_dim: width of the unit embedding, of its upsampler and of its projection.
+        num_mel_bins: bins of the log-mel input.
+        speaker_embedding_dim: width of the speaker embedding given by the caller.
+        speaker_dim: width to which the speaker embedding is projected.
+        upsample_initial_channel: channels after the first convolution; every upsampling stage halves them.
+        upsample_rates: stride of every upsampling stage; their product is the 160 samples of a mel frame.
+        upsample_kernel_sizes: kernel of every upsampling stage; at least its rate and of the same parity, so that a
+            stage multiplies the length exactly.
+        resblock_kernel_sizes: odd kernel of every residual block of a stage; the blocks' outputs are averaged.
+        resblock_dilation_sizes: for every residual block, the dilations of its convolution pairs.
+        leaky_relu_slope: slope of the activations (the one before the last convolution is 0.01, as in HiFi-GAN).
+        unit_dropout: dropout on the upsampled unit embedding, in training.
+        sampling_rate: of the waveform, in hertz.
+        initializer_range: standard deviation of newly made weights, times the square root of their fan-in: at 1 a
+            layer keeps the size of its input.
+    """
+
+    model_type = "unit_vocoder"
+    base_config_key = "vocoder"
+
+    num_units: int = NUM_UNITS
+    unit_embedding_dim: int = 128
+    num_mel_bins: int = NUM_MEL_BINS
+    speaker_embedding_dim: int = SPEAKER_EMBEDDING_DIM
+    speaker_dim: int = 128
+    upsample_initial_channel: int = 512
+    upsample_rates: list[int] | tuple[int, ...] = (5, 4, 2, 2, 2)
+    upsample_kernel_sizes: list[int] | tuple[int, ...] = (11, 8, 4, 4, 4)
+    resblock_kernel_sizes: list[int] | tuple[int, ...] = (3, 7, 11)
+    resblock_dilation_sizes: list | tuple = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
+    leaky_relu_slope: float = 0.1
+    unit_dropout: float | int = 0.1
+    sampling_rate: int = SAMPLING_RATE
+    initializer_range: float = 1.0
+
+    def __post_init__(self, **kwargs):
+        # Lists, as JSON gives them back: a config equals its reloaded copy.
+        self.upsample_rates = list(self.upsample_rates)
+        self.upsample_kernel_sizes = list(self.upsample_kernel_sizes)
+        self.resblock_kernel_sizes = list(self.resblock_kernel_sizes)
+        self.resblock_dilation_sizes = [list(dilations) for dilations in self.resblock_dilation_sizes]
+        super().__post_init__(**kwargs)
+
+    def validate_sizes(self):
+        """Every width is positive and the channels can be halved once a stage."""
+        for name in (
+            "num_units",
+            "unit_embedding_dim",
+            "num_mel_bins",
+            "speaker_embedding_dim",
+            "speaker_dim",
+            "upsample_initial_channel",
+            "sampling_rate",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        if not 0 <= self.unit_dropout < 1:
+            raise ValueError(f"unit_dropout is {self.unit_dropout}; it must lie in [0, 1).")
+        halvings = 2 ** len(self.upsample_rates)
+        if self.upsample_initial_channel % halvings:
+            raise ValueError(
+                f"upsample_initial_channel is {self.upsample_initial_channel}, which {len(self.upsample_rates)} "
+                f"upsampling stages cannot halve evenly: give a multiple of {halvings}."
+            )
+
+    def validate_upsampling(self):
+        """The stages turn one mel frame into exactly 160 samples."""
+        rates, kernels = self.upsample_rates, self.upsample_kernel_sizes
+        if not rates or min(rates) < 1 or math.prod(rates) != HOP_LENGTH:
+            raise ValueError(
+                f"upsample_rates {rates} multiply to {math.prod(rates)}; they must be positive and multiply to "
+                f"{HOP_LENGTH}, the samples of a mel frame."
+            )
+        if len(kernels) != len(rates):
+            raise ValueError(
+                f"upsample_kernel_sizes has {len(kernels)} entries and upsample_rates {len(rates)}: give one kernel "
+                "a stage."
+            )
+        for rate, kernel in zip(rates, kernels, strict=True):
+            if kernel < rate or (kernel - rate) % 2:
+                raise ValueError(
+                    f"An upsampling kernel of {kernel} with rate {rate} does not multiply the length by the rate: "
+                    "the kernel must be at least the rate and differ from it by an even number."
+                )
+
+    def validate_resblocks(self):
+        """Every residual block has an odd kernel and at least one dilation."""
+        kernels, dilations = self.resblock_kernel_sizes, self.resblock_dilation_sizes
+        if not kernels or len(kernels) != len(dilations):
+            raise ValueError(
+                f"resblock_kernel_sizes has {len(kernels)} entries and resblock_dilation_sizes {len(dilations)}: give "
+                "one list of dilations a kernel, and at least one kernel."
+            )
+        if any(kernel < 1 or kernel % 2 == 0 for kernel in kernels):
+            raise ValueError(f"resblock_kernel_sizes {kernels} must be odd, so that a block keeps the length.")
+        for row in dilations:
+            if not row or any(not isinstance(value, int) or value < 1 for value in row):
+                raise ValueError(f"resblock_dilation_sizes {dilations} must hold lists of positive integers.")
+
+    @property
+    def input_channels(self) -> int:
+        """Channels that enter the generator: mel, units and speaker."""
+        return self.num_mel_bins + self.unit_embedding_dim + self.speaker_dim
+
+    @property
+    def context_units(self) -> int:
+        """Units on either side of a unit that its 320 samples can depend on: the receptive field, rounded up.
+
+        Walks back from one unit's samples, layer by layer, through every convolution and upsampling.
+        """
+        first, last = 0, SAMPLES_PER_UNIT - 1
+        first, last = first - 3, last + 3  # conv_post, kernel 7
+        blocks = zip(self.resblock_kernel_sizes, self.resblock_dilation_sizes, strict=True)
+        reach = max((kernel - 1) // 2 * sum(d + 1 for d in dilations) for kernel, dilations in blocks)
+        stages = [*zip(self.upsample_rates, self.upsample_kernel_sizes, strict=True)]
+        for rate, kernel in reversed(stages):
+            first, last = first - reach, last + reach
+            first, last = _transposed_reach(first, last, kernel, rate)
+        first, last = first - 3, last + 3  # conv_pre, kernel 7
+        # The mel frames reached, as units; then the unit upsampler (kernel 4, stride 2) reaches further.
+        mel_side = max(-first, last - (_MEL_PER_UNIT - 1))
+        first, last = _transposed_reach(first, last, kernel=4, rate=_MEL_PER_UNIT)
+        return max(-first, last, math.ceil(mel_side / _MEL_PER_UNIT))
+
+
+def _transposed_reach(first: int, last: int, kernel: int, rate: int) -> tuple[int, int]:
+    """Inputs first..last that the outputs first..last of a transposed convolution with padding (kernel - rate) / 2 see."""
+    padding = (kernel - rate) // 2
+    # Output o is the sum over inputs i and taps t in 0..kernel - 1 with o = i * rate - padding + t.
+    return math.ceil((first + padding - (kernel - 1)) / rate), (last + padding) // rate
+
+
+__all__ = ["UnitVocoderConfig"]

@@ -1,0 +1,192 @@
+"""Conformer encoder with Transformer-XL style relative positions.
+
+Gulati et al., "Conformer: Convolution-augmented Transformer for Speech Recognition", Interspeech 2020; Dai et al.,
+"Transformer-XL", ACL 2019 (position biases u and v). As in the published lip-to-speech system: ReLU feed-forwards, Swish in
+the convolution module, pre-norm, LayerNorm eps 1e-12, the input scaled by sqrt(hidden_size).
+"""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from .configuration_lip2speech import Lip2SpeechConfig
+
+
+def eager_attention(
+    module, query, key, value, attention_mask, scaling: float, dropout: float = 0.0, **kwargs
+):
+    """query, key, value (B, H, L, D), attention_mask (B, H, L, L) additive -> (B, L, H, D), weights (B, H, L, L)."""
+    weights = torch.matmul(query, key.transpose(2, 3)) * scaling + attention_mask
+    weights = F.softmax(weights, dim=-1, dtype=torch.float32).to(query.dtype)
+    weights = F.dropout(weights, p=dropout, training=module.training)
+    return torch.matmul(weights, value).transpose(1, 2).contiguous(), weights
+
+
+def relative_positions(length: int, dim: int, like: torch.Tensor) -> torch.Tensor:
+    """Sinusoids of the distances length - 1, ..., 0, ..., -(length - 1): (2 * length - 1, dim), sine and cosine interleaved."""
+    distance = torch.arange(length - 1, -length, -1, device=like.device, dtype=torch.float32)
+    inverse = torch.exp(
+        torch.arange(0, dim, 2, device=like.device, dtype=torch.float32) * (-math.log(10000.0) / dim)
+    )
+    angle = distance[:, None] * inverse
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1).to(like.dtype)
+
+
+def channels_last_conv1d(conv: nn.Conv1d, x: torch.Tensor) -> torch.Tensor:
+    """Apply a 1-D convolution to x (B, L, C), channels last: a 2-D one of height 1, many times faster on a CPU."""
+    x = x.transpose(1, 2).unsqueeze(2)  # (B, C, 1, L), channels last in memory
+    x = F.conv2d(x, conv.weight.unsqueeze(2), conv.bias, padding=(0, conv.padding[0]), groups=conv.groups)
+    return x.squeeze(2).transpose(1, 2)  # (B, L, C)
+
+
+class RelativeAttention(nn.Module):
+    """Multi-head self-attention with a content and a position term: softmax(((q + u) k + (q + v) p) / sqrt(d)) v."""
+
+    def __init__(self, config: Lip2SpeechConfig):
+        super().__init__()
+        self.config = config
+        self.num_heads = config.num_attention_heads
+        self.head_dim = config.hidden_size // config.num_attention_heads
+        self.scaling = self.head_dim**-0.5
+        self.is_causal = False
+        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.k_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.v_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.out_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.position_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.position_bias_u = nn.Parameter(torch.empty(self.num_heads, self.head_dim))
+        self.position_bias_v = nn.Parameter(torch.empty(self.num_heads, self.head_dim))
+
+    def forward(
+        self, x: torch.Tensor, positions: torch.Tensor, attention_mask: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """x (B, L, C), positions (2L - 1, C), attention_mask (B or 1, 1, L, L) additive -> (B, L, C), weights or None."""
+        batch, length, _ = x.shape
+        heads = (batch, length, self.num_heads, self.head_dim)
+        query = self.q_proj(x).view(heads)
+        key = self.k_proj(x).view(heads).transpose(1, 2)  # (B, H, L, D)
+        value = self.v_proj(x).view(heads).transpose(1, 2)
+        position = self.position_proj(positions).view(1, 2 * length - 1, self.num_heads, self.head_dim)
+        by_position = torch.matmul(
+            (query + self.position_bias_v).transpose(1, 2), position.permute(0, 2, 3, 1)
+        )
+        bias = self._align(by_position) * self.scaling + attention_mask  # (B, H, L, L)
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention)
+        x, weights = attend(
+            self,
+            (query + self.position_bias_u).transpose(1, 2),
+            key,
+            value,
+            bias.to(value.dtype),
+            scaling=self.scaling,
+            dropout=self.config.attention_dropout if self.training else 0.0,
+        )
+        return self.out_proj(x.reshape(batch, length, -1)), weights
+
+    @staticmethod
+    def _align(scores: torch.Tensor) -> torch.Tensor:
+        """(B, H, L, 2L - 1) by distance -> (B, H, L, L) by position: row i, column j holds distance i - j."""
+        batch, heads, length, _ = scores.shape
+        scores = F.pad(scores, (1, 0)).view(batch, heads, 2 * length, length)
+        return scores[:, :, 1:].reshape(batch, heads, length, 2 * length - 1)[..., :length]
+
+
+class FeedForward(nn.Module):
+    """Linear, ReLU, dropout, Linear. (B, L, C) -> (B, L, C)."""
+
+    def __init__(self, config: Lip2SpeechConfig):
+        super().__init__()
+        self.in_proj = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.out_proj = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.dropout = nn.Dropout(config.hidden_dropout)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out_proj(self.dropout(F.relu(self.in_proj(x))))
+
+
+class ConvolutionModule(nn.Module):
+    """Pointwise, GLU, depthwise, BatchNorm, Swish, pointwise. (B, L, C) -> (B, L, C)."""
+
+    def __init__(self, config: Lip2SpeechConfig):
+        super().__init__()
+        channels, kernel = config.hidden_size, config.conv_kernel_size
+        self.pointwise_in = nn.Linear(channels, 2 * channels)
+        self.depthwise = nn.Conv1d(channels, channels, kernel, padding=kernel // 2, groups=channels)
+        self.norm = nn.BatchNorm1d(channels)
+        self.pointwise_out = nn.Linear(channels, channels)
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        x = F.glu(self.pointwise_in(x), dim=-1)
+        if mask is not None:
+            x = x * mask
+        x = channels_last_conv1d(self.depthwise, x)
+        x = F.silu(self.norm(x.transpose(1, 2)).transpose(1, 2))
+        return self.pointwise_out(x)
+
+
+class ConformerLayer(GradientCheckpointingLayer):
+    """Half feed-forward, attention, convolution, half feed-forward, norm. (B, L, C) -> (B, L, C)."""
+
+    def __init__(self, config: Lip2SpeechConfig):
+        super().__init__()
+
+        def norm() -> nn.LayerNorm:
+            return nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+        self.macaron_norm, self.macaron = norm(), FeedForward(config)
+        self.attention_norm, self.attention = norm(), RelativeAttention(config)
+        self.convolution_norm, self.convolution = norm(), ConvolutionModule(config)
+        self.feed_forward_norm, self.feed_forward = norm(), FeedForward(config)
+        self.final_norm = norm()
+        self.dropout = nn.Dropout(config.hidden_dropout)
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        positions: torch.Tensor,
+        attention_mask: torch.Tensor,
+        mask: torch.Tensor | None,
+    ) -> torch.Tensor:
+        x = x + 0.5 * self.dropout(self.macaron(self.macaron_norm(x)))
+        x = x + self.dropout(self.attention(self.attention_norm(x), positions, attention_mask)[0])
+        x = x + self.dropout(self.convolution(self.convolution_norm(x), mask))
+        x = x + 0.5 * self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+        return self.final_norm(x)
+
+
+class ConformerEncoder(nn.Module):
+    """(B, L, C_in) with a mask (B, L) -> (B, L, C)."""
+
+    def __init__(self, config: Lip2SpeechConfig, in_features: int):
+        super().__init__()
+        self.config = config
+        self.in_proj = nn.Linear(in_features, config.hidden_size)
+        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.layers = nn.ModuleList(ConformerLayer(config) for _ in range(config.num_hidden_layers))
+        self.final_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """x (B, L, C_in), mask (B, L) bool, True = valid."""
+        x = self.dropout(self.in_proj(x) * math.sqrt(self.config.hidden_size))
+        positions = self.dropout(relative_positions(x.shape[1], self.config.hidden_size, x))
+        attention_mask = self._attention_mask(mask, x.dtype)
+        padded = (
+            mask[..., None].to(x.dtype) if self.config.masked_convolutions and not bool(mask.all()) else None
+        )
+        for layer in self.layers:
+            x = layer(x, positions, attention_mask, padded)
+        return self.final_norm(x)
+
+    def _attention_mask(self, mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """(B, L) -> additive (B, 1, L or 1, L): 0 where attended to, the lowest number elsewhere."""
+        allowed = mask[:, None, None, :]
+        if self.config.attention_window is not None:
+            index = torch.arange(mask.shape[1], device=mask.device)
+            near = (index[:, None] - index[None, :]).abs() <= self.config.attention_window
+            # a padded position far from every valid one still needs something to attend to: itself
+            allowed = (allowed & near) | torch.eye(mask.shape[1], dtype=torch.bool, device=mask.device)
+        return torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)

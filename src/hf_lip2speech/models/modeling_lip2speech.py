@@ -1,0 +1,250 @@
+"""The multi-target model: mouth frames and a speaker embedding -> speech-unit logits and a mel-spectrogram.
+
+Choi, Kim, Ro, "Intelligible Lip-to-Speech Synthesis with Speech Units", Interspeech 2023, sections 2.1, 2.2.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.utils import ModelOutput
+from transformers.utils.generic import merge_with_config_defaults
+from transformers.utils.output_capturing import OutputRecorder, capture_outputs
+
+from ..constants import MEL_PER_FRAME, UNITS_PER_FRAME
+from .configuration_lip2speech import Lip2SpeechConfig
+from .conformer import ConformerEncoder, ConformerLayer, RelativeAttention, channels_last_conv1d
+from .visual_frontend import StemConvolution, VisualFrontend
+
+
+@dataclass
+class Lip2SpeechOutput(ModelOutput):
+    """
+    Output of [`Lip2SpeechModel`] for B clips of T frames, V unit classes.
+
+    loss (`torch.FloatTensor` of shape `()`): `unit_loss_weight * unit_loss + mel_loss_weight * (mel_loss +
+        spectral_convergence_loss)`, over the targets that were given.
+    unit_loss: label-smoothed cross entropy, summed over a clip's units, mean over clips.
+    mel_loss: mean absolute error over a clip's valid mel frames, mean over clips.
+    spectral_convergence_loss: |y - x|_F / |y|_F of a clip, mean over clips.
+    unit_logits (`(B, 2T, V)`): class scores; `Lip2SpeechModel.unit_ids` turns them into units.
+    spectrogram (`(B, 4T, 80)`): natural-log mel; zeros where a clip has ended.
+    last_hidden_state (`(B, 2T, C)`), hidden_states, attentions: of the conformer.
+    """
+
+    loss: torch.FloatTensor | None = None
+    unit_loss: torch.FloatTensor | None = None
+    mel_loss: torch.FloatTensor | None = None
+    spectral_convergence_loss: torch.FloatTensor | None = None
+    unit_logits: torch.FloatTensor | None = None
+    spectrogram: torch.FloatTensor | None = None
+    last_hidden_state: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+
+
+class MelHead(nn.Module):
+    """Speaker embedding and encoder states -> two mel frames a state. (B, L, C), (B, E) -> (B, 2L, bins)."""
+
+    def __init__(self, config: Lip2SpeechConfig):
+        super().__init__()
+        self.num_mel_bins = config.num_mel_bins
+        self.frames_per_state = MEL_PER_FRAME // UNITS_PER_FRAME
+        widths = [config.speaker_embedding_dim + config.hidden_size] + config.mel_head_layers * [
+            config.mel_head_size
+        ]
+        self.convs = nn.ModuleList(
+            nn.Conv1d(a, b, 3, padding=1) for a, b in zip(widths, widths[1:], strict=False)
+        )
+        self.dropout = nn.Dropout(config.mel_head_dropout)
+        self.out_proj = nn.Linear(config.mel_head_size, config.num_mel_bins * self.frames_per_state)
+
+    def forward(
+        self, x: torch.Tensor, speaker_embeddings: torch.Tensor, mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        speaker = speaker_embeddings.to(x.dtype)[:, None].expand(-1, x.shape[1], -1)
+        x = torch.cat([speaker, x], dim=-1)  # the speaker comes first in the published weights
+        for conv in self.convs:
+            x = x if mask is None else x * mask
+            x = F.gelu(self.dropout(channels_last_conv1d(conv, x)))
+        x = self.out_proj(x)  # channel = 2 * bin + phase
+        x = x.unflatten(-1, (self.num_mel_bins, self.frames_per_state)).transpose(2, 3)  # (B, L, 2, bins)
+        return x.flatten(1, 2)
+
+
+class Lip2SpeechPreTrainedModel(PreTrainedModel):
+    config: Lip2SpeechConfig
+    config_class = Lip2SpeechConfig
+    base_model_prefix = "lip2speech"
+    main_input_name = "pixel_values_videos"
+    input_modalities = ("video",)
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _no_split_modules = ["ConformerLayer", "BasicBlock"]
+    _can_record_outputs = {
+        "hidden_states": ConformerLayer,
+        "attentions": OutputRecorder(RelativeAttention, index=1),
+    }
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        """He initialisation in the front end, Glorot in the conformer, as usual for either."""
+        if isinstance(module, nn.Conv2d | StemConvolution):
+            init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, nn.Conv1d):
+            bound = 1 / math.sqrt(module.weight[0].numel())
+            init.uniform_(module.weight, -bound, bound)
+            init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):
+            init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, RelativeAttention):
+            init.normal_(module.position_bias_u, std=self.config.initializer_range)
+            init.normal_(module.position_bias_v, std=self.config.initializer_range)
+        elif isinstance(module, nn.LayerNorm | nn.BatchNorm1d | nn.BatchNorm2d):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+            if not isinstance(module, nn.LayerNorm):
+                init.zeros_(module.running_mean)
+                init.ones_(module.running_var)
+                init.zeros_(module.num_batches_tracked)
+
+
+class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
+    """Front end, conformer, unit head and mel head. See the paper's sizes in [`Lip2SpeechConfig`]."""
+
+    def __init__(self, config: Lip2SpeechConfig):
+        super().__init__(config)
+        self.frontend = VisualFrontend(config)
+        self.frontend_dropout = nn.Dropout(config.frontend_dropout)
+        self.encoder = ConformerEncoder(config, self.frontend.width)
+        self.unit_head = nn.Linear(config.hidden_size, config.num_unit_classes)
+        self.mel_head = MelHead(config)
+        self.post_init()
+
+    def unit_ids(self, unit_logits: torch.Tensor) -> torch.Tensor:
+        """Most likely units, special classes excluded: (B, 2T, V) -> (B, 2T), 0 .. num_units - 1."""
+        return unit_logits[..., self.config.unit_offset :].argmax(dim=-1)
+
+    @merge_with_config_defaults
+    @capture_outputs
+    def forward(
+        self,
+        pixel_values_videos: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        speaker_embeddings: torch.Tensor | None = None,
+        unit_labels: torch.Tensor | None = None,
+        mel_labels: torch.Tensor | None = None,
+        mel_attention_mask: torch.Tensor | None = None,
+        **kwargs,
+    ) -> Lip2SpeechOutput:
+        """
+        Args:
+            pixel_values_videos (`(B, T, 1, 88, 88)`): normalised mouth frames at 25 fps, as
+                [`Lip2SpeechFeatureExtractor`] makes them.
+            attention_mask (`(B, T)`, *optional*): 1 for a frame, 0 for padding; default: no padding.
+            speaker_embeddings (`(B, 256)`): GE2E embeddings of the voice.
+            unit_labels (`(B, 2T)`, *optional*): class ids (unit + `config.unit_offset`), -100 = ignore.
+            mel_labels (`(B, 4T, 80)`, *optional*): natural-log mel.
+            mel_attention_mask (`(B, 4T)`, *optional*): 1 for a mel frame that counts; default: all of the clip's.
+
+        Raises:
+            ValueError: wrong shapes, or no speaker embeddings.
+        """
+        attention_mask = self._checked_mask(pixel_values_videos, attention_mask, speaker_embeddings)
+        mask = attention_mask.bool()
+        padded = not bool(mask.all())
+        if padded:  # whatever stands in the padding, the convolution over time sees zeros
+            pixel_values_videos = pixel_values_videos * mask[:, :, None, None, None].to(
+                pixel_values_videos.dtype
+            )
+        features = self.frontend_dropout(self.frontend(pixel_values_videos))  # (B, T, C)
+        features = features.repeat_interleave(UNITS_PER_FRAME, dim=1)  # (B, 2T, C)
+        mask = mask.repeat_interleave(UNITS_PER_FRAME, dim=1)
+        states = self.encoder(features, mask)
+        unit_logits = self.unit_head(states)
+        conv_mask = mask[..., None].to(states.dtype) if padded and self.config.masked_convolutions else None
+        spectrogram = self.mel_head(states, speaker_embeddings, conv_mask)
+
+        mel_mask = mask.repeat_interleave(MEL_PER_FRAME // UNITS_PER_FRAME, dim=1)
+        if conv_mask is not None:
+            spectrogram = spectrogram * mel_mask[..., None].to(spectrogram.dtype)
+        losses = {}
+        if unit_labels is not None:
+            losses["unit_loss"] = self._unit_loss(unit_logits, unit_labels)
+        if mel_labels is not None:
+            mel_mask = mel_mask if mel_attention_mask is None else mel_attention_mask.bool()
+            losses |= self._mel_losses(spectrogram, mel_labels, mel_mask)
+        return Lip2SpeechOutput(
+            loss=self._total(losses),
+            **losses,
+            unit_logits=unit_logits,
+            spectrogram=spectrogram,
+            last_hidden_state=states,
+        )
+
+    def _checked_mask(self, videos, attention_mask, speaker_embeddings) -> torch.Tensor:
+        size = self.config.crop_size
+        if videos.ndim != 5 or videos.shape[2:] != (1, size, size):
+            raise ValueError(
+                f"pixel_values_videos has shape {tuple(videos.shape)}; expected "
+                f"(batch, frames, 1, {size}, {size}), as Lip2SpeechFeatureExtractor makes it."
+            )
+        if speaker_embeddings is None or speaker_embeddings.shape != (
+            len(videos),
+            self.config.speaker_embedding_dim,
+        ):
+            given = "nothing" if speaker_embeddings is None else f"shape {tuple(speaker_embeddings.shape)}"
+            raise ValueError(
+                f"speaker_embeddings: got {given}; expected "
+                f"({len(videos)}, {self.config.speaker_embedding_dim}), one embedding a clip, as SpeakerEncoder makes it."
+            )
+        if attention_mask is None:
+            return torch.ones(videos.shape[:2], dtype=torch.bool, device=videos.device)
+        if attention_mask.shape != videos.shape[:2]:
+            raise ValueError(
+                f"attention_mask has shape {tuple(attention_mask.shape)}; expected {tuple(videos.shape[:2])}, "
+                "one value a frame."
+            )
+        return attention_mask
+
+    def _unit_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Cross entropy, its smoothing mass spread over the other classes; sum over units, mean over clips."""
+        log_probs = F.log_softmax(logits.float(), dim=-1)
+        valid = labels != -100
+        nll = -log_probs.gather(-1, labels.clamp(min=0)[..., None]).squeeze(-1)
+        share = self.config.label_smoothing / (logits.shape[-1] - 1)
+        smooth = (1 - self.config.label_smoothing - share) * nll - share * log_probs.sum(-1)
+        return (smooth * valid).sum() / len(labels)
+
+    @staticmethod
+    def _mel_losses(
+        spectrogram: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        weight = mask[..., None].float()
+        error = (spectrogram.float() - labels.float()) * weight
+        frames = weight.sum(dim=(1, 2)).clamp(min=1)
+        l1 = error.abs().sum(dim=(1, 2)) / (frames * labels.shape[-1])
+        norm = (labels.float() * weight).flatten(1).norm(dim=1)
+        convergence = error.flatten(1).norm(dim=1) / norm.clamp(min=1e-8)
+        return {"mel_loss": l1.mean(), "spectral_convergence_loss": convergence.mean()}
+
+    def _total(self, losses: dict[str, torch.Tensor]) -> torch.Tensor | None:
+        if not losses:
+            return None
+        total = 0.0
+        if "unit_loss" in losses:
+            total = self.config.unit_loss_weight * losses["unit_loss"]
+        if "mel_loss" in losses:
+            total = total + self.config.mel_loss_weight * (
+                losses["mel_loss"] + losses["spectral_convergence_loss"]
+            )
+        return total
+
+
+__all__ = ["Lip2SpeechModel", "Lip2SpeechOutput", "Lip2SpeechPreTrainedModel"]

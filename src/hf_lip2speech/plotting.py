@@ -1,0 +1,128 @@
+"""A picture of what was read and what was made: mouth frames, mel spectrogram and units on one time axis.
+
+matplotlib is imported when a picture is drawn (extra "plot"), through its object interface: no window.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from transformers.audio_utils import hertz_to_mel
+
+from .constants import FRAME_RATE, MEL_PER_FRAME, NUM_MEL_BINS, SAMPLING_RATE, UNITS_PER_FRAME
+from .errors import Lip2SpeechError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FORMATS = (".png", ".pdf", ".svg")
+STRIP_INCHES = 1.0  # side of a mouth frame in the picture
+LONGEST_INCHES = 40.0  # width of the picture of a long video
+FREQUENCIES = (250, 500, 1000, 2000, 4000, 8000)  # Hz, labelled on the mel axis
+
+
+def require_matplotlib() -> None:
+    """Raises an ImportError that names the extra where matplotlib is not installed."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            "matplotlib is not installed. It comes with an extra: pip install 'hf-lip2speech[plot]'"
+        ) from error
+
+
+def speech_figure(
+    mouth: np.ndarray, spectrogram: np.ndarray, unit_ids: np.ndarray, title: str = ""
+) -> Figure:
+    """The picture as a matplotlib figure.
+
+    Args:
+        mouth: uint8 (T, 96, 96), mouth frames at 25 fps.
+        spectrogram: float (4T, 80), natural log-mel at 100 Hz.
+        unit_ids: int (2T,), speech units at 50 Hz.
+        title: line above the picture.
+
+    Raises:
+        Lip2SpeechError: the lengths do not belong to one clip.
+        ImportError: matplotlib is not installed.
+    """
+    require_matplotlib()
+    from matplotlib.figure import Figure
+
+    frames = len(mouth)
+    expected = {
+        "spectrogram": (frames * MEL_PER_FRAME, NUM_MEL_BINS),
+        "unit_ids": (frames * UNITS_PER_FRAME,),
+    }
+    for name, given in (("spectrogram", spectrogram.shape), ("unit_ids", unit_ids.shape)):
+        if not frames or given != expected[name]:
+            raise Lip2SpeechError(
+                f"{name} has shape {given}: for {frames} mouth frames (at least one) expected "
+                f"{expected[name]}."
+            )
+    seconds = frames / FRAME_RATE
+    width = float(np.clip(3.0 * seconds, 8.0, LONGEST_INCHES))
+    figure = Figure(figsize=(width, 6.2), layout="constrained")
+    strip, mel, units = figure.subplots(
+        3, 1, sharex=True, gridspec_kw={"height_ratios": [STRIP_INCHES, 2.4, 1.8]}
+    )
+    figure.suptitle(title)
+
+    tiles = max(1, min(frames, round((width - 1.5) / STRIP_INCHES)))
+    edges = np.linspace(0, seconds, tiles + 1)
+    for start, end in zip(edges[:-1], edges[1:], strict=True):
+        frame = mouth[min(frames - 1, int((start + end) / 2 * FRAME_RATE))]
+        strip.imshow(frame, cmap="gray", vmin=0, vmax=255, extent=(start, end, 0, 1), aspect="auto")
+    strip.set(ylabel="mouth", yticks=[], ylim=(0, 1))
+
+    image = mel.imshow(
+        spectrogram.T,
+        origin="lower",
+        cmap="magma",
+        extent=(0, seconds, -0.5, NUM_MEL_BINS - 0.5),
+        aspect="auto",
+    )
+    mel.set(
+        ylabel="frequency (Hz)", yticks=[_bin_of(hertz) for hertz in FREQUENCIES], yticklabels=FREQUENCIES
+    )
+    figure.colorbar(
+        image, ax=[strip, mel, units], label="mel magnitude (natural log)", fraction=0.03, pad=0.01
+    )
+
+    units.stairs(unit_ids, np.linspace(0, seconds, len(unit_ids) + 1), baseline=None, linewidth=1.2)
+    units.set(ylabel="unit id", xlabel="time (s)", xlim=(0, seconds))
+    units.grid(alpha=0.3)
+    return figure
+
+
+def plot_speech(
+    path: str | os.PathLike, mouth: np.ndarray, spectrogram: np.ndarray, unit_ids: np.ndarray, title: str = ""
+) -> None:
+    """Write the picture of `speech_figure` as .png, .pdf or .svg; the file appears when it is complete."""
+    path = Path(path)
+    check_plot_path(path)
+    figure = speech_figure(mouth, spectrogram, unit_ids, title)
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        figure.savefig(partial, dpi=120)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def check_plot_path(path: Path) -> None:
+    """Raises a Lip2SpeechError where the file name's ending is not one of a picture."""
+    if path.suffix.lower() not in FORMATS:
+        raise Lip2SpeechError(f"A picture is written as {', '.join(FORMATS)}, got {path.name!r}.")
+
+
+def _bin_of(hertz: float) -> float:
+    """The mel bin, as a real number, whose centre lies at this frequency."""
+    top = hertz_to_mel(SAMPLING_RATE / 2, mel_scale="slaney")
+    return hertz_to_mel(float(hertz), mel_scale="slaney") / top * (NUM_MEL_BINS + 1) - 1
+
+
+__all__ = ["check_plot_path", "plot_speech", "require_matplotlib", "speech_figure"]

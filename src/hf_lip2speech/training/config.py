@@ -1,0 +1,315 @@
+"""Training configuration: a YAML file and `key=value` overrides that say only what differs from the defaults
+here."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import os
+import re
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..errors import Lip2SpeechError
+
+
+class ConfigError(Lip2SpeechError):
+    """A training configuration holds an unknown key or an impossible value, or cannot be read."""
+
+
+@dataclass(kw_only=True)
+class OptimizerConfig:
+    """AdamW. The defaults are those of the lip-to-speech model in Choi et al. 2023.
+
+    learning_rate: the peak. betas, eps: of Adam. weight_decay: decoupled; only of weight matrices and
+    kernels, not of biases and normalisation gains (our choice; the published training decays all).
+    max_grad_norm: gradients are scaled down to this global norm; null, as published, leaves them alone.
+    """
+
+    learning_rate: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = 1e-8
+    weight_decay: float = 0.01
+    max_grad_norm: float | None = None
+
+
+@dataclass(kw_only=True)
+class TrainingConfig:
+    """What both stages share.
+
+    data: the prepared folder. output_dir: checkpoints, best/, last/, logs.
+    model: fields of the model's config that differ from its defaults.
+    init_from: a saved model to start from (fine-tuning); `model` may then change dropout and the like, not
+    sizes.
+    max_steps: optimiser updates; the learning-rate schedule ends there.
+    batch_size: clips a micro-batch and process; an update sees batch_size x gradient_accumulation x processes
+    clips.
+    mixed_precision: no, bf16 or fp16; null takes what `accelerate launch` says.
+    num_workers: data-loading processes. cache: keep the data set in memory. num_threads: of torch on a CPU;
+    null = torch's.
+    log_every, eval_every, save_every: in updates. keep_checkpoints: how many of the latest stay.
+    ema_decay: validate and save an exponential moving average of the weights; 0 = off. It is warmed up: the
+    n-th average takes min(ema_decay, (1 + n) / (10 + n)).
+    max_minutes: stop after this wall-clock time of one run, with a checkpoint. The schedule still counts to
+    max_steps, so that --resume goes on where it stopped.
+    best_metric: the validation metric whose best value decides what best/ holds; higher is better for names
+    that end in "accuracy", lower for all others. max_eval_clips: validate on that many clips; null = all.
+    eval_batch_size: clips a validation batch. num_samples: validation clips whose sound and picture go to the
+    tracker.
+    tracker: any that accelerate knows (tensorboard, wandb, trackio ...), or none.
+    """
+
+    data: str
+    output_dir: str
+    model: dict = field(default_factory=dict)
+    init_from: str | None = None
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    max_steps: int = 150_000
+    batch_size: int = 16
+    gradient_accumulation: int = 1
+    mixed_precision: str | None = None
+    seed: int = 0
+    num_workers: int = 0
+    cache: bool = False
+    num_threads: int | None = None
+    log_every: int = 50
+    eval_every: int = 1000
+    save_every: int = 1000
+    keep_checkpoints: int = 2
+    ema_decay: float = 0.0
+    max_minutes: float | None = None
+    best_metric: str = "loss"
+    max_eval_clips: int | None = None
+    eval_batch_size: int = 8
+    num_samples: int = 2
+    tracker: str = "tensorboard"
+
+    def __post_init__(self):
+        for name in (
+            "max_steps",
+            "batch_size",
+            "gradient_accumulation",
+            "log_every",
+            "eval_every",
+            "save_every",
+            "keep_checkpoints",
+            "eval_batch_size",
+        ):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1: got {getattr(self, name)}.")
+        if self.mixed_precision not in (None, "no", "bf16", "fp16"):
+            raise ConfigError(f"mixed_precision must be no, bf16 or fp16: got {self.mixed_precision!r}.")
+        if not 0 <= self.ema_decay < 1:
+            raise ConfigError(f"ema_decay must lie in [0, 1), 0 = off: got {self.ema_decay}.")
+
+    @property
+    def higher_is_better(self) -> bool:
+        return self.best_metric.endswith("accuracy")
+
+    def is_better(self, value: float, best: float | None) -> bool:
+        """Whether a validation metric is better than the best one so far (None: there is none)."""
+        if best is None or not math.isfinite(value):
+            return math.isfinite(value)
+        return value > best if self.higher_is_better else value < best
+
+
+@dataclass(kw_only=True)
+class Lip2SpeechTrainingConfig(TrainingConfig):
+    """Stage 1: mouth frames -> units and mel. Learning rate: linear warm-up, then cosine to 0 at max_steps.
+
+    warmup_steps: of the learning rate. max_frames: longer training clips are cut to a random stretch of this
+    many frames.
+    augmentation: fields of the video augmentation that differ from its defaults.
+    vocoder: a saved unit vocoder that voices the validation samples; null = Griffin-Lim on the predicted mel.
+    """
+
+    warmup_steps: int = 10_000
+    max_frames: int = 600
+    augmentation: dict = field(default_factory=dict)
+    vocoder: str | None = None
+    ema_decay: float = 0.999
+    best_metric: str = "unit_accuracy"
+
+
+@dataclass(kw_only=True)
+class VocoderTrainingConfig(TrainingConfig):
+    """Stage 2: units, mel and speaker -> waveform, a GAN (HiFi-GAN's losses). Learning rate: x lr_decay after
+    each epoch.
+
+    discriminators: widths of the discriminators, where they differ from the defaults.
+    segment_units: training segments are this many units (320 samples each) long.
+    adversarial_from_step: updates before it train the generator alone, on the mel loss.
+    mel_loss_weight, feature_matching_weight: against the generator's adversarial loss of weight 1.
+    mel_augmentation: fields of the blur and noise on the input mel; null = no augmentation.
+    """
+
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(learning_rate=2e-4, betas=(0.8, 0.99))
+    )
+    lr_decay: float = 0.999
+    max_steps: int = 1_000_000
+    discriminators: dict = field(default_factory=dict)
+    segment_units: int = 28
+    adversarial_from_step: int = 0
+    mel_loss_weight: float = 45.0
+    feature_matching_weight: float = 2.0
+    mel_augmentation: dict | None = None
+    max_eval_clips: int | None = 50
+    best_metric: str = "mel_loss"
+
+
+Config = typing.TypeVar("Config", bound=TrainingConfig)
+
+
+def load_config(kind: type[Config], path: str | os.PathLike, overrides: Iterable[str] = ()) -> Config:
+    """The configuration in the YAML file `path`, changed by overrides such as "optimizer.learning_rate=3e-4".
+
+    Relative paths in it are relative to the working directory.
+
+    Raises:
+        ConfigError: the file cannot be read, a key is unknown or doubled, a value has the wrong type.
+    """
+    try:
+        values = parse_yaml(Path(path).read_text(encoding="utf-8"), where=str(path))
+    except OSError as error:
+        raise ConfigError(f"The configuration {path} cannot be read: {error.strerror}.") from error
+    values = {} if values is None else values
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must hold `key: value` lines: got a {type(values).__name__}.")
+    for override in overrides:
+        key, sign, text = override.partition("=")
+        if not sign or not key.strip():
+            raise ConfigError(
+                f"{override!r} is not an override: write key=value, for example max_steps=1000."
+            )
+        _set(values, key.strip().split("."), parse_yaml(text, where=override))
+    return _build(kind, values, prefix="")
+
+
+def check_keys(given: Mapping[str, Any], known: Iterable[str], prefix: str) -> None:
+    """Raise ConfigError for the first key of `given` that is not among the known ones, with the nearest of
+    them."""
+    known = sorted(known)
+    for key in given:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=3, cutoff=0.5)
+            hint = f"Did you mean {' or '.join(near)}?" if near else f"Known keys: {', '.join(known)}."
+            raise ConfigError(f"Unknown key {prefix}{key}. {hint}")
+
+
+def to_yaml(config: TrainingConfig) -> str:
+    """The whole configuration, defaults included, as YAML that load_config reads."""
+    values = dataclasses.asdict(config)
+    values["optimizer"]["betas"] = list(config.optimizer.betas)
+    return yaml.safe_dump(values, sort_keys=False)
+
+
+def _set(values: dict, keys: list[str], value: Any) -> None:
+    for position, key in enumerate(keys[:-1]):
+        values = values.setdefault(key, {})
+        if values is None or not isinstance(values, dict):
+            raise ConfigError(
+                f"{'.'.join(keys[: position + 1])} holds no keys of its own: got {'.'.join(keys)}."
+            )
+    values[keys[-1]] = value
+
+
+def _build(kind: type, values: dict, prefix: str):
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    check_keys(values, fields, prefix)
+    hints = typing.get_type_hints(kind)
+    default = {
+        name: f.default_factory()
+        for name, f in fields.items()
+        if f.default_factory is not dataclasses.MISSING and dataclasses.is_dataclass(hints[name])
+    }
+    arguments = {}
+    for name, value in values.items():
+        if name in default:  # a nested group of settings: what is not said keeps this stage's default
+            if not isinstance(value, dict):
+                raise ConfigError(f"{prefix}{name} takes keys of its own: got {value!r}.")
+            value = _build(hints[name], dataclasses.asdict(default[name]) | value, f"{prefix}{name}.")
+        else:
+            value = _convert(value, hints[name], f"{prefix}{name}")
+        arguments[name] = value
+    missing = [
+        name
+        for name, f in fields.items()
+        if f.default is dataclasses.MISSING
+        and f.default_factory is dataclasses.MISSING
+        and name not in arguments
+    ]
+    if missing:
+        raise ConfigError(f"The configuration lacks {', '.join(prefix + name for name in missing)}: add it.")
+    return kind(**arguments)
+
+
+def _convert(value: Any, hint: Any, name: str) -> Any:
+    """`value` as the annotated type; whole floats such as 1e5 are accepted as ints."""
+    options = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
+    if value is None and type(None) in options:
+        return None
+    for option in options:
+        if typing.get_origin(option) is tuple:
+            if isinstance(value, list | tuple) and len(value) == len(typing.get_args(option)):
+                return tuple(
+                    _convert(v, o, name) for v, o in zip(value, typing.get_args(option), strict=True)
+                )
+        elif option is float and isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+        elif option is int and isinstance(value, float) and value.is_integer():
+            return int(value)
+        elif (
+            isinstance(option, type)
+            and isinstance(value, option)
+            and (option is bool) == isinstance(value, bool)
+        ):
+            return value
+    expected = " or ".join("null" if o is type(None) else getattr(o, "__name__", str(o)) for o in options)
+    raise ConfigError(f"{name} must be {expected}: got {value!r}.")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's scalars: PyYAML follows 1.1, where 1e-3 is a string, `no` is false and 010 is eight."""
+
+    yaml_implicit_resolvers = {}
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise ConfigError(f"The key {key} stands twice, the second time{node.start_mark}: keep one.")
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""]
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|false|False)$"), list("tTfF")
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9_]*)$"), list("-+0123456789")
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"^[-+]?(?:(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.(?:inf|Inf|INF))$"
+    ),
+    list("-+0123456789."),
+)
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """YAML text -> Python values. Raises ConfigError, naming `where` the text came from."""
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where} is not valid YAML: {error}") from error

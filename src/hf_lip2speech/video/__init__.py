@@ -1,0 +1,1 @@
+"""Silent video -> mouth clip: decoding, face landmarks, mouth crop."""

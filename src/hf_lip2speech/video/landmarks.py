@@ -1,0 +1,253 @@
+"""Face landmarks behind one small interface; the default is Google's BlazeFace and Face Mesh on LiteRT."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from typing import Protocol
+
+import numpy as np
+
+from .warp import apply_affine, warp_affine
+
+DETECTION_SIZE = 128  # side of BlazeFace's input, pixels
+MESH_SIZE = 192  # side of Face Mesh's input, pixels
+MESH_MARGIN = 1.5  # side of the mesh's region over the longer side of the face
+RIGHT_EYE, LEFT_EYE = 33, 263  # outer corners in the mesh: the line that levels the next region
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face in one frame.
+
+    Attributes:
+        box: float32 (4,), x0 y0 x1 y1 in pixels.
+        score: how surely it is a face, 0..1.
+        points: float32 (468, 2), x y in pixels, in the order of the 468-point Face Mesh.
+    """
+
+    box: np.ndarray
+    score: float
+    points: np.ndarray
+
+
+class LandmarkDetector(Protocol):
+    """Finds the faces of a video, frame by frame; may remember the frames before."""
+
+    def __call__(self, frame: np.ndarray) -> list[Face]:
+        """The faces of the next frame, uint8 (H, W, 3) RGB."""
+        ...
+
+    def reset(self) -> None:
+        """Forget all frames: another video begins."""
+        ...
+
+
+def iou(box: np.ndarray, others: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
+    """Intersection over union of a box (4,) with boxes (N, 4) -> (N,)."""
+    others = np.asarray(others, dtype=np.float64).reshape(-1, 4)
+    low = np.maximum(box[:2], others[:, :2])
+    high = np.minimum(box[2:], others[:, 2:])
+    common = np.prod(np.clip(high - low, 0, None), axis=1)
+    areas = np.prod(others[:, 2:] - others[:, :2], axis=1) + np.prod(box[2:] - box[:2])
+    return common / np.maximum(areas - common, 1e-9)
+
+
+class _Network:
+    """One LiteRT file with one input."""
+
+    def __init__(self, name: str, num_threads: int):
+        from ai_edge_litert.interpreter import Interpreter
+
+        with as_file(files("hf_lip2speech") / "assets" / "face" / name) as path:
+            self._interpreter = Interpreter(model_content=path.read_bytes(), num_threads=num_threads)
+        self._interpreter.allocate_tensors()
+        self._input = self._interpreter.get_input_details()[0]["index"]
+        self._outputs = [detail["index"] for detail in self._interpreter.get_output_details()]
+
+    def __call__(self, image: np.ndarray) -> list[np.ndarray]:
+        self._interpreter.set_tensor(self._input, image[None])
+        self._interpreter.invoke()
+        return [self._interpreter.get_tensor(index) for index in self._outputs]
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-np.clip(x, -80, 80)))
+
+
+def _anchors() -> np.ndarray:
+    """Centres of BlazeFace's 896 anchors, (896, 2) in 0..1: 2 on each cell of 16 x 16, 6 on each of 8 x 8."""
+    centres = []
+    for cells, count in ((16, 2), (8, 6)):
+        axis = (np.arange(cells) + 0.5) / cells
+        grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+        centres.append(np.repeat(grid, count, axis=0))
+    return np.concatenate(centres)
+
+
+class BlazeFace:
+    """BlazeFace, short range (Bazarevsky et al., arXiv 1907.05047): boxes and eyes of an image's faces."""
+
+    def __init__(self, min_score: float = 0.5, num_threads: int = 1):
+        self.min_score = min_score
+        self._network = _Network("face_detection_short_range.tflite", num_threads)
+        self._anchors = _anchors()
+
+    def __call__(
+        self, frame: np.ndarray, thorough: bool = True
+    ) -> list[tuple[np.ndarray, np.ndarray, float]]:
+        """(box (4,), eyes (2, 2), score) of each face of a uint8 (H, W, 3) RGB frame, in pixels, best first.
+
+        If `thorough`, the frame is searched again in overlapping squares as wide as its shorter side, and
+        half as wide if there is no face yet: in a wide frame a face may be too small to see at 128 pixels.
+        """
+        height, width = frame.shape[:2]
+        found = self._search(frame, (width / 2, height / 2), max(height, width))
+        for tile in (min(height, width), min(height, width) / 2) if thorough else ():
+            if tile < max(height, width) and (not found or tile == min(height, width)):
+                for y in _tile_centres(height, tile):
+                    for x in _tile_centres(width, tile):
+                        found += self._search(frame, (x, y), tile)
+        return _suppress(found)
+
+    def _search(self, frame: np.ndarray, centre: tuple[float, float], side: float) -> list:
+        scale = side / DETECTION_SIZE
+        corner = np.array(centre) - side / 2
+        matrix = np.array([[scale, 0, corner[0] + scale / 2 - 0.5], [0, scale, corner[1] + scale / 2 - 0.5]])
+        image = warp_affine(frame, matrix, DETECTION_SIZE, DETECTION_SIZE)
+        self._blank_outside(image, frame.shape, corner, scale)
+        raw, logits = self._network(image / np.float32(127.5) - np.float32(1))
+        scores = _sigmoid(logits[0, :, 0])
+        found = []
+        for index in np.flatnonzero(scores >= self.min_score):
+            values = raw[0, index].reshape(8, 2) / DETECTION_SIZE
+            centre_, size, points = (
+                values[0] + self._anchors[index],
+                values[1],
+                values[2:4] + self._anchors[index],
+            )
+            box = np.concatenate([centre_ - size / 2, centre_ + size / 2])
+            found.append((box * side + np.tile(corner, 2), points * side + corner, float(scores[index])))
+        return _suppress(found)
+
+    @staticmethod
+    def _blank_outside(image: np.ndarray, shape: tuple, corner: np.ndarray, scale: float) -> None:
+        """Black where the square reaches beyond the frame: repeated edges can look like faces."""
+        low = np.ceil(np.maximum(-corner / scale, 0)).astype(int)
+        high = np.floor((np.array([shape[1], shape[0]]) - corner) / scale).astype(int)
+        image[: low[1]] = 0
+        image[max(high[1], 0) :] = 0
+        image[:, : low[0]] = 0
+        image[:, max(high[0], 0) :] = 0
+
+
+def _tile_centres(length: float, tile: float) -> np.ndarray:
+    """Centres of tiles that cover a length with at least half overlap."""
+    if tile >= length:
+        return np.array([length / 2])
+    count = int(np.ceil((length - tile) / (tile / 2))) + 1
+    return np.linspace(tile / 2, length - tile / 2, count)
+
+
+def _suppress(found: list, limit: float = 0.3) -> list:
+    """Merge overlapping detections: score-weighted means of boxes and eyes, best first."""
+    found = sorted(found, key=lambda item: -item[2])
+    kept = []
+    while found:
+        overlap = iou(found[0][0], np.array([item[0] for item in found])) > limit
+        overlap[0] = True
+        group = [item for item, same in zip(found, overlap, strict=True) if same]
+        weights = np.array([item[2] for item in group])
+        weights /= weights.sum()
+        box = sum(weight * item[0] for weight, item in zip(weights, group, strict=True))
+        eyes = sum(weight * item[1] for weight, item in zip(weights, group, strict=True))
+        kept.append((box, eyes, group[0][2]))
+        found = [item for item, same in zip(found, overlap, strict=True) if not same]
+    return kept
+
+
+class FaceMesh:
+    """Face Mesh (Kartynnik et al., arXiv 1907.06724): 468 points of the face in a region."""
+
+    def __init__(self, num_threads: int = 1):
+        self._network = _Network("face_landmark.tflite", num_threads)
+
+    def __call__(self, frame: np.ndarray, box: np.ndarray, eyes: np.ndarray) -> Face:
+        """The face in a box (4,) with eyes (2, 2): right, left; score 0..1 says whether one is there."""
+        dx, dy = eyes[1] - eyes[0]
+        angle = np.arctan2(dy, dx)
+        scale = MESH_MARGIN * max(box[2] - box[0], box[3] - box[1]) / MESH_SIZE
+        linear = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        centre = (box[:2] + box[2:]) / 2 - 0.5
+        shift = centre - linear @ np.full(2, (MESH_SIZE - 1) / 2)
+        matrix = np.column_stack([linear, shift])
+        image = warp_affine(frame, matrix, MESH_SIZE, MESH_SIZE)
+        image /= 255
+        mesh, logit = self._network(image)
+        points = apply_affine(matrix, mesh.reshape(468, 3)[:, :2] - 0.5).astype(np.float32)
+        box = np.concatenate([points.min(axis=0), points.max(axis=0)])
+        return Face(box, float(_sigmoid(logit.ravel()[0])), points)
+
+
+class MeshLandmarkDetector:
+    """BlazeFace finds faces, Face Mesh follows each of them from frame to frame.
+
+    A face is followed from its own last points while the mesh's score stays high; frames are searched anew
+    every `search_every` frames, and on each frame (as a whole only) while there is no face.
+
+    Args:
+        min_detection_score: BlazeFace's least score, 0..1.
+        min_presence_score: the mesh's least score, 0..1.
+        search_every: frames between two searches.
+        max_faces: at most so many faces are followed.
+        num_threads: threads of LiteRT; one is enough for well over 50 frames a second.
+    """
+
+    def __init__(
+        self,
+        min_detection_score: float = 0.5,
+        min_presence_score: float = 0.5,
+        search_every: int = 12,
+        max_faces: int = 4,
+        num_threads: int = 1,
+    ):
+        self.min_presence_score = min_presence_score
+        self.search_every = search_every
+        self.max_faces = max_faces
+        self._detector = BlazeFace(min_detection_score, num_threads)
+        self._mesh = FaceMesh(num_threads)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all frames: another video begins."""
+        self._followed: list[Face] = []
+        self._since_search = self.search_every
+
+    def __call__(self, frame: np.ndarray) -> list[Face]:
+        """The faces of the next frame, uint8 (H, W, 3) RGB; largest first."""
+        faces: list[Face] = []
+        for face in self._followed:
+            self._keep(faces, self._follow(frame, face))
+        self._since_search += 1
+        due = self._since_search >= self.search_every
+        if not faces or due:
+            self._since_search = 0 if due else self._since_search
+            for box, eyes, _ in self._detector(frame, thorough=due):
+                if len(faces) < self.max_faces and not np.any(iou(box, [face.box for face in faces]) > 0.3):
+                    face = self._mesh(frame, box, eyes)
+                    if (
+                        face.score >= self.min_presence_score
+                    ):  # again, framed as it will be in the frames to come
+                        face = self._follow(frame, face)
+                    self._keep(faces, face)
+        faces.sort(key=lambda face: -np.prod(face.box[2:] - face.box[:2]))
+        self._followed = faces
+        return list(faces)
+
+    def _follow(self, frame: np.ndarray, face: Face) -> Face:
+        """A face of the frame before, in this one."""
+        return self._mesh(frame, face.box, face.points[[RIGHT_EYE, LEFT_EYE]])
+
+    def _keep(self, faces: list[Face], face: Face) -> None:
+        """Add a face unless it is none or is there already."""
+        if face.score >= self.min_presence_score and not np.any(iou(face.box, [f.box for f in faces]) > 0.5):
+            faces.append(face)

@@ -1,0 +1,235 @@
+"""Talking-face video -> mouth clip: the 96x96 gray crop that the models of this field read.
+
+The crop is that of the published systems (AV-HuBERT and its users): landmarks averaged over 12 frames, a
+similarity transform of eye corners and nose to a mean face in a 256x256 frame, 96x96 pixels about the mean of
+the mouth points.
+"""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..constants import CROP_SIZE, MOUTH_SIZE
+from ..errors import MouthCropError, NoFaceError
+from .decode import describe, iter_frames, local_source
+from .landmarks import Face, LandmarkDetector, MeshLandmarkDetector, iou
+from .warp import apply_affine, invert_affine, similarity_transform, warp_affine
+
+Progress = Callable[[str, int, int | None], None]
+
+STABLE_POINTS = [
+    2,
+    33,
+    133,
+    362,
+    263,
+]  # of the mesh: nose base, right eye outer, inner, left eye inner, outer
+MEAN_FACE = np.array([[128.87, 137.30], [92.52, 94.37], [112.77, 94.94], [145.53, 94.53], [166.68, 93.57]])
+OUTER_LIPS = [61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146]
+INNER_LIPS = [78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95]
+SMOOTHING_WINDOW = 12  # frames
+SAME_FACE_IOU = 0.3
+LEAST_PRESENCE = 5  # frames from which on another face is worth a warning
+LONGEST_LOSS = 25  # frames without a face after which it is another track
+GRAY = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601 luma
+
+
+def mouth_crops(
+    source: Any, *, detector: LandmarkDetector | None = None, progress: Progress | None = None
+) -> np.ndarray:
+    """The mouth of the speaker of a video, at 25 frames a second.
+
+    The video is read twice, for landmarks and for crops, so that its frames never are in memory together.
+
+    Args:
+        source: path, http(s) URL, bytes or binary file of a video, or
+            {"frames": uint8 (T, H, W[, 3]), "fps": float}.
+        detector: finds the landmarks; default MeshLandmarkDetector().
+        progress: called as progress(stage, done, total), stage "landmarks" (with total None), then "crops".
+
+    Returns:
+        uint8 (T, 96, 96), gray; T = max(1, round(25 * seconds)).
+
+    Raises:
+        NoFaceError: no frame shows a face.
+        UnreadableVideoError, NoVideoStreamError, EmptyVideoError: see iter_frames.
+
+    Of several faces, the one with the greatest area summed over its frames is taken, with a warning; where it
+    is away, another of about its size may stand in (the same person after a cut, say). Frames without a face
+    are interpolated between their neighbours; before the first and after the last, the nearest counts.
+    """
+    detector = MeshLandmarkDetector() if detector is None else detector
+    with local_source(source) as video:
+        anchors = _follow_speaker(video, describe(source), detector, progress)
+        matrices = _crop_matrices(anchors)
+        crops = np.empty((len(matrices), MOUTH_SIZE, MOUTH_SIZE), dtype=np.uint8)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # whatever there is to warn about was said in the first pass
+            for index, frame in enumerate(iter_frames(video)):
+                patch = warp_affine(frame, matrices[index], MOUTH_SIZE, MOUTH_SIZE)
+                crops[index] = (patch @ GRAY + 0.5).astype(np.uint8)
+                if progress is not None:
+                    progress("crops", index + 1, len(crops))
+    return crops
+
+
+def ready_made_crops(source: Any) -> np.ndarray:
+    """Mouth crops made before, read from a video or from frames, at 25 frames a second.
+
+    Frames of 96x96 are taken as they are; 88x88 (the model's input) are padded by repeated edges, so that the
+    model's centre crop gives them back; other squares are resized.
+
+    Args:
+        source: as for mouth_crops.
+
+    Returns:
+        uint8 (T, 96, 96), gray.
+
+    Raises:
+        MouthCropError: the frames are not square.
+        UnreadableVideoError, NoVideoStreamError, EmptyVideoError: see iter_frames.
+    """
+    crops = []
+    for frame in iter_frames(source):
+        height, width = frame.shape[:2]
+        if height != width:
+            raise MouthCropError(
+                f"{describe(source)} has frames of {width}x{height} pixels: expected square mouth crops, "
+                f"best {MOUTH_SIZE}x{MOUTH_SIZE}; leave cropped=True out if the video shows a whole face"
+            )
+        if height == CROP_SIZE:
+            margin = (MOUTH_SIZE - CROP_SIZE) // 2
+            frame = np.pad(frame, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
+        elif height != MOUTH_SIZE:
+            scale = height / MOUTH_SIZE
+            shift = scale / 2 - 0.5
+            frame = warp_affine(
+                frame, np.array([[scale, 0, shift], [0, scale, shift]]), MOUTH_SIZE, MOUTH_SIZE
+            )
+        crops.append((frame @ GRAY + 0.5).astype(np.uint8))
+    return np.stack(crops)
+
+
+@dataclass
+class _Track:
+    """One face over time: for each frame with it, the five stable points and the mean of the mouth's."""
+
+    box: np.ndarray
+    last: int
+    area: float = 0.0
+    frames: list[int] = field(default_factory=list)
+    anchors: list[np.ndarray] = field(default_factory=list)
+
+    @property
+    def mean_area(self) -> float:
+        return self.area / len(self.frames)
+
+    def add(self, index: int, face: Face) -> None:
+        mouth = face.points[OUTER_LIPS + INNER_LIPS].mean(axis=0)
+        self.box, self.last = face.box, index
+        self.area += float(np.prod(face.box[2:] - face.box[:2]))
+        self.frames.append(index)
+        self.anchors.append(np.vstack([face.points[STABLE_POINTS], mouth]))
+
+
+def _follow_speaker(
+    video: Any, name: str, detector: LandmarkDetector, progress: Progress | None
+) -> list[tuple[slice, np.ndarray]]:
+    """Runs of frames, each with the speaker's anchors (n, 6, 2) in pixels; together they cover all frames."""
+    tracks: list[_Track] = []
+    count = 0
+    detector.reset()
+    for index, frame in enumerate(iter_frames(video)):
+        _assign(tracks, index, detector(frame))
+        count = index + 1
+        if progress is not None:
+            progress("landmarks", count, None)
+    if not tracks:
+        raise NoFaceError(
+            f"no face was found in the {count} frames of {name}: expected a talking face, upright and large "
+            "enough to see the mouth; pass cropped=True if these are ready-made mouth crops"
+        )
+    return _runs(_choose(tracks, name), count)
+
+
+def _assign(tracks: list[_Track], index: int, faces: list[Face]) -> None:
+    """Give each face of a frame to the track that it overlaps most, or to a new one."""
+    live = [track for track in tracks if index - track.last <= LONGEST_LOSS]
+    pairs = [
+        (overlap, number, track)
+        for number, face in enumerate(faces)
+        for overlap, track in zip(iou(face.box, [track.box for track in live]), live, strict=True)
+        if overlap > SAME_FACE_IOU
+    ]
+    taken: set[int] = set()
+    for _, number, track in sorted(pairs, key=lambda pair: -pair[0]):
+        if number not in taken and track.last < index:
+            track.add(index, faces[number])
+            taken.add(number)
+    for number, face in enumerate(faces):
+        if number not in taken:
+            tracks.append(_Track(face.box, index))
+            tracks[-1].add(index, face)
+
+
+def _choose(tracks: list[_Track], name: str) -> list[_Track]:
+    """The speaker's tracks in order of time: the greatest, and those that fill the time without it."""
+    chosen: list[_Track] = []
+    others = 0
+    for track in sorted(tracks, key=lambda track: -track.area):
+        alone = all(track.last < other.frames[0] or other.last < track.frames[0] for other in chosen)
+        if not chosen or (alone and track.mean_area >= chosen[0].mean_area / 4):
+            chosen.append(track)
+        elif len(track.frames) >= LEAST_PRESENCE:
+            others += 1
+    if others:
+        warnings.warn(
+            f"{name} shows several faces: took the one that is largest and present longest", stacklevel=4
+        )
+    return sorted(chosen, key=lambda track: track.frames[0])
+
+
+def _runs(tracks: list[_Track], count: int) -> list[tuple[slice, np.ndarray]]:
+    """Fill gaps; a jump to another place (a cut) starts another run, half-way through the gap."""
+    groups: list[tuple[list[int], list[np.ndarray]]] = []
+    for track in tracks:
+        if groups:
+            before, after = groups[-1][1][-1], track.anchors[0]
+            size = np.linalg.norm(before[1] - before[4])
+            if np.linalg.norm(before - after, axis=1).max() < size:
+                groups[-1][0].extend(track.frames)
+                groups[-1][1].extend(track.anchors)
+                continue
+        groups.append((list(track.frames), list(track.anchors)))
+    ends = [(left[0][-1] + right[0][0] + 1) // 2 for left, right in zip(groups, groups[1:], strict=False)]
+    runs = []
+    for start, stop, (frames, anchors) in zip([0, *ends], [*ends, count], groups, strict=True):
+        known = np.stack(anchors).reshape(len(anchors), -1).astype(np.float64)
+        columns = [np.interp(np.arange(start, stop), frames, column) for column in known.T]
+        runs.append((slice(start, stop), np.stack(columns, axis=1).reshape(-1, 6, 2)))
+    return runs
+
+
+def _crop_matrices(runs: list[tuple[slice, np.ndarray]]) -> np.ndarray:
+    """(T, 2, 3): for each frame, crop pixel -> frame pixel."""
+    matrices = []
+    for _, anchors in runs:
+        for points in _smooth(anchors):
+            to_mean_face = similarity_transform(points[:5], MEAN_FACE)
+            mouth = apply_affine(to_mean_face, points[5])
+            to_crop = to_mean_face.copy()
+            to_crop[:, 2] += MOUTH_SIZE / 2 - mouth
+            matrices.append(invert_affine(to_crop))
+    return np.stack(matrices)
+
+
+def _smooth(anchors: np.ndarray) -> np.ndarray:
+    """Mean over a window of 12 frames about each frame, shorter at the ends; (n, ...) -> (n, ...)."""
+    total = np.concatenate([np.zeros_like(anchors[:1]), np.cumsum(anchors, axis=0)])
+    index = np.arange(len(anchors))
+    start = np.maximum(index - SMOOTHING_WINDOW // 2, 0)
+    stop = np.minimum(index + SMOOTHING_WINDOW // 2, len(anchors))
+    return (total[stop] - total[start]) / (stop - start)[:, None, None]

@@ -1,0 +1,79 @@
+"""A small corpus of made-up clips, prepared without face or voice models, so that hundreds of runs take
+seconds."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hf_lip2speech.audio.io import write_audio
+from hf_lip2speech.data import clip_files
+from hf_lip2speech.data.corpora import Clip
+from hf_lip2speech.models.configuration_speech_units import SpeechUnitExtractorConfig
+from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
+from hf_lip2speech.video.decode import write_video
+from hf_lip2speech.video.mouth import ready_made_crops
+
+
+def make_clip(folder: Path, clip_id: str, frames: int = 10, samples: int | None = None, **fields) -> Clip:
+    """A clip of a drifting pattern and noise; `samples` of sound (0: none at all), by default 640 a frame."""
+    seed = sum(map(ord, clip_id))
+    random = np.random.default_rng(seed)
+    video, audio = folder / f"{clip_id}.mp4", folder / f"{clip_id}.wav"
+    video.parent.mkdir(parents=True, exist_ok=True)
+    pattern = np.kron(random.integers(0, 256, (12, 12)), np.ones((8, 8))).astype(np.uint8)
+    write_video(video, np.stack([np.roll(pattern, 2 * index, axis=1) for index in range(frames)]))
+    samples = 640 * frames if samples is None else samples
+    if samples:
+        write_audio(audio, random.uniform(-0.5, 0.5, samples).astype(np.float32))
+    defaults = {"speaker": clip_id.split("/")[0], "split": "train", "text": "a b"}
+    return Clip(clip_id, video, audio if samples else None, **(defaults | fields))
+
+
+class ListCorpus(list):
+    name = "made up"
+
+
+class OneVoice:
+    def embed(self, waveform: np.ndarray) -> np.ndarray:
+        return np.full(256, 1 / 16, dtype=np.float32)
+
+
+@pytest.fixture
+def cropped(monkeypatch) -> list[Path]:
+    """Stand-ins for the models of faces and voices; the list that is returned names the videos worked on."""
+    worked_on: list[Path] = []
+
+    def crops(source: Path, *, detector: object) -> np.ndarray:
+        worked_on.append(source)
+        return ready_made_crops(source)
+
+    monkeypatch.setattr(clip_files, "mouth_crops", crops)
+    monkeypatch.setattr(clip_files, "MeshLandmarkDetector", lambda: None)
+    monkeypatch.setattr(clip_files.SpeakerEncoder, "bundled", OneVoice)
+    return worked_on
+
+
+@pytest.fixture
+def clip_maker(tmp_path) -> Callable[..., Clip]:
+    return lambda *args, **kwargs: make_clip(tmp_path / "corpus", *args, **kwargs)
+
+
+@pytest.fixture
+def corpus(clip_maker) -> ListCorpus:
+    """Three clips of two speakers, 10, 11 and 12 frames."""
+    splits = ("train", "val", "train")
+    ids = ("anna/one", "anna/two", "ben/one")
+    return ListCorpus(
+        clip_maker(name, frames=10 + index, split=split)
+        for index, (name, split) in enumerate(zip(ids, splits, strict=True))
+    )
+
+
+@pytest.fixture(scope="session")
+def units() -> SpeechUnitExtractor:
+    """An extractor of ten units, fitted on noise."""
+    random = np.random.default_rng(0)
+    extractor = SpeechUnitExtractor(SpeechUnitExtractorConfig(features="mfcc", num_units=10)).eval()
+    return extractor.fit([random.uniform(-0.5, 0.5, 16_000).astype(np.float32)], seed=0)

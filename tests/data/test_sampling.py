@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from hf_lip2speech.data.augmentation import VideoAugmentation, evaluation_transform
+from hf_lip2speech.data.sampling import AugmentedDataset, VocoderSegmentDataset
+from hf_lip2speech.errors import Lip2SpeechError
+
+
+def clip(frames, index=0):
+    """A clip whose every target value is its own place in time, counted in its own unit."""
+    random = np.random.default_rng(index)
+    return {
+        "id": f"clip{index}",
+        "frames": random.integers(0, 256, (frames, 96, 96), dtype=np.uint8),
+        "mel": np.repeat(np.arange(4 * frames, dtype=np.float32)[:, None], 80, axis=1),
+        "unit_ids": np.arange(2 * frames),
+        "speaker_embedding": np.full(256, index, dtype=np.float32),
+        "waveform": np.arange(640 * frames, dtype=np.float32) / (640 * frames - 1),
+    }
+
+
+@pytest.fixture
+def clips():
+    return [clip(frames, index) for index, frames in enumerate((20, 30, 40, 50))]
+
+
+def same(first, second):
+    assert first.keys() == second.keys()
+    return all(torch.equal(torch.as_tensor(first[k]), torch.as_tensor(second[k])) for k in first if k != "id")
+
+
+class TestAugmentedDataset:
+    def test_the_epoch_changes_the_view_and_going_back_to_it_brings_the_view_back(self, clips):
+        dataset = AugmentedDataset(clips, VideoAugmentation(), seed=3)
+        first = [dataset[index] for index in range(4)]
+        dataset.set_epoch(1)
+        assert not any(same(dataset[index], first[index]) for index in range(4))
+        dataset.set_epoch(0)
+        assert all(same(dataset[index], first[index]) for index in (3, 1, 0, 2))
+
+    def test_without_augmentation_it_is_the_evaluation_view(self, clips):
+        item = AugmentedDataset(clips, None)[1]
+        assert torch.equal(item["pixel_values_videos"], evaluation_transform(clips[1]["frames"]))
+        assert "frames" not in item
+        assert torch.equal(item["mel"], torch.from_numpy(clips[1]["mel"]))
+
+    def test_a_long_clip_is_cut_with_all_its_targets(self, clips):
+        dataset = AugmentedDataset(clips, None, max_frames=32)
+        starts = set()
+        for epoch in range(20):
+            dataset.set_epoch(epoch)
+            item = dataset[3]
+            start = int(item["unit_ids"][0]) // 2
+            starts.add(start)
+            expected = evaluation_transform(clips[3]["frames"][start : start + 32])
+            assert torch.equal(item["pixel_values_videos"], expected)
+            assert item["unit_ids"].tolist() == list(range(2 * start, 2 * start + 64))
+            assert item["mel"][:, 0].tolist() == list(range(4 * start, 4 * start + 128))
+            assert item["waveform"].shape == (640 * 32,)
+            assert len(dataset[0]["unit_ids"]) == 40
+        assert len(starts) > 5 and max(starts) <= 18
+
+    def test_clips_are_left_alone(self, clips):
+        dataset = AugmentedDataset(clips, VideoAugmentation())
+        before = clips[0]["frames"].copy()
+        dataset[0]
+        np.testing.assert_array_equal(clips[0]["frames"], before)
+        assert set(clips[0]) == set(clip(1))
+
+    def test_persistent_workers_see_the_epoch_and_make_what_one_process_makes(self, clips):
+        dataset = AugmentedDataset(clips, VideoAugmentation())
+        loader = DataLoader(dataset, batch_size=None, num_workers=2, persistent_workers=True)
+        for epoch in (0, 1, 7):
+            dataset.set_epoch(epoch)
+            for index, item in enumerate(loader):
+                assert same(item, dataset[index])
+
+
+class TestVocoderSegmentDataset:
+    def test_units_mel_and_sound_are_of_one_place(self, clips):
+        dataset = VocoderSegmentDataset(clips)
+        starts = set()
+        for epoch in range(30):
+            dataset.set_epoch(epoch)
+            item = dataset[2]
+            start = int(item["unit_ids"][0])
+            starts.add(start)
+            assert item["unit_ids"].tolist() == list(range(start, start + 28))
+            assert item["spectrogram"][:, 5].tolist() == list(range(2 * start, 2 * start + 56))
+            place = item["waveform"] / 0.95 * (640 * 40 - 1)
+            np.testing.assert_allclose(place, np.arange(320 * start, 320 * start + 8960), atol=0.1)
+        assert len(starts) > 10 and max(starts) <= 80 - 28
+
+    def test_the_whole_clip_peaks_at_095(self, clips):
+        clips[0]["waveform"] = clips[0]["waveform"] * 0.01
+        item = VocoderSegmentDataset(clips, segment_units=40)[0]
+        assert float(item["waveform"].max()) == pytest.approx(0.95)
+
+    def test_silence_stays_silence(self, clips):
+        clips[0]["waveform"] = np.zeros_like(clips[0]["waveform"])
+        assert VocoderSegmentDataset(clips)[0]["waveform"].abs().max() == 0
+
+    def test_a_short_clip_is_followed_by_silence(self):
+        item = VocoderSegmentDataset([clip(10)])[0]
+        assert item["unit_ids"].tolist() == [*range(20), *[19] * 8]
+        assert item["spectrogram"].shape == (56, 80)
+        assert item["spectrogram"][40:].unique().tolist() == pytest.approx([np.log(1e-5)])
+        assert item["waveform"].shape == (8960,) and item["waveform"][6400:].abs().max() == 0
+
+    def test_augmentation_touches_the_mel_alone_and_is_drawn_from_the_epoch(self, clips):
+        def noise(mel, generator):
+            return mel + torch.randn(mel.shape, generator=generator)
+
+        plain, noisy = VocoderSegmentDataset(clips), VocoderSegmentDataset(clips, augmentation=noise)
+        for name in ("unit_ids", "speaker_embedding", "waveform"):
+            assert torch.equal(plain[1][name], noisy[1][name])
+        assert not torch.equal(plain[1]["spectrogram"], noisy[1]["spectrogram"])
+        assert same(noisy[1], noisy[1])
+
+    def test_an_empty_segment_is_refused(self, clips):
+        with pytest.raises(Lip2SpeechError, match="segment_units=0"):
+            VocoderSegmentDataset(clips, segment_units=0)

@@ -1,0 +1,199 @@
+"""Speech units: fitting, extracting, saving, for MFCC and for a self-supervised model."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig, AutoModel, HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
+
+from hf_lip2speech.errors import Lip2SpeechError, NotFittedError
+from hf_lip2speech.models.configuration_speech_units import SpeechUnitExtractorConfig
+from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
+
+from ..audio.voices import babble
+
+UNITS = 12
+
+
+@pytest.fixture(scope="module")
+def voices() -> list[np.ndarray]:
+    return [babble(1.0, pitch, seed) for seed, pitch in enumerate((100, 130, 180, 220))]
+
+
+@pytest.fixture(scope="module")
+def tiny_hubert(tmp_path_factory) -> str:
+    """A random HuBERT with the real strides (20 ms), saved as a Hub repository is."""
+    torch.manual_seed(0)
+    config = HubertConfig(
+        hidden_size=16,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        intermediate_size=32,
+        conv_dim=(8,) * 7,
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=2,
+    )
+    folder = tmp_path_factory.mktemp("tiny-hubert")
+    HubertModel(config).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module", params=["mfcc", "hubert"])
+def features(request) -> str:
+    return "mfcc" if request.param == "mfcc" else request.getfixturevalue("tiny_hubert")
+
+
+@pytest.fixture(scope="module")
+def extractor(features, voices) -> SpeechUnitExtractor:
+    return new(features).fit(voices, seed=1)
+
+
+def new(features: str, **changes) -> SpeechUnitExtractor:
+    settings = {"features": features, "num_units": UNITS, "layer": 2} | changes
+    return SpeechUnitExtractor(SpeechUnitExtractorConfig(**settings))
+
+
+def test_the_defaults_are_the_published_ones():
+    config = SpeechUnitExtractorConfig()
+    assert (config.features, config.layer, config.num_units) == ("facebook/hubert-base-ls960", 6, 200)
+    assert config.feature_size == 768
+
+
+@pytest.mark.parametrize("samples", [0, 319, 320, 640, 6_400, 12_345, 640 * 25])
+def test_there_are_two_units_for_each_frame_of_640_samples(extractor, voices, samples):
+    units = extractor(voices[0][:samples])
+    assert units.dtype == np.int64 and units.shape == (samples // 320,)
+    assert len(units) == 0 or (units.min() >= 0 and units.max() < UNITS)
+
+
+def test_different_sounds_have_different_units(extractor, voices):
+    assert len(set(extractor(voices[0]))) > 3
+
+
+def test_a_unit_is_the_nearest_centroid(extractor, voices):
+    output = extractor.extract(torch.from_numpy(voices[1])[None])
+    distances = torch.cdist(output.features[0].double(), extractor.centroids.double())
+    assert torch.equal(distances.argmin(dim=1), output.unit_ids[0])
+
+
+def test_a_recording_in_a_padded_batch_gets_the_units_that_it_gets_alone(extractor, voices):
+    lengths = torch.tensor([16_000, 9_999, 640])
+    batch = torch.full((3, 16_000), 0.3)  # what follows the end of a recording must not matter
+    for row, voice, length in zip(batch, voices, lengths, strict=False):
+        row[:length] = torch.from_numpy(voice[:length])
+    units = extractor.extract(batch, lengths).unit_ids
+    for row, voice, length in zip(units, voices, lengths, strict=False):
+        count = length // 320
+        np.testing.assert_array_equal(row[:count], extractor(voice[:length]))
+        assert torch.all(row[count:] == -100)
+
+
+def test_fitting_again_with_the_same_seed_gives_the_same_centroids(features, extractor, voices):
+    again = new(features).fit(iter(voices), seed=1)
+    for name, value in extractor.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+
+
+def test_saving_and_loading_keeps_every_buffer_and_every_unit(tmp_path, extractor, voices):
+    extractor.save_pretrained(tmp_path)
+    assert (tmp_path / "model.safetensors").stat().st_size < 10_000  # the speech model is not inside
+    loaded, report = SpeechUnitExtractor.from_pretrained(tmp_path, output_loading_info=True)
+    assert not report["missing_keys"] and not report["unexpected_keys"]
+    assert loaded.config.to_dict() == extractor.config.to_dict() | {"_name_or_path": str(tmp_path)}
+    assert loaded.config.fitted
+    state = loaded.state_dict()
+    assert set(state) == {"centroids", "feature_mean", "feature_std"}
+    for name, value in extractor.state_dict().items():
+        assert torch.equal(value, state[name]), name
+    np.testing.assert_array_equal(loaded(voices[2]), extractor(voices[2]))
+
+
+def test_auto_classes_can_load_it(tmp_path, extractor, voices):
+    AutoConfig.register("speech_unit_extractor", SpeechUnitExtractorConfig, exist_ok=True)
+    AutoModel.register(SpeechUnitExtractorConfig, SpeechUnitExtractor, exist_ok=True)
+    extractor.save_pretrained(tmp_path)
+    np.testing.assert_array_equal(AutoModel.from_pretrained(tmp_path)(voices[0]), extractor(voices[0]))
+
+
+def test_mfcc_features_are_normalised_over_the_fitted_recordings(voices):
+    extractor = new("mfcc").fit(voices)
+    features = torch.cat([extractor.extract(torch.from_numpy(voice)[None]).features[0] for voice in voices])
+    torch.testing.assert_close(features.mean(dim=0), torch.zeros(39), atol=1e-4, rtol=0)
+    torch.testing.assert_close(features.std(dim=0, correction=0), torch.ones(39), atol=1e-4, rtol=0)
+
+
+def test_hidden_states_are_those_of_the_layer_that_the_config_names(tiny_hubert, voices):
+    for layer in (0, 2):
+        extractor = new(tiny_hubert, layer=layer).fit(voices)
+        waveform = torch.from_numpy(voices[0])[None]
+        normalised = (waveform - waveform.mean()) / torch.sqrt(waveform.var(correction=0) + 1e-7)
+        model = HubertModel.from_pretrained(tiny_hubert).eval()
+        with torch.no_grad():
+            states = model(normalised, output_hidden_states=True).hidden_states[layer][0]
+        features = extractor.extract(waveform).features[0]
+        assert len(states) == 49 and len(features) == 50
+        torch.testing.assert_close(features[:49], states, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(features[49], features[48])
+
+
+def test_the_speech_model_is_loaded_when_it_is_needed_and_not_before(tmp_path):
+    extractor = new(str(tmp_path / "no-such-model"), feature_size=16)
+    extractor.save_pretrained(tmp_path / "saved")
+    SpeechUnitExtractor.from_pretrained(tmp_path / "saved")
+    with pytest.raises(OSError, match="no-such-model"):
+        extractor.fit([np.zeros(3200)])
+
+
+def test_a_layer_that_the_model_does_not_have_is_named(tiny_hubert, voices):
+    with pytest.raises(Lip2SpeechError, match="3 layers, got layer 9"):
+        new(tiny_hubert, layer=9).fit(voices)
+
+
+def test_more_features_than_asked_for_are_thinned_out_at_random(voices):
+    extractor = new("mfcc")
+    few = extractor._sample_features(voices, seed=0, max_features=30, progress=None)
+    everything = extractor._sample_features(voices, seed=0, max_features=1000, progress=None)
+    assert few.shape == (30, 39) and everything.shape == (200, 39)
+    rows = [int(np.flatnonzero((everything == row).all(axis=1))[0]) for row in few]
+    assert rows == sorted(set(rows)) and rows[0] < 60 and rows[-1] > 140
+
+
+def test_progress_is_reported_after_every_recording(voices):
+    calls = []
+    new("mfcc").fit(voices, progress=lambda *call: calls.append(call))
+    assert calls == [("features", done, 4) for done in (1, 2, 3, 4)]
+    calls.clear()
+    new("mfcc").fit(iter(voices), progress=lambda *call: calls.append(call))
+    assert calls[-1] == ("features", 4, None)
+
+
+def test_an_extractor_without_centroids_says_so():
+    with pytest.raises(NotFittedError, match="fit"):
+        new("mfcc")(np.zeros(640))
+
+
+def test_too_little_speech_to_fit_is_named():
+    with pytest.raises(Lip2SpeechError, match="12 units need at least as many 20 ms features, got 2"):
+        new("mfcc").fit([np.zeros(640)])
+    with pytest.raises(Lip2SpeechError, match="no recording of 20 ms"):
+        new("mfcc").fit([np.zeros(100)])
+
+
+def test_a_missing_scikit_learn_is_named(monkeypatch, voices):
+    monkeypatch.setitem(sys.modules, "sklearn.cluster", None)
+    with pytest.raises(ImportError, match=r"hf-lip2speech\[train\]"):
+        new("mfcc").fit(voices)
+
+
+def test_stereo_sound_is_refused(voices):
+    with pytest.raises(Lip2SpeechError, match=r"1-D.*\(2, 640\)"):
+        new("mfcc").fit(voices)(np.zeros((2, 640)))
+
+
+@pytest.mark.parametrize("wrong", [{"num_units": 0}, {"layer": -1}, {"features": 3}])
+def test_configs_that_make_no_sense_are_refused(wrong):
+    with pytest.raises((ValueError, StrictDataclassError), match=next(iter(wrong))):
+        SpeechUnitExtractorConfig(**wrong)

@@ -1,0 +1,260 @@
+"""The vocoder: the published numbers, batches, saving, weight norm, precision."""
+
+import numpy as np
+import pytest
+import torch
+
+from hf_lip2speech.errors import Lip2SpeechError
+from hf_lip2speech.models.configuration_unit_vocoder import UnitVocoderConfig
+from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel, fold_weight_norm
+
+from .published_vocoder import load_rule, parametrised, published_vocoder_inputs, published_weights, vocoder_name
+
+
+def tiny_config(**changes) -> UnitVocoderConfig:
+    sizes = {
+        "num_units": 12,
+        "unit_embedding_dim": 8,
+        "num_mel_bins": 6,
+        "speaker_embedding_dim": 5,
+        "speaker_dim": 4,
+        "upsample_initial_channel": 32,
+    }
+    return UnitVocoderConfig(**{**sizes, **changes})
+
+
+def tiny_model(**changes) -> UnitVocoderModel:
+    torch.manual_seed(0)
+    return UnitVocoderModel(tiny_config(**changes)).eval()
+
+
+def tiny_inputs(batch: int, units: int, seed: int = 0) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        "unit_ids": torch.randint(0, 12, (batch, units), generator=generator),
+        "spectrogram": torch.randn(batch, 2 * units, 6, generator=generator) - 5,
+        "speaker_embeddings": torch.rand(batch, 5, generator=generator),
+    }
+
+
+@pytest.fixture(scope="module")
+def published(reference_dir):
+    model = UnitVocoderModel(UnitVocoderConfig()).eval()
+    weights = fold_weight_norm(published_weights(reference_dir, "vocoder_spec.json"))
+    model.load_state_dict({vocoder_name(name): value for name, value in weights.items()})
+    return model
+
+
+@pytest.mark.parametrize(("case", "batch", "units", "array"), [("A", 1, 10, "wav"), ("B", 2, 28, "wav"), ("T", 2, 28, "y_hat")])
+def test_the_waveform_is_that_of_the_published_code(reference_dir, published, case, batch, units, array):
+    inputs = published_vocoder_inputs(load_rule(reference_dir), f"V{case}", batch, units)
+    expected = np.load(reference_dir / f"vocoder_{case}.npz")[array][:, 0]
+    with torch.no_grad():
+        waveform = published(**inputs).waveform.numpy()
+    assert waveform.shape == (batch, 320 * units)
+    assert np.abs(waveform - expected).max() < 1e-4
+
+
+def test_weight_norm_reads_the_published_magnitudes_and_directions(reference_dir, published):
+    model = UnitVocoderModel(UnitVocoderConfig()).eval()
+    model.apply_weight_norm()
+    assert sum(parameter.numel() for parameter in model.parameters()) == 14_111_618
+    weights = published_weights(reference_dir, "vocoder_spec.json")
+    model.load_state_dict({parametrised(vocoder_name(name)): value for name, value in weights.items()})
+    inputs = published_vocoder_inputs(load_rule(reference_dir), "VA", 1, 10)
+    with torch.no_grad():
+        torch.testing.assert_close(model(**inputs).waveform, published(**inputs).waveform, atol=1e-5, rtol=0)
+    model.remove_weight_norm()
+    assert sum(parameter.numel() for parameter in model.parameters()) == 14_101_185
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"upsample_rates": (5, 4, 8), "upsample_kernel_sizes": (11, 8, 16)},
+        {"resblock_kernel_sizes": (3, 7), "resblock_dilation_sizes": ((1, 3), (1, 3))},
+        {"resblock_kernel_sizes": (5,), "resblock_dilation_sizes": ((2,),)},
+    ],
+    ids=["the paper's stages", "three stages", "two blocks a stage", "one block a stage"],
+)
+def test_a_unit_gives_320_samples_at_any_size(changes):
+    model = tiny_model(**changes)
+    with torch.no_grad():
+        waveform = model(**tiny_inputs(2, 9)).waveform
+    assert waveform.shape == (2, 2880)
+    assert waveform.dtype == torch.float32
+    assert 0.1 < waveform.abs().max() <= 1
+
+
+def test_a_clip_in_a_padded_batch_gives_what_it_gives_alone():
+    model = tiny_model()
+    inputs = tiny_inputs(3, 30)
+    lengths = [30, 17, 1]
+    mask = (torch.arange(30) < torch.tensor(lengths)[:, None]).long()
+    with torch.no_grad():
+        together = model(**inputs, unit_attention_mask=mask).waveform
+        for row, length in enumerate(lengths):
+            alone = model(
+                unit_ids=inputs["unit_ids"][row : row + 1, :length],
+                spectrogram=inputs["spectrogram"][row : row + 1, : 2 * length],
+                speaker_embeddings=inputs["speaker_embeddings"][row : row + 1],
+            ).waveform[0]
+            torch.testing.assert_close(together[row, : 320 * length], alone, atol=1e-5, rtol=0)
+            assert together[row, 320 * length :].abs().sum() == 0
+        assert (model(**inputs).waveform[1, : 320 * 17] - together[1, : 320 * 17]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"upsample_rates": (5, 4, 8), "upsample_kernel_sizes": (11, 8, 16)},
+        {"resblock_kernel_sizes": (3, 5), "resblock_dilation_sizes": ((1, 3), (1,))},
+    ],
+    ids=["the paper's stages", "three stages", "small blocks"],
+)
+def test_context_units_is_the_reach_of_a_unit_and_no_more(changes):
+    # By gradients in float64, which are exactly zero where nothing is seen and do not drown at the far end where something is.
+    config = tiny_config(**changes)
+    units = 2 * config.context_units + 11
+    place = config.context_units + 5
+    torch.manual_seed(0)
+    model = UnitVocoderModel(tiny_config(**changes, num_units=units)).eval().double()
+    model._to_waveform = lambda hidden, mask: (hidden[:, :, 0, 320 * place - 3 : 320 * (place + 1) + 3]).sum()
+    inputs = tiny_inputs(1, units) | {"unit_ids": torch.arange(units)[None]}
+    inputs["spectrogram"] = inputs["spectrogram"].double().requires_grad_()
+    model(**inputs).waveform.backward()
+    seen_units = model.unit_embedding.weight.grad.abs().sum(dim=1).nonzero().flatten() - place
+    seen_mel = inputs["spectrogram"].grad[0].abs().sum(dim=1).nonzero().flatten() // 2 - place
+    seen = torch.cat([seen_units, seen_mel])
+    assert max(-int(seen.min()), int(seen.max())) == config.context_units
+
+
+def test_both_inputs_and_the_speaker_change_the_speech():
+    model, inputs = tiny_model(), tiny_inputs(1, 12)
+    with torch.no_grad():
+        speech = model(**inputs).waveform
+        for name, value in inputs.items():
+            other = model(**{**inputs, name: torch.zeros_like(value)}).waveform
+            assert (other - speech).abs().max() > 1e-3, name
+
+
+def test_one_speaker_embedding_serves_a_batch():
+    model, inputs = tiny_model(), tiny_inputs(2, 6)
+    one = inputs["speaker_embeddings"][:1]
+    with torch.no_grad():
+        shared = model(**{**inputs, "speaker_embeddings": one}).waveform
+        repeated = model(**{**inputs, "speaker_embeddings": one.repeat(2, 1)}).waveform
+    torch.testing.assert_close(shared, repeated, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("normed", [False, True], ids=["plain", "in the middle of training"])
+def test_saving_keeps_the_function_and_never_the_weight_norm(tmp_path, normed):
+    model, inputs = tiny_model(), tiny_inputs(1, 8)
+    if normed:
+        model.apply_weight_norm()
+        with torch.no_grad():  # as a training step would, away from g = |v|
+            model.conv_pre.parametrizations.weight.original0.mul_(1.3)
+    model.save_pretrained(tmp_path)
+    loaded, report = UnitVocoderModel.from_pretrained(tmp_path, output_loading_info=True)
+    assert not report["missing_keys"] and not report["unexpected_keys"] and not report["mismatched_keys"]
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(**inputs).waveform, model(**inputs).waveform, atol=1e-5, rtol=0)
+    assert not any("parametrizations" in name for name in loaded.state_dict())
+    model.remove_weight_norm()
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[name], value, msg=name)
+
+
+def test_applying_weight_norm_does_not_change_the_speech_and_trains_magnitudes():
+    model, inputs = tiny_model(), tiny_inputs(1, 8)
+    with torch.no_grad():
+        before = model(**inputs).waveform
+    model.apply_weight_norm()
+    model.apply_weight_norm()  # a second call changes nothing
+    after = model(**inputs).waveform
+    torch.testing.assert_close(after.detach(), before, atol=1e-5, rtol=0)
+    after.square().mean().backward()
+    assert model.conv_pre.parametrizations.weight.original0.grad.abs().sum() > 0
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("channels", [32, 128], ids=["narrow", "wider"])
+def test_new_weights_keep_the_size_of_the_signal_at_any_width(channels):
+    torch.manual_seed(0)
+    model = UnitVocoderModel(tiny_config(upsample_initial_channel=channels)).eval()
+    assert all(parameter.abs().sum() == 0 for name, parameter in model.named_parameters() if name.endswith("bias"))
+    with torch.no_grad():
+        waveform = model(**tiny_inputs(4, 20)).waveform
+    assert 0.05 < waveform.std() < 0.9
+
+
+def test_the_config_survives_a_round_trip(tmp_path):
+    config = tiny_config(upsample_rates=(8, 5, 4), upsample_kernel_sizes=(16, 11, 8))
+    config.save_pretrained(tmp_path)
+    loaded = UnitVocoderConfig.from_pretrained(tmp_path)
+    assert loaded.to_dict() == config.to_dict()
+    assert loaded.resblock_dilation_sizes == [[1, 3, 5]] * 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"upsample_rates": (5, 4, 2, 2), "upsample_kernel_sizes": (11, 8, 4, 4)}, "multiply to 80"),
+        ({"upsample_kernel_sizes": (11, 8, 4, 4)}, "one kernel"),
+        ({"upsample_kernel_sizes": (10, 8, 4, 4, 4)}, "even number"),
+        ({"upsample_initial_channel": 48}, "multiple of 32"),
+        ({"resblock_kernel_sizes": (3, 4, 11)}, "odd"),
+        ({"resblock_dilation_sizes": ((1, 3),)}, "one list of dilations"),
+        ({"resblock_dilation_sizes": ((1,), (0,), (1,))}, "positive integers"),
+        ({"unit_dropout": 1.0}, "unit_dropout"),
+        ({"num_units": 0}, "num_units"),
+    ],
+)
+def test_an_impossible_config_is_refused_with_the_reason(changes, message):
+    with pytest.raises(Exception, match=message):
+        tiny_config(**changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("unit_ids", torch.zeros(9, dtype=torch.long), "unit_ids"),
+        ("spectrogram", torch.zeros(2, 9, 6), "two mel frames a unit"),
+        ("speaker_embeddings", torch.zeros(2, 256), "speaker_embeddings"),
+        ("unit_attention_mask", torch.ones(2, 8), "unit_attention_mask"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_named(name, value, message):
+    with pytest.raises(Lip2SpeechError, match=message):
+        tiny_model()(**{**tiny_inputs(2, 9), name: value})
+
+
+def test_bfloat16_speaks_float32_samples_close_to_float32():
+    model, inputs = tiny_model(), tiny_inputs(1, 20)
+    with torch.no_grad():
+        expected = model(**inputs).waveform
+        actual = model.to(torch.bfloat16)(**inputs).waveform
+    assert actual.dtype == torch.float32
+    assert (actual - expected).square().mean() < 1e-2 * expected.square().mean()
+    assert len(torch.unique(actual)) > 3000  # bfloat16 samples would repeat
+
+
+def test_activation_checkpointing_gives_the_same_gradients():
+    gradients = []
+    for checkpointing in (False, True):
+        model = tiny_model(unit_dropout=0.0).train()
+        if checkpointing:
+            model.activation_checkpointing_enable()
+        mask = torch.tensor([[1] * 6, [1] * 4 + [0] * 2])
+        model(**tiny_inputs(2, 6), unit_attention_mask=mask).waveform.square().mean().backward()
+        gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
+    assert all(torch.allclose(gradients[0][name], gradients[1][name], atol=1e-7) for name in gradients[0])
+
+
+def test_the_output_is_a_tuple_on_request():
+    model, inputs = tiny_model(), tiny_inputs(1, 4)
+    with torch.no_grad():
+        (waveform,) = model(**inputs, return_dict=False)
+        assert torch.equal(waveform, model(**inputs).waveform)

@@ -1,0 +1,344 @@
+"""`pipeline("lip-to-speech")`: every kind of input, batches and streams, voices, outputs, errors."""
+
+import functools
+import http.server
+import threading
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import Dataset
+from transformers import pipeline
+from transformers.pipelines.pt_utils import KeyDataset
+
+import hf_lip2speech  # noqa: F401  (registers the task)
+from hf_lip2speech.errors import EmptyVideoError, Lip2SpeechError, NoFaceError, UnreadableVideoError
+from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
+from hf_lip2speech.models.configuration_lip2speech import Lip2SpeechConfig
+from hf_lip2speech.models.configuration_lip2speech_with_vocoder import Lip2SpeechWithVocoderConfig
+from hf_lip2speech.models.configuration_unit_vocoder import UnitVocoderConfig
+from hf_lip2speech.models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
+from hf_lip2speech.pipeline import LipToSpeechPipeline
+from hf_lip2speech.video.decode import write_video
+
+LENGTHS = (9, 4, 13, 7, 5)  # frames
+
+
+def unit_vector(seed: int) -> np.ndarray:
+    vector = np.abs(np.random.default_rng(seed).normal(size=256)).astype(np.float32)
+    return vector / np.linalg.norm(vector)
+
+
+def tiny_model() -> Lip2SpeechWithVocoder:
+    """A small random model whose batch-norm statistics are away from 0 and 1."""
+    torch.manual_seed(0)
+    config = Lip2SpeechWithVocoderConfig(
+        lip2speech=Lip2SpeechConfig(
+            frontend_stem_channels=8,
+            frontend_channels=(8, 16),
+            frontend_blocks=(1, 1),
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=64,
+            conv_kernel_size=7,
+            num_units=20,
+            mel_head_size=32,
+        ).to_dict(),
+        vocoder=UnitVocoderConfig(
+            num_units=20, unit_embedding_dim=16, speaker_dim=16, upsample_initial_channel=64
+        ).to_dict(),
+        voices={"ann": unit_vector(1).tolist(), "bob": unit_vector(2).tolist()},
+        default_voice="ann",
+    )
+    model = Lip2SpeechWithVocoder(config).eval()
+    for name, buffer in model.named_buffers():
+        if name.endswith("running_mean"):
+            buffer.normal_(0, 0.5)
+        elif name.endswith("running_var"):
+            buffer.uniform_(0.5, 2)
+    for parameter in model.vocoder.parameters():  # at its initial scale a vocoder is all but silent
+        parameter.data *= 5
+    return model
+
+
+@pytest.fixture(scope="module")
+def speak() -> LipToSpeechPipeline:
+    return pipeline(
+        "lip-to-speech", model=tiny_model(), feature_extractor=Lip2SpeechFeatureExtractor(), device="cpu"
+    )
+
+
+@pytest.fixture(scope="module")
+def mouths() -> list[dict]:
+    """Ready-made mouth crops as frames."""
+    rng = np.random.default_rng(0)
+    clips = [rng.integers(0, 256, (length, 96, 96), dtype=np.uint8) for length in LENGTHS]
+    return [{"frames": clip, "fps": 25.0} for clip in clips]
+
+
+@pytest.fixture(scope="module")
+def files(mouths, tmp_path_factory) -> list[str]:
+    """The same crops as video files."""
+    folder = tmp_path_factory.mktemp("mouths")
+    paths = [str(folder / f"{index}.mp4") for index in range(len(mouths))]
+    for path, mouth in zip(paths, mouths, strict=True):
+        write_video(path, mouth["frames"])
+    return paths
+
+
+def assert_same_speech(given, expected):
+    assert len(given) == len(expected)
+    for one, other in zip(given, expected, strict=True):
+        np.testing.assert_allclose(one["audio"], other["audio"], atol=1e-4)
+
+
+def test_one_input_gives_640_samples_a_frame_of_16_khz_sound(speak, mouths):
+    for mouth, length in zip(mouths, LENGTHS, strict=True):
+        speech = speak(mouth, cropped=True)
+        assert set(speech) == {"audio", "sampling_rate"}
+        assert speech["sampling_rate"] == 16000
+        assert speech["audio"].shape == (640 * length,) and speech["audio"].dtype == np.float32
+        assert np.abs(speech["audio"]).max() <= 1 and speech["audio"].std() > 1e-4
+
+
+def test_parts_on_request_have_the_clips_own_length(speak, mouths):
+    wanted = {"return_spectrogram": True, "return_units": True, "return_mouth": True}
+    for speech, mouth, length in zip(
+        speak(mouths, cropped=True, batch_size=5, **wanted), mouths, LENGTHS, strict=True
+    ):
+        assert speech["spectrogram"].shape == (4 * length, 80) and speech["spectrogram"].dtype == np.float32
+        assert speech["unit_ids"].shape == (2 * length,) and speech["unit_ids"].dtype == np.int64
+        assert 0 <= speech["unit_ids"].min() and speech["unit_ids"].max() < 20
+        assert speech["mouth"].dtype == np.uint8
+        np.testing.assert_array_equal(speech["mouth"], mouth["frames"])
+
+
+def test_a_path_its_bytes_and_a_url_give_the_same_speech(speak, files, tmp_path):
+    from pathlib import Path
+
+    path = Path(files[0])
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=path.parent)
+    handler.log_message = lambda *args: None
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}/{path.name}"
+        inputs = [str(path), path, path.read_bytes(), bytearray(path.read_bytes()), url]
+        speeches = [speak(item, cropped=True)["audio"] for item in inputs]
+        server.shutdown()
+    for speech in speeches[1:]:
+        np.testing.assert_array_equal(speech, speeches[0])
+
+
+@pytest.mark.parametrize("batch_size", [2, 4, 5])
+def test_a_list_in_batches_gives_what_one_by_one_gives(speak, mouths, batch_size):
+    alone = [speak(mouth, cropped=True) for mouth in mouths]
+    assert_same_speech(speak(mouths, cropped=True, batch_size=batch_size), alone)
+    assert max(np.abs(one["audio"]).max() for one in alone) > 0.01
+
+
+def test_a_list_is_always_a_batch(speak, mouths, files):
+    assert speak([], cropped=True) == []
+    assert len(speak(mouths[:1], cropped=True)) == 1
+    assert len(speak(tuple(mouths[:2]), cropped=True)) == 2
+    assert_same_speech(speak(files[:2], cropped=True), [speak(path, cropped=True) for path in files[:2]])
+
+
+def test_worker_processes_give_the_same(speak, files):
+    alone = speak(files, cropped=True)
+    assert_same_speech(speak(files, cropped=True, batch_size=2, num_workers=2), alone)
+
+
+def test_workers_that_are_started_afresh_can_be_given_the_pipeline(speak, files):
+    import pickle
+
+    preprocess = pickle.loads(pickle.dumps(speak.preprocess))
+    expected = speak.preprocess(files[0], cropped=True)
+    assert torch.equal(
+        preprocess(files[0], cropped=True)["pixel_values_videos"], expected["pixel_values_videos"]
+    )
+
+
+class Rows(Dataset):
+    """A torch data set that notes which rows were read."""
+
+    def __init__(self, rows):
+        self.rows, self.read = rows, []
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, index):
+        self.read.append(index)
+        return self.rows[index]
+
+
+def test_data_sets_and_generators_stream(speak, mouths):
+    alone = [speak(mouth, cropped=True) for mouth in mouths]
+    rows = Rows(mouths)
+    stream = iter(speak(rows, cropped=True))
+    assert not rows.read
+    next(stream)
+    assert rows.read == [0]
+    assert_same_speech(list(speak(Rows(mouths), cropped=True, batch_size=2)), alone)
+
+    taken = []
+
+    def generate():
+        for index, mouth in enumerate(mouths):
+            taken.append(index)
+            yield mouth
+
+    stream = iter(speak(generate(), cropped=True))
+    next(stream)
+    assert len(taken) < len(mouths)
+    assert_same_speech(list(speak(generate(), cropped=True, batch_size=2)), alone)
+    assert_same_speech(list(speak(iter(mouths), cropped=True)), alone)
+
+
+def test_rows_of_a_datasets_table_are_taken_by_their_video_column(speak, files):
+    datasets = pytest.importorskip("datasets")
+    alone = speak(files, cropped=True)
+    table = datasets.Dataset.from_dict({"id": list("abcde"), "video": files})
+    assert_same_speech(list(speak(table, cropped=True, batch_size=2)), alone)
+    assert_same_speech(list(speak(KeyDataset(table, "video"), cropped=True)), alone)
+    assert_same_speech(list(speak(table.to_iterable_dataset(), cropped=True, batch_size=2)), alone)
+    undecoded = [{"video": {"path": None, "bytes": open(path, "rb").read()}} for path in files[:2]]
+    assert_same_speech(speak(undecoded, cropped=True), alone[:2])
+    assert_same_speech(speak([{"path": path, "bytes": None} for path in files], cropped=True), alone)
+
+
+def test_each_way_to_name_a_speaker(speak, mouths, tmp_path, monkeypatch):
+    from hf_lip2speech.audio.io import write_audio
+
+    ann, bob = (speak(mouths[0], cropped=True, speaker=name)["audio"] for name in ("ann", "bob"))
+    default = speak(mouths[0], cropped=True)["audio"]
+    np.testing.assert_array_equal(ann, default)
+    assert np.abs(ann - bob).max() > 1e-4
+    for vector in (unit_vector(2), unit_vector(2).tolist(), torch.from_numpy(unit_vector(2))):
+        np.testing.assert_allclose(speak(mouths[0], cropped=True, speaker=vector)["audio"], bob, atol=1e-6)
+    batch = speak(mouths[:2], cropped=True, speaker=unit_vector(2), batch_size=2)
+    np.testing.assert_allclose(batch[0]["audio"], bob, atol=1e-4)
+
+    class Encoder:
+        def embed(self, waveform):
+            assert waveform.shape == (16000,)
+            return unit_vector(2)
+
+    monkeypatch.setattr(
+        "hf_lip2speech.models.modeling_speaker_encoder.SpeakerEncoder.bundled", staticmethod(Encoder)
+    )
+    monkeypatch.setattr(speak, "_speaker_encoder", None)
+    recording = {"array": np.random.default_rng(0).normal(0, 0.1, 8000), "sampling_rate": 8000}
+    write_audio(tmp_path / "bob.wav", np.full(16000, 0.1, np.float32))
+    for speaker in (recording, tmp_path / "bob.wav", str(tmp_path / "bob.wav")):
+        np.testing.assert_allclose(speak(mouths[0], cropped=True, speaker=speaker)["audio"], bob, atol=1e-6)
+
+
+def test_the_speaker_of_the_pipeline_holds_until_a_call_names_another(mouths):
+    speak = LipToSpeechPipeline(model=tiny_model(), device="cpu", speaker="bob", cropped=True)
+    ann, bob = (speak(mouths[0], speaker=name)["audio"] for name in ("ann", "bob"))
+    np.testing.assert_array_equal(speak(mouths[0])["audio"], bob)
+    np.testing.assert_array_equal(speak(mouths[0], speaker=None)["audio"], ann)
+    assert speak.voices == ["ann", "bob"]
+
+
+@pytest.mark.parametrize(
+    ("speaker", "message"),
+    [
+        pytest.param("carl", "'carl'.*neither a voice.*nor a file.*ann, bob", id="unknown name"),
+        pytest.param(np.zeros(16000, np.float32), r"\(16000,\).*sampling_rate", id="samples without a rate"),
+        pytest.param(np.full(256, np.nan), "not finite", id="not a number"),
+        pytest.param(np.zeros(256), "all zero", id="zeros"),
+        pytest.param(object(), "object", id="anything else"),
+    ],
+)
+def test_a_wrong_speaker_is_found_before_any_video_is_read(speak, speaker, message):
+    with pytest.raises(Lip2SpeechError, match=message):
+        speak("no such video.mp4", speaker=speaker)
+
+
+def test_a_model_without_a_default_voice_asks_for_one(mouths):
+    model = tiny_model()
+    model.config.default_voice = None
+    speak = LipToSpeechPipeline(model=model, device="cpu")
+    with pytest.raises(Lip2SpeechError, match="no default voice.*ann, bob"):
+        speak("no such video.mp4")
+    assert speak(mouths[0], cropped=True, speaker="bob")["audio"].shape == (640 * LENGTHS[0],)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_half_precision_model_gives_float32_sound(mouths, dtype):
+    speak = LipToSpeechPipeline(model=tiny_model().to(dtype), device="cpu", cropped=True)
+    speech = speak(mouths[0], speaker=unit_vector(2), return_spectrogram=True)
+    assert speech["audio"].dtype == speech["spectrogram"].dtype == np.float32
+    assert np.isfinite(speech["audio"]).all()
+    assert speech["audio"].shape == (640 * LENGTHS[0],)
+
+
+def test_saved_and_loaded_by_name_it_says_the_same(speak, mouths, tmp_path):
+    speak.model.save_pretrained(tmp_path)
+    speak.feature_extractor.save_pretrained(tmp_path)
+    again = pipeline("lip-to-speech", model=str(tmp_path), device="cpu", local_files_only=True)
+    assert isinstance(again, LipToSpeechPipeline)
+    assert_same_speech(again(mouths, cropped=True), speak(mouths, cropped=True))
+
+
+def test_an_input_in_a_batch_that_fails_is_named(speak, files, tmp_path):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"not a video" * 100)
+    with pytest.raises(UnreadableVideoError, match=r"Input 1: .*broken\.mp4"):
+        speak([files[0], str(broken)], cropped=True, batch_size=2)
+    with pytest.raises(UnreadableVideoError, match=r"Input 1: .*broken\.mp4"):
+        speak([files[0], str(broken)], cropped=True, batch_size=2, num_workers=1)
+    with pytest.raises(UnreadableVideoError, match=r"missing\.mp4"):
+        speak(str(tmp_path / "missing.mp4"))
+    with pytest.raises(EmptyVideoError, match="Input 1: "):
+        speak([files[0], {"frames": np.zeros((0, 96, 96), np.uint8), "fps": 25}], cropped=True)
+
+
+def test_a_video_without_a_face_is_named_and_the_way_out_mentioned(speak, files):
+    with pytest.raises(NoFaceError, match=r"Input 0: .*0\.mp4.*cropped=True"):
+        speak(files[:1])
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        pytest.param(np.zeros((5, 96, 96), np.uint8), r"ndarray of shape \(5, 96, 96\).*fps", id="an array"),
+        pytest.param({"frames": np.zeros((5, 96, 96), np.uint8)}, 'no "fps"', id="no rate"),
+        pytest.param({"clip": "a.mp4"}, 'clip.*"video"', id="a row of another kind"),
+        pytest.param(3, "a int", id="a number"),
+        pytest.param([3], "Input 0: .*a int", id="a number in a list"),
+    ],
+)
+def test_a_wrong_input_is_told_what_is_expected(speak, item, message):
+    with pytest.raises(Lip2SpeechError, match=message):
+        speak(item, cropped=True)
+
+
+def test_wrong_arguments_are_told_what_there_is(speak, mouths):
+    with pytest.raises(TypeError, match="no argument crop;.*cropped"):
+        speak(mouths[0], crop=True)
+    with pytest.raises(Lip2SpeechError, match="cropped must be True or False, got 'yes'"):
+        speak(mouths[0], cropped="yes")
+    with pytest.raises(Lip2SpeechError, match="needs a Lip2SpeechWithVocoder, got a Lip2SpeechModel"):
+        LipToSpeechPipeline(model=speak.model.lip2speech)
+
+
+def test_raw_video_of_a_face_becomes_speech_alone_in_a_batch_and_in_workers(speak, grid_dir):
+    paths = [str(path) for path in sorted((grid_dir / "s1").glob("*.mp4"))[:2]]
+    stages = []
+    alone = [
+        speak(path, return_mouth=True, progress=lambda stage, done, total: stages.append(stage))
+        for path in paths
+    ]
+    assert set(stages) == {"landmarks", "crops"}
+    for speech in alone:
+        assert speech["audio"].shape == (640 * 75,)
+        assert speech["mouth"].shape == (75, 96, 96)
+        # a mouth is in the middle: pixels move there more than at the edge
+        movement = speech["mouth"].astype(float).std(axis=0)
+        assert movement[40:64, 30:66].mean() > 1.3 * movement[:10].mean()
+    assert_same_speech(speak(paths, batch_size=2), alone)
+    assert_same_speech(speak(paths, batch_size=2, num_workers=2), alone)

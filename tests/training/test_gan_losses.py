@@ -1,0 +1,83 @@
+"""The vocoder's losses against values worked out by hand; the published numbers are in test_discriminators."""
+
+import numpy as np
+import pytest
+import torch
+
+from hf_lip2speech.errors import Lip2SpeechError
+from hf_lip2speech.training.gan_losses import (
+    VOCODER_LOSS_WEIGHTS,
+    LogMelLoss,
+    adversarial_loss,
+    discriminator_loss,
+    feature_matching_loss,
+)
+
+
+def test_the_discriminator_loss_is_the_squared_distance_from_one_and_from_zero():
+    total, real, fake = discriminator_loss(
+        [torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0]])],
+        [torch.tensor([[0.0, 2.0]]), torch.tensor([[1.0]])],
+    )
+    assert [float(value) for value in real] == [0.5, 1.0]
+    assert [float(value) for value in fake] == [2.0, 1.0]
+    assert float(total) == 4.5
+
+
+def test_the_adversarial_loss_is_the_squared_distance_of_made_speech_from_one():
+    assert float(adversarial_loss([torch.tensor([[1.0, 0.0]]), torch.tensor([[3.0]])])) == 4.5
+
+
+def test_feature_matching_sums_layer_means_and_moves_only_the_made_side():
+    real = [[torch.zeros(2, 3, requires_grad=True)], [torch.ones(1, 4), torch.zeros(5)]]
+    fake = [[torch.full((2, 3), 2.0, requires_grad=True)], [torch.zeros(1, 4), torch.full((5,), -0.5)]]
+    loss = feature_matching_loss(real, fake)
+    assert float(loss.detach()) == 3.5
+    loss.backward()
+    assert real[0][0].grad is None
+    torch.testing.assert_close(fake[0][0].grad, torch.full((2, 3), 1 / 6))
+
+
+def test_half_precision_scores_are_reduced_in_float32():
+    scores = [torch.full((1, 10_000), 300.0, dtype=torch.bfloat16)]
+    assert adversarial_loss(scores).dtype == torch.float32
+    assert float(discriminator_loss(scores, scores)[0]) == pytest.approx(299.0**2 + 300.0**2, rel=1e-6)
+
+
+def test_the_mel_loss_is_zero_for_equal_speech_and_the_log_ratio_for_scaled_speech():
+    waveform = torch.randn(2, 8960, generator=torch.Generator().manual_seed(0)) * 0.1
+    loss = LogMelLoss()
+    assert float(loss(waveform, waveform)) == 0
+    assert float(loss(2 * waveform, waveform)) == pytest.approx(np.log(2), rel=1e-3)
+
+
+def test_a_segment_of_8960_samples_has_35_mel_frames_of_80_bins():
+    assert LogMelLoss().log_mel(torch.zeros(3, 8960)).shape == (3, 80, 35)
+    assert LogMelLoss(512, 128).log_mel(torch.zeros(1, 8960)).shape == (1, 80, 70)
+
+
+def test_the_mel_loss_has_a_finite_gradient_in_silence_and_none_for_the_target():
+    fake = torch.zeros(1, 4000, requires_grad=True)
+    real = (torch.randn(1, 4000) * 0.1).requires_grad_()
+    LogMelLoss()(fake, real).backward()
+    assert torch.isfinite(fake.grad).all()
+    assert real.grad is None
+
+
+def test_the_mel_loss_is_the_same_under_autocast():
+    waveform = torch.randn(2, 8960, generator=torch.Generator().manual_seed(1)) * 0.1
+    loss = LogMelLoss()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        under = loss(0.5 * waveform, waveform)
+    assert float(under) == pytest.approx(float(loss(0.5 * waveform, waveform)), rel=1e-6)
+
+
+def test_the_weights_are_the_published_ones():
+    assert VOCODER_LOSS_WEIGHTS == {"adversarial": 1.0, "feature_matching": 2.0, "mel": 45.0}
+
+
+def test_waveforms_that_do_not_fit_are_refused():
+    with pytest.raises(Lip2SpeechError, match="must agree"):
+        LogMelLoss()(torch.zeros(1, 4000), torch.zeros(1, 4001))
+    with pytest.raises(Lip2SpeechError, match="more than 384 samples"):
+        LogMelLoss()(torch.zeros(1, 300), torch.zeros(1, 300))

@@ -1,0 +1,241 @@
+"""video/mouth.py: the crop's place and size, gaps, several faces, errors, memory."""
+
+import warnings
+import weakref
+
+import numpy as np
+import pytest
+
+from hf_lip2speech.errors import MouthCropError, NoFaceError
+from hf_lip2speech.video.decode import iter_frames, write_video
+from hf_lip2speech.video.landmarks import Face, MeshLandmarkDetector
+from hf_lip2speech.video.mouth import (
+    INNER_LIPS,
+    MEAN_FACE,
+    OUTER_LIPS,
+    STABLE_POINTS,
+    mouth_crops,
+    ready_made_crops,
+)
+from hf_lip2speech.video.warp import apply_affine
+
+from .clips import encode, numbered, with_matrix
+
+LIPS = OUTER_LIPS + INNER_LIPS
+
+
+class Script:
+    """A detector that is told where the faces are: a list of (scale, shift x, shift y) for each frame."""
+
+    def __init__(self, frames):
+        self.frames = frames
+
+    def reset(self):
+        self.index = -1
+
+    def __call__(self, frame):
+        self.index += 1
+        return [fake_face(*place) for place in self.frames[self.index]]
+
+
+def fake_face(scale=1.0, x=0.0, y=0.0) -> Face:
+    """The mean face of a 256x256 frame, scaled and moved; all lip points at the mean of the mouth."""
+    points = np.full((468, 2), 130.0)
+    points[STABLE_POINTS] = MEAN_FACE
+    points[LIPS] = [129.3, 157.8]
+    points[0], points[10] = [129.3, 157.8], [130.0, 40.0]
+    points = (points * scale + [x, y]).astype(np.float32)
+    box = np.concatenate([points.min(axis=0), points.max(axis=0)])
+    return Face(box, 1.0, points)
+
+
+def dots(places, size=256):
+    """Frames that are black but for a white blob at each place's mouth."""
+    y, x = np.mgrid[:size, :size]
+    frames = []
+    for place in places:
+        image = np.zeros((size, size))
+        for scale, dx, dy in place:
+            centre = np.array([129.3, 157.8]) * scale + [dx, dy]
+            image += 255 * np.exp(-((x - centre[0]) ** 2 + (y - centre[1]) ** 2) / (2 * (6 * scale) ** 2))
+        frames.append(np.clip(image, 0, 255).astype(np.uint8))
+    return {"frames": np.stack(frames), "fps": 25}
+
+
+def blob(crop):
+    """Centre x, y and standard deviation of the brightness of a crop."""
+    y, x = np.mgrid[: crop.shape[0], : crop.shape[1]]
+    weights = crop / crop.sum()
+    centre = np.array([(weights * x).sum(), (weights * y).sum()])
+    return centre, np.sqrt((weights * ((x - centre[0]) ** 2 + (y - centre[1]) ** 2)).sum() / 2)
+
+
+@pytest.mark.parametrize("place", [(1.0, 0, 0), (0.5, 60, 20), (0.8, -20, 40)])
+def test_the_mouth_lies_in_the_middle_at_the_scale_of_the_mean_face(place):
+    places = [[place]] * 15
+    for crop in mouth_crops(dots(places), detector=Script(places)):
+        centre, spread = blob(crop.astype(float))
+        np.testing.assert_allclose(centre, [48, 48], atol=0.15)
+        assert spread == pytest.approx(6, rel=0.05)
+
+
+def test_landmarks_are_averaged_over_twelve_frames():
+    places = [[(1.0, 0, 0)]] * 20 + [[(1.0, 24, 0)]] * 20
+    still = dots([[(1.0, 0, 0)]] * 40)  # the picture stands still: what moves is the crop
+    offsets = [48 - blob(crop.astype(float))[0][0] for crop in mouth_crops(still, detector=Script(places))]
+    expected = [0.0] * 14 + [24 * k / 12 for k in range(13)] + [24.0] * 13
+    np.testing.assert_allclose(offsets[:27], expected[:27], atol=0.2)
+
+
+def test_frames_without_the_face_are_interpolated_and_the_ends_hold():
+    def place(k):
+        return (1.0, 1.5 * k, 0.0)
+
+    seen = [*range(5, 15), *range(25, 35)]
+    told = [[place(k)] if k in seen else [] for k in range(40)]
+    true = [[place(k)] for k in range(40)]
+    crops = mouth_crops(dots(true), detector=Script(told))
+    assert crops.shape == (40, 96, 96)
+    for k in range(11, 29):  # far from the ends, where the window is whole: half a frame behind
+        assert abs(blob(crops[k].astype(float))[0][0] - 48) < 1.2
+    ends = mouth_crops(
+        dots([[place(5)]] * 40), detector=Script([[place(5)] if k in seen[:10] else [] for k in range(40)])
+    )
+    assert all(np.array_equal(crop, ends[0]) for crop in ends)
+
+
+def test_a_cut_to_another_place_is_not_blurred_over():
+    places = [[(0.7, 0, 0)]] * 20 + [[(0.7, 75, 60)]] * 20
+    for crop in mouth_crops(dots(places), detector=Script(places)):
+        np.testing.assert_allclose(blob(crop.astype(float))[0], [48, 48], atol=0.2)
+
+
+def test_of_several_faces_the_largest_and_longest_is_taken_with_a_warning():
+    main, small, brief = (0.7, 60, 0), (0.3, 0, 0), (0.9, 0, 20)
+    places = [[small, main] if k < 30 else [main, brief] for k in range(36)]
+    with pytest.warns(UserWarning, match="several faces"):
+        crops = mouth_crops(dots([[main]] * 36), detector=Script(places))
+    assert all(np.allclose(blob(crop.astype(float))[0], [48, 48], atol=0.2) for crop in crops)
+
+
+def test_one_face_gives_no_warning_nor_does_a_flicker_of_another():
+    places = [[(0.7, 60, 0)] + ([(0.3, 0, 0)] if k == 9 else []) for k in range(30)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mouth_crops(dots(places), detector=Script(places))
+
+
+def test_no_face_raises_and_mentions_ready_made_crops():
+    with pytest.raises(NoFaceError, match="cropped=True"):
+        mouth_crops(encode(numbered(5)))
+
+
+def test_progress_tells_both_stages():
+    calls = []
+    places = [[(1.0, 0, 0)]] * 4
+    mouth_crops(dots(places), detector=Script(places), progress=lambda *call: calls.append(call))
+    assert calls == [("landmarks", k, None) for k in range(1, 5)] + [("crops", k, 4) for k in range(1, 5)]
+
+
+def test_frames_do_not_pile_up_in_memory():
+    alive = weakref.WeakSet()
+    most = 0
+
+    class Watch(Script):
+        def __call__(self, frame):
+            nonlocal most
+            alive.add(_Held(frame))
+            most = max(most, len(alive))
+            return super().__call__(frame)
+
+    class _Held:
+        def __init__(self, frame):
+            weakref.finalize(frame, alive.discard, self)
+
+    places = [[(1.0, 0, 0)]] * 100
+    mouth_crops(encode(np.zeros((100, 64, 64, 3), np.uint8)), detector=Watch(places))
+    assert most <= 3
+
+
+@pytest.mark.parametrize("name", ["s1/bbaf3s.mp4", "s1/lwaf1a.mp4", "original/pbwx3a.mpg"])
+def test_grid_mouths_are_centred_and_of_the_mean_face_size(grid_dir, name):
+    crops = mouth_crops(grid_dir / name)
+    assert crops.shape == (75, 96, 96) and crops.dtype == np.uint8
+    # seen by the mesh again, in the frame that the crop was cut from
+    frames, detector = list(iter_frames(grid_dir / name)), MeshLandmarkDetector()
+    assert crops[0].mean() == pytest.approx(float(frames[0][180:240, 120:200].mean()), rel=0.3)
+    from hf_lip2speech.video import mouth
+
+    runs = mouth._follow_speaker({"frames": np.stack(frames), "fps": 25}, name, detector, None)
+    matrices = mouth._crop_matrices(runs)
+    detector.reset()
+    for frame, matrix in zip(frames, matrices, strict=True):
+        (face,) = detector(frame)
+        lips = apply_affine(mouth.invert_affine(matrix), face.points[LIPS])
+        np.testing.assert_allclose(
+            lips.mean(axis=0), [48, 48], atol=3
+        )  # it opens and shuts about the window's mean
+        assert 30 < np.ptp(lips[:, 0]) < 60
+
+
+def test_the_crop_does_not_depend_on_the_size_of_the_video(grid_dir):
+    frames = np.stack(list(iter_frames(grid_dir / "s1" / "bbaf3s.mp4")))[:20]
+    large = frames.repeat(3, axis=1).repeat(3, axis=2)
+    crops = mouth_crops({"frames": frames, "fps": 25}).astype(int)
+    from_large = mouth_crops({"frames": large, "fps": 25}).astype(int)
+    assert np.abs(crops - from_large).mean() < 3
+
+
+def test_a_video_filmed_on_its_side_gives_the_upright_mouth(grid_dir):
+    frames = np.stack(list(iter_frames(grid_dir / "s1" / "bbaf3s.mp4")))[:10]
+    lying = np.ascontiguousarray(np.rot90(frames, 1, axes=(1, 2)))
+    turned = mouth_crops(with_matrix(encode(lying), (0, 1, -1, 0))).astype(int)
+    assert np.abs(turned - mouth_crops({"frames": frames, "fps": 25})).mean() < 6
+
+
+def test_two_real_faces_give_the_larger_with_a_warning(grid_dir):
+    frames = np.stack(list(iter_frames(grid_dir / "s1" / "bbaf3s.mp4")))[:30]
+    both = np.zeros((30, 288, 560, 3), np.uint8)
+    both[:, 100:244, :180] = frames[::-1, ::2, ::2]
+    both[:, :, 200:] = frames
+    with pytest.warns(UserWarning, match="several faces"):
+        crops = mouth_crops({"frames": both, "fps": 25})
+    alone = mouth_crops({"frames": frames, "fps": 25})
+    assert np.abs(crops.astype(int) - alone).mean() < 2
+
+
+def test_dropped_frames_move_the_crop_little(grid_dir):
+    frames = np.stack(list(iter_frames(grid_dir / "s1" / "bbaf3s.mp4")))
+    holes = frames.copy()
+    holes[20:30] = 0
+    crops, whole = mouth_crops({"frames": holes, "fps": 25}), mouth_crops({"frames": frames, "fps": 25})
+    kept = np.r_[0:20, 30:75]
+    assert crops.shape == (75, 96, 96)
+    assert np.abs(crops[kept].astype(int) - whole[kept]).mean() < 2
+    assert crops[20:30].max() == 0
+
+
+def test_ready_made_crops_come_back_as_they_are(tmp_path, grid_dir):
+    crops = mouth_crops(grid_dir / "s1" / "bbaf3s.mp4")
+    np.testing.assert_array_equal(ready_made_crops({"frames": crops, "fps": 25}), crops)
+    write_video(tmp_path / "mouth.mp4", crops)
+    assert np.abs(ready_made_crops(tmp_path / "mouth.mp4").astype(int) - crops).mean() < 1.0
+
+
+def test_ready_made_crops_of_the_model_size_are_framed_and_others_resized():
+    small = np.random.default_rng(0).integers(0, 256, (3, 88, 88), dtype=np.uint8)
+    np.testing.assert_array_equal(ready_made_crops({"frames": small, "fps": 25})[:, 4:92, 4:92], small)
+    large = np.full((3, 192, 192, 3), 77, np.uint8)
+    np.testing.assert_array_equal(ready_made_crops({"frames": large, "fps": 25}), np.full((3, 96, 96), 77))
+
+
+def test_a_whole_picture_is_no_ready_made_crop(grid_dir):
+    with pytest.raises(MouthCropError, match="360x288"):
+        ready_made_crops(grid_dir / "s1" / "bbaf3s.mp4")
+
+
+def test_published_crops_are_read_at_their_own_length(lrs3_sample_dir):
+    rows = (lrs3_sample_dir / "label" / "train.tsv").read_text().splitlines()[1:]
+    _, video, _, count, _ = rows[0].split("\t")
+    crops = ready_made_crops(lrs3_sample_dir / video)
+    assert crops.shape == (int(count), 96, 96)
