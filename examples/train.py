@@ -1,9 +1,9 @@
 """Train stage 1, silent video -> speech units and mel, on a prepared folder.
 
-    accelerate launch examples/train.py examples/configs/grid_s1.yaml [--resume] [--init-from DIR] [key=value
-    ...]
+    accelerate launch examples/train.py examples/configs/grid_s1.yaml
+    accelerate launch examples/train.py CONFIG [--resume] [--init-from DIR] [key.sub=value ...]
 
-`python examples/train.py ...` trains in one process. See hf_lip2speech.training.config for all settings.
+`python` instead of `accelerate launch` trains in one process. Settings: hf_lip2speech.training.config.
 """
 
 import torch

@@ -1,10 +1,9 @@
 """Train stage 2, speech units and mel -> sound, on a prepared folder.
 
-    accelerate launch examples/train_vocoder.py examples/configs/grid_s1_vocoder.yaml [--resume] [--init-from
-    DIR] [key=value ...]
+    accelerate launch examples/train_vocoder.py examples/configs/grid_s1_vocoder.yaml
+    accelerate launch examples/train_vocoder.py CONFIG [--resume] [--init-from DIR] [key.sub=value ...]
 
-`python examples/train_vocoder.py ...` trains in one process. See hf_lip2speech.training.config for all
-settings.
+`python` instead of `accelerate launch` trains in one process. Settings: hf_lip2speech.training.config.
 """
 
 from hf_lip2speech.data.collation import VocoderSegmentCollator

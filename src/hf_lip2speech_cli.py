@@ -14,6 +14,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from typing import TextIO
 
 PROGRAM = "hf-lip2speech"
 MODEL_VARIABLE = "HF_LIP2SPEECH_MODEL"
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser()
     args = parser.parse_args(arguments)
     if not args.debug:
-        warnings.showwarning = _show_warning
+        warnings.showwarning = _show_warning  # ty: ignore[invalid-assignment]
     if args.command == "speak":
         args.model = args.model or os.environ.get(MODEL_VARIABLE) or DEFAULT_MODEL
         if args.model is None:
@@ -147,7 +148,14 @@ def _positive(text: str) -> int:
     return number
 
 
-def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     print(f"{PROGRAM}: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 

@@ -4,10 +4,10 @@ import ast
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 
@@ -142,19 +142,18 @@ def test_an_unknown_name_is_an_attribute_error():
 
 def test_the_command_helps_within_half_a_second_without_transformers():
     code = (
-        "import sys, time; start = time.perf_counter(); import hf_lip2speech_cli\n"
+        "import sys, hf_lip2speech_cli\n"
         "try: hf_lip2speech_cli.main(['--help'])\n"
         "except SystemExit as stop: assert not stop.code\n"
         "print([name for name in ('transformers', 'torch', 'numpy', 'hf_lip2speech') if name in sys.modules])"
     )
-    fastest = float("inf")
-    for _ in range(3):  # the fastest of three: another process on the machine is not this package's time
-        start = time.perf_counter()
-        printed = run_python(code)
-        fastest = min(fastest, time.perf_counter() - start)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    printed = run_python(code)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert printed.splitlines()[-1] == "[]"
     assert "speak" in printed and "prepare" in printed
-    assert fastest < 0.5
+    # The processor's time, interpreter included: the clock would measure whatever else runs on the machine.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
 
 
 def test_the_command_is_installed_under_its_name():

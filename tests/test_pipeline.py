@@ -14,52 +14,12 @@ from transformers.pipelines.pt_utils import KeyDataset
 import hf_lip2speech  # noqa: F401  (registers the task)
 from hf_lip2speech.errors import EmptyVideoError, Lip2SpeechError, NoFaceError, UnreadableVideoError
 from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
-from hf_lip2speech.models.configuration_lip2speech import Lip2SpeechConfig
-from hf_lip2speech.models.configuration_lip2speech_with_vocoder import Lip2SpeechWithVocoderConfig
-from hf_lip2speech.models.configuration_unit_vocoder import UnitVocoderConfig
-from hf_lip2speech.models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
 from hf_lip2speech.pipeline import LipToSpeechPipeline
 from hf_lip2speech.video.decode import write_video
 
+from .tiny_model import tiny_model, unit_vector
+
 LENGTHS = (9, 4, 13, 7, 5)  # frames
-
-
-def unit_vector(seed: int) -> np.ndarray:
-    vector = np.abs(np.random.default_rng(seed).normal(size=256)).astype(np.float32)
-    return vector / np.linalg.norm(vector)
-
-
-def tiny_model() -> Lip2SpeechWithVocoder:
-    """A small random model whose batch-norm statistics are away from 0 and 1."""
-    torch.manual_seed(0)
-    config = Lip2SpeechWithVocoderConfig(
-        lip2speech=Lip2SpeechConfig(
-            frontend_stem_channels=8,
-            frontend_channels=(8, 16),
-            frontend_blocks=(1, 1),
-            hidden_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            intermediate_size=64,
-            conv_kernel_size=7,
-            num_units=20,
-            mel_head_size=32,
-        ).to_dict(),
-        vocoder=UnitVocoderConfig(
-            num_units=20, unit_embedding_dim=16, speaker_dim=16, upsample_initial_channel=64
-        ).to_dict(),
-        voices={"ann": unit_vector(1).tolist(), "bob": unit_vector(2).tolist()},
-        default_voice="ann",
-    )
-    model = Lip2SpeechWithVocoder(config).eval()
-    for name, buffer in model.named_buffers():
-        if name.endswith("running_mean"):
-            buffer.normal_(0, 0.5)
-        elif name.endswith("running_var"):
-            buffer.uniform_(0.5, 2)
-    for parameter in model.vocoder.parameters():  # at its initial scale a vocoder is all but silent
-        parameter.data *= 5
-    return model
 
 
 @pytest.fixture(scope="module")
@@ -333,12 +293,11 @@ def test_raw_video_of_a_face_becomes_speech_alone_in_a_batch_and_in_workers(spea
         speak(path, return_mouth=True, progress=lambda stage, done, total: stages.append(stage))
         for path in paths
     ]
-    assert set(stages) == {"landmarks", "crops"}
+    assert list(dict.fromkeys(stages)) == ["landmarks", "crops", "reading lips", "speaking"]
     for speech in alone:
         assert speech["audio"].shape == (640 * 75,)
         assert speech["mouth"].shape == (75, 96, 96)
         # a mouth is in the middle: pixels move there more than at the edge
         movement = speech["mouth"].astype(float).std(axis=0)
         assert movement[40:64, 30:66].mean() > 1.3 * movement[:10].mean()
-    assert_same_speech(speak(paths, batch_size=2), alone)
     assert_same_speech(speak(paths, batch_size=2, num_workers=2), alone)

@@ -170,8 +170,8 @@ class LipToSpeechPipeline(Pipeline):
 
     def get_iterator(self, inputs: Any, num_workers: int, *args: Any, **kwargs: Any) -> Any:
         if num_workers:
-            # A forked worker that frees a video decoder left over here would wait for threads that it does not
-            # have, for ever: free them first.
+            # A forked worker that frees a video decoder left over here waits for ever for its threads, which
+            # a fork does not copy: free them first.
             gc.collect()
         return super().get_iterator(inputs, num_workers, *args, **kwargs)
 

@@ -12,8 +12,7 @@ from hf_lip2speech.data import clip_files
 from hf_lip2speech.data.corpora import Clip
 from hf_lip2speech.models.configuration_speech_units import SpeechUnitExtractorConfig
 from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
-from hf_lip2speech.video.decode import write_video
-from hf_lip2speech.video.mouth import ready_made_crops
+from hf_lip2speech.video.decode import iter_frames, write_video
 
 
 def make_clip(folder: Path, clip_id: str, frames: int = 10, samples: int | None = None, **fields) -> Clip:
@@ -47,7 +46,7 @@ def cropped(monkeypatch) -> list[Path]:
 
     def crops(source: Path, *, detector: object) -> np.ndarray:
         worked_on.append(source)
-        return ready_made_crops(source)
+        return np.stack([frame[-96:, :96, 0] for frame in iter_frames(source)])
 
     monkeypatch.setattr(clip_files, "mouth_crops", crops)
     monkeypatch.setattr(clip_files, "MeshLandmarkDetector", lambda: None)

@@ -1,4 +1,4 @@
-"""From the published vocoder files' tensor names to this package's: facts about those files, used by the parity tests."""
+"""From the published vocoder files' tensor names to this package's: facts about those files."""
 
 import importlib.util
 import json
@@ -31,7 +31,7 @@ def vocoder_name(published: str, blocks_per_stage: int = 3) -> str:
 
 
 def parametrised(name: str) -> str:
-    """`x.weight_g` -> `x.parametrizations.weight.original0`, `x.weight_v` -> `...original1`; others unchanged."""
+    """`x.weight_g` -> `x.parametrizations.weight.original0`, `x.weight_v` -> `...original1`."""
     return name.replace(".weight_g", ".parametrizations.weight.original0").replace(
         ".weight_v", ".parametrizations.weight.original1"
     )
@@ -63,5 +63,7 @@ def published_vocoder_inputs(rule: ModuleType, case: str, batch: int, units: int
     return {
         "unit_ids": torch.from_numpy(rule.inp_int(f"{case}/code", 200, (batch, units))),
         "spectrogram": torch.from_numpy(mel).transpose(1, 2),
-        "speaker_embeddings": torch.stack([torch.from_numpy(rule.spk(f"{case}/spk{i}")) for i in range(batch)]),
+        "speaker_embeddings": torch.stack(
+            [torch.from_numpy(rule.spk(f"{case}/spk{i}")) for i in range(batch)]
+        ),
     }

@@ -29,7 +29,7 @@ from .published_vocoder import (
 
 
 class _PublishedStep:
-    """One training step with the published weights: discriminator losses and gradients, then the generator's."""
+    """One training step with the published weights: the discriminators', then the generator's."""
 
     def __init__(self, reference_dir, mode: str):
         rule = load_rule(reference_dir)
@@ -38,7 +38,10 @@ class _PublishedStep:
         self.generator.apply_weight_norm()
         weights = published_weights(reference_dir, "vocoder_spec.json")
         self.generator.load_state_dict({parametrised(vocoder_name(k)): v for k, v in weights.items()})
-        self.periods, self.scales = MultiPeriodDiscriminator().train(training), MultiScaleDiscriminator().train(training)
+        self.periods, self.scales = (
+            MultiPeriodDiscriminator().train(training),
+            MultiScaleDiscriminator().train(training),
+        )
         weights = published_weights(reference_dir, "mpd_spec.json")
         self.periods.load_state_dict({parametrised(k): v for k, v in weights.items()})
         weights = published_weights(reference_dir, "msd_spec.json")
@@ -77,7 +80,12 @@ class _PublishedStep:
 @pytest.fixture(scope="module", params=["eval", "train"])
 def published_step(request, reference_dir):
     expected = json.loads((reference_dir / "vocoder_train.json").read_text())[request.param]
-    return _PublishedStep(reference_dir, request.param), expected, np.load(reference_dir / "vocoder_T.npz"), request.param
+    return (
+        _PublishedStep(reference_dir, request.param),
+        expected,
+        np.load(reference_dir / "vocoder_T.npz"),
+        request.param,
+    )
 
 
 @pytest.mark.slow
@@ -107,7 +115,9 @@ def test_the_gradients_are_those_of_the_published_code(published_step):
     assert _norm(gradients) == pytest.approx(expected["grad_disc_total"], rel=1e-3)
     parameters = dict(step.generator.named_parameters())
     for name, norm in expected["grad_gen"].items():
-        assert float(parameters[parametrised(vocoder_name(name))].grad.norm()) == pytest.approx(norm, rel=1e-3), name
+        assert float(parameters[parametrised(vocoder_name(name))].grad.norm()) == pytest.approx(
+            norm, rel=1e-3
+        ), name
     assert _norm([p.grad for p in parameters.values()]) == pytest.approx(expected["grad_gen_total"], rel=1e-3)
 
 
@@ -127,13 +137,18 @@ def test_narrow_discriminators_judge_any_length(samples):
         assert len(scores) == len(maps) == count
         assert all(score.shape[0] == 3 and score.ndim == 2 for score in scores)
         assert all(len(layers) == 4 for layers in maps)  # three layers and the scores
-        assert all(torch.equal(layers[-1].flatten(1), score) for layers, score in zip(maps, scores, strict=True))
+        assert all(
+            torch.equal(layers[-1].flatten(1), score) for layers, score in zip(maps, scores, strict=True)
+        )
 
 
 def test_a_batch_is_judged_clip_by_clip():
     torch.manual_seed(0)
     waveform = torch.randn(2, 4000)
-    for judge in (MultiPeriodDiscriminator(channels=(4, 8)), MultiScaleDiscriminator(channels=[16] * 7).eval()):
+    for judge in (
+        MultiPeriodDiscriminator(channels=(4, 8)),
+        MultiScaleDiscriminator(channels=[16] * 7).eval(),
+    ):
         together, _ = judge(waveform)
         alone, _ = judge(waveform[1:])
         for score, other in zip(together, alone, strict=True):
@@ -144,7 +159,9 @@ def test_only_the_first_scale_has_spectral_norm():
     names = set(MultiScaleDiscriminator(channels=[16] * 7).state_dict())
     assert "discriminators.0.convs.0.weight_u" in names
     assert "discriminators.1.convs.0.parametrizations.weight.original0" in names
-    assert not any(name.startswith(("discriminators.1", "discriminators.2")) and "weight_u" in name for name in names)
+    assert not any(
+        name.startswith(("discriminators.1", "discriminators.2")) and "weight_u" in name for name in names
+    )
 
 
 @pytest.mark.parametrize(

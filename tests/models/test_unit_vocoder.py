@@ -8,7 +8,13 @@ from hf_lip2speech.errors import Lip2SpeechError
 from hf_lip2speech.models.configuration_unit_vocoder import UnitVocoderConfig
 from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel, fold_weight_norm
 
-from .published_vocoder import load_rule, parametrised, published_vocoder_inputs, published_weights, vocoder_name
+from .published_vocoder import (
+    load_rule,
+    parametrised,
+    published_vocoder_inputs,
+    published_weights,
+    vocoder_name,
+)
 
 
 def tiny_config(**changes) -> UnitVocoderConfig:
@@ -45,7 +51,9 @@ def published(reference_dir):
     return model
 
 
-@pytest.mark.parametrize(("case", "batch", "units", "array"), [("A", 1, 10, "wav"), ("B", 2, 28, "wav"), ("T", 2, 28, "y_hat")])
+@pytest.mark.parametrize(
+    ("case", "batch", "units", "array"), [("A", 1, 10, "wav"), ("B", 2, 28, "wav"), ("T", 2, 28, "y_hat")]
+)
 def test_the_waveform_is_that_of_the_published_code(reference_dir, published, case, batch, units, array):
     inputs = published_vocoder_inputs(load_rule(reference_dir), f"V{case}", batch, units)
     expected = np.load(reference_dir / f"vocoder_{case}.npz")[array][:, 0]
@@ -115,7 +123,8 @@ def test_a_clip_in_a_padded_batch_gives_what_it_gives_alone():
     ids=["the paper's stages", "three stages", "small blocks"],
 )
 def test_context_units_is_the_reach_of_a_unit_and_no_more(changes):
-    # By gradients in float64, which are exactly zero where nothing is seen and do not drown at the far end where something is.
+    # By gradients in float64, which are exactly zero where nothing is seen and do not drown at the far end
+    # where something is.
     config = tiny_config(**changes)
     units = 2 * config.context_units + 11
     place = config.context_units + 5
@@ -184,7 +193,9 @@ def test_applying_weight_norm_does_not_change_the_speech_and_trains_magnitudes()
 def test_new_weights_keep_the_size_of_the_signal_at_any_width(channels):
     torch.manual_seed(0)
     model = UnitVocoderModel(tiny_config(upsample_initial_channel=channels)).eval()
-    assert all(parameter.abs().sum() == 0 for name, parameter in model.named_parameters() if name.endswith("bias"))
+    assert all(
+        parameter.abs().sum() == 0 for name, parameter in model.named_parameters() if name.endswith("bias")
+    )
     with torch.no_grad():
         waveform = model(**tiny_inputs(4, 20)).waveform
     assert 0.05 < waveform.std() < 0.9

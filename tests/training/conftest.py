@@ -85,7 +85,7 @@ def prepared(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def configuration(tmp_path, prepared):
-    """configuration(script, **changes) -> path of a YAML file for examples/SCRIPT.py, output in tmp_path / "run"."""
+    """configuration(script, **changes) -> path of its YAML file; the output goes to tmp_path / "run"."""
 
     def write(script: str, **changes) -> Path:
         values = {"data": str(prepared), "output_dir": str(tmp_path / "run")}

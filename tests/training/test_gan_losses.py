@@ -1,4 +1,4 @@
-"""The vocoder's losses against values worked out by hand; the published numbers are in test_discriminators."""
+"""The vocoder's losses against values worked out by hand; published numbers: test_discriminators."""
 
 import numpy as np
 import pytest

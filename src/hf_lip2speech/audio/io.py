@@ -134,7 +134,7 @@ def _decode(source: str | os.PathLike[str] | bytes | BinaryIO) -> tuple[np.ndarr
     opened = io.BytesIO(source) if isinstance(source, bytes) else source
     if not (isinstance(opened, str | os.PathLike) or hasattr(opened, "read")):
         raise NoAudioError(
-            f"Sound comes from a path, a URL, bytes, a binary file or {{'array', 'sampling_rate'}}, got {name}."
+            f"Sound is a path, a URL, bytes, a binary file or {{'array', 'sampling_rate'}}, got {name}."
         )
     try:
         with av.open(opened, "r", timeout=OPEN_TIMEOUT) as container:
@@ -144,7 +144,7 @@ def _decode(source: str | os.PathLike[str] | bytes | BinaryIO) -> tuple[np.ndarr
             chunks = list(_in_time(container, stream))
             rate = stream.rate
     except (av.FFmpegError, OSError) as error:
-        raise NoAudioError(f"{name} cannot be read as sound: {error}. Give a file that plays.") from error
+        raise NoAudioError(f"{name} cannot be read as sound: {error}. Does it play elsewhere?") from error
     return np.concatenate(chunks or [np.zeros(0, dtype=np.float32)]), rate
 
 

@@ -152,11 +152,10 @@ def _encoded_packets(source: InputContainer, video: av.VideoStream) -> Iterator[
             # 4:2:0 has even sides
             video.width, video.height = picture.width - picture.width % 2, picture.height - picture.height % 2
         picture = picture.reformat(width=video.width, height=video.height, format="yuv420p")
-        picture.time_base = frame.time_base
         if frame.pts is not None:
-            picture.pts = frame.pts - start
+            picture.pts, picture.time_base = frame.pts - start, frame.time_base
         else:  # a bare stream of pictures
-            picture.pts = round(index / ((stream.average_rate or FRAME_RATE) * frame.time_base))
+            picture.pts, picture.time_base = index, 1 / Fraction(stream.average_rate or FRAME_RATE)
         picture.pict_type = PictureType.NONE  # the encoder chooses its own key frames
         yield from video.encode(picture)
     yield from video.encode(None)

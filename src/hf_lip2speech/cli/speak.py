@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ..audio.io import write_audio
 from ..audio.mux import mux_speech
-from ..errors import Lip2SpeechError, MissingVideoError
+from ..errors import Lip2SpeechError, MissingVideoError, NoFaceError
 from ..pipeline import LipToSpeechPipeline
 from ..plotting import check_plot_path, plot_speech, require_matplotlib
 from ..video.decode import is_url
@@ -42,8 +42,11 @@ def run(args: argparse.Namespace) -> int:
     speak = load_pipeline(args.model, args.device, args.dtype)
     voice = {} if args.speaker is None else {"speaker": args.speaker}
     wanted = {} if plot is None else {"return_mouth": True, "return_spectrogram": True, "return_units": True}
-    with _Progress() as progress:
-        speech = speak(args.video, cropped=args.cropped, progress=progress, **voice, **wanted)
+    try:
+        with _Progress() as progress:
+            speech = speak(args.video, cropped=args.cropped, progress=progress, **voice, **wanted)
+    except NoFaceError as error:
+        raise NoFaceError(str(error).replace("cropped=True", "--cropped")) from error
 
     write_audio(output, speech["audio"], speech["sampling_rate"])
     print(output)
@@ -65,9 +68,11 @@ def load_pipeline(model: str, device: str | None, dtype: str) -> LipToSpeechPipe
         OSError: nothing is there, or the Hub cannot be reached.
     """
     import torch
-    from transformers import AutoConfig, pipeline
+    from transformers import AutoConfig
 
+    from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
     from ..models.configuration_lip2speech_with_vocoder import Lip2SpeechWithVocoderConfig
+    from ..models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
 
     if device is not None:
         try:
@@ -85,7 +90,11 @@ def load_pipeline(model: str, device: str | None, dtype: str) -> LipToSpeechPipe
             f"{Lip2SpeechWithVocoderConfig.model_type}, the acoustic model together with its vocoder."
         )
     print(f"loading {model}", file=sys.stderr)
-    return pipeline("lip-to-speech", model=model, device=device, dtype=dtype)
+    return LipToSpeechPipeline(
+        model=Lip2SpeechWithVocoder.from_pretrained(model, dtype=dtype),
+        feature_extractor=Lip2SpeechFeatureExtractor.from_pretrained(model),
+        device=device,
+    )
 
 
 def _name(video: str) -> str:
@@ -118,7 +127,7 @@ def _check_outputs(outputs: list[Path], args: argparse.Namespace) -> None:
 
 
 class _Progress:
-    """A bar on standard error for each stage of the mouth crop."""
+    """A bar on standard error for each stage."""
 
     def __init__(self) -> None:
         self._stage: str | None = None

@@ -97,9 +97,9 @@ def _sounds(folder: PreparedFolder, ids: Sequence[str], progress: bool) -> Itera
 
 
 def _fingerprint(extractor: SpeechUnitExtractor) -> str:
-    # The config's private entries say where it was loaded from, which makes no difference to the units.
-    config = {name: value for name, value in extractor.config.to_dict().items() if not name.startswith("_")}
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
+    # Only what the config itself declares: transformers adds to the rest whenever a model is saved or loaded.
+    config = {name: getattr(extractor.config, name) for name in SpeechUnitExtractorConfig.__annotations__}
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
     for name, tensor in sorted(extractor.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())

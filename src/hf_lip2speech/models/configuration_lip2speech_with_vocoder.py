@@ -19,8 +19,8 @@ class Lip2SpeechWithVocoderConfig(PreTrainedConfig):
         lip2speech: config (or its dict) of the model that turns video into units and mel.
         vocoder: config (or its dict) of the model that turns units and mel into a waveform.
         voices: speaker embeddings by name, each a list of `speaker_embedding_dim` (256) numbers.
-        default_voice: the voice spoken with when the caller names none; one of `voices`. With exactly one voice it may be
-            left out.
+        default_voice: the voice spoken with when the caller names none; one of `voices`. With exactly one
+            voice it may be left out.
     """
 
     model_type = "lip2speech_with_vocoder"
@@ -49,22 +49,27 @@ class Lip2SpeechWithVocoderConfig(PreTrainedConfig):
             ours, theirs = getattr(self.lip2speech, name), getattr(self.vocoder, name)
             if ours != theirs:
                 raise ValueError(
-                    f"The lip-to-speech model has {name} {ours} and the vocoder {theirs}: they must be trained for the "
-                    "same units, mel and speaker embeddings to speak together."
+                    f"The lip-to-speech model has {name} {ours} and the vocoder {theirs}: they must be "
+                    "trained for the same units, mel and speaker embeddings to speak together."
                 )
 
     def validate_voices(self):
         """Every voice is a finite, non-zero vector of the right size, and the default is one of them."""
         size = self.lip2speech.speaker_embedding_dim
         for name, embedding in self.voices.items():
-            if len(embedding) != size or not all(math.isfinite(value) for value in embedding) or not any(embedding):
+            if (
+                len(embedding) != size
+                or not all(math.isfinite(value) for value in embedding)
+                or not any(embedding)
+            ):
                 raise ValueError(
-                    f"The voice {name!r} is not a speaker embedding: expected {size} finite numbers, not all zero; got "
-                    f"{len(embedding)} numbers."
+                    f"The voice {name!r} is not a speaker embedding: expected {size} finite numbers, not "
+                    f"all zero; got {len(embedding)} numbers."
                 )
         if self.default_voice is not None and self.default_voice not in self.voices:
             raise ValueError(
-                f"default_voice {self.default_voice!r} is not among the voices: {', '.join(self.voices) or 'none given'}."
+                f"default_voice {self.default_voice!r} is not among the voices: "
+                f"{', '.join(self.voices) or 'none given'}."
             )
 
 

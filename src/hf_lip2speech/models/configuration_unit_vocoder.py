@@ -30,15 +30,17 @@ class UnitVocoderConfig(PreTrainedConfig):
         speaker_dim: width to which the speaker embedding is projected.
         upsample_initial_channel: channels after the first convolution; every upsampling stage halves them.
         upsample_rates: stride of every upsampling stage; their product is the 160 samples of a mel frame.
-        upsample_kernel_sizes: kernel of every upsampling stage; at least its rate and of the same parity, so that a
-            stage multiplies the length exactly.
-        resblock_kernel_sizes: odd kernel of every residual block of a stage; the blocks' outputs are averaged.
+        upsample_kernel_sizes: kernel of every upsampling stage; at least its rate and of the same parity, so
+            that a stage multiplies the length exactly.
+        resblock_kernel_sizes: odd kernel of every residual block of a stage; the blocks' outputs are
+            averaged.
         resblock_dilation_sizes: for every residual block, the dilations of its convolution pairs.
-        leaky_relu_slope: slope of the activations (the one before the last convolution is 0.01, as in HiFi-GAN).
+        leaky_relu_slope: slope of the activations (the one before the last convolution is 0.01, as in
+            HiFi-GAN).
         unit_dropout: dropout on the upsampled unit embedding, in training.
         sampling_rate: of the waveform, in hertz.
-        initializer_range: standard deviation of newly made weights, times the square root of their fan-in: at 1 a
-            layer keeps the size of its input.
+        initializer_range: standard deviation of newly made weights, times the square root of their fan-in: at
+            1 a layer keeps the size of its input.
     """
 
     model_type = "unit_vocoder"
@@ -85,8 +87,9 @@ class UnitVocoderConfig(PreTrainedConfig):
         halvings = 2 ** len(self.upsample_rates)
         if self.upsample_initial_channel % halvings:
             raise ValueError(
-                f"upsample_initial_channel is {self.upsample_initial_channel}, which {len(self.upsample_rates)} "
-                f"upsampling stages cannot halve evenly: give a multiple of {halvings}."
+                f"upsample_initial_channel is {self.upsample_initial_channel}, which "
+                f"{len(self.upsample_rates)} upsampling stages cannot halve evenly: give a multiple of "
+                f"{halvings}."
             )
 
     def validate_upsampling(self):
@@ -94,19 +97,19 @@ class UnitVocoderConfig(PreTrainedConfig):
         rates, kernels = self.upsample_rates, self.upsample_kernel_sizes
         if not rates or min(rates) < 1 or math.prod(rates) != HOP_LENGTH:
             raise ValueError(
-                f"upsample_rates {rates} multiply to {math.prod(rates)}; they must be positive and multiply to "
-                f"{HOP_LENGTH}, the samples of a mel frame."
+                f"upsample_rates {rates} multiply to {math.prod(rates)}; they must be positive and multiply "
+                f"to {HOP_LENGTH}, the samples of a mel frame."
             )
         if len(kernels) != len(rates):
             raise ValueError(
-                f"upsample_kernel_sizes has {len(kernels)} entries and upsample_rates {len(rates)}: give one kernel "
-                "a stage."
+                f"upsample_kernel_sizes has {len(kernels)} entries and upsample_rates {len(rates)}: give "
+                "one kernel a stage."
             )
         for rate, kernel in zip(rates, kernels, strict=True):
             if kernel < rate or (kernel - rate) % 2:
                 raise ValueError(
-                    f"An upsampling kernel of {kernel} with rate {rate} does not multiply the length by the rate: "
-                    "the kernel must be at least the rate and differ from it by an even number."
+                    f"An upsampling kernel of {kernel} with rate {rate} does not multiply the length by the "
+                    "rate: the kernel must be at least the rate and differ from it by an even number."
                 )
 
     def validate_resblocks(self):
@@ -114,11 +117,13 @@ class UnitVocoderConfig(PreTrainedConfig):
         kernels, dilations = self.resblock_kernel_sizes, self.resblock_dilation_sizes
         if not kernels or len(kernels) != len(dilations):
             raise ValueError(
-                f"resblock_kernel_sizes has {len(kernels)} entries and resblock_dilation_sizes {len(dilations)}: give "
-                "one list of dilations a kernel, and at least one kernel."
+                f"resblock_kernel_sizes has {len(kernels)} entries and resblock_dilation_sizes "
+                f"{len(dilations)}: give one list of dilations a kernel, and at least one kernel."
             )
         if any(kernel < 1 or kernel % 2 == 0 for kernel in kernels):
-            raise ValueError(f"resblock_kernel_sizes {kernels} must be odd, so that a block keeps the length.")
+            raise ValueError(
+                f"resblock_kernel_sizes {kernels} must be odd, so that a block keeps the length."
+            )
         for row in dilations:
             if not row or any(not isinstance(value, int) or value < 1 for value in row):
                 raise ValueError(f"resblock_dilation_sizes {dilations} must hold lists of positive integers.")
@@ -150,7 +155,7 @@ class UnitVocoderConfig(PreTrainedConfig):
 
 
 def _transposed_reach(first: int, last: int, kernel: int, rate: int) -> tuple[int, int]:
-    """Inputs first..last that the outputs first..last of a transposed convolution with padding (kernel - rate) / 2 see."""
+    """The first and the last input that outputs first..last of a transposed convolution depend on."""
     padding = (kernel - rate) // 2
     # Output o is the sum over inputs i and taps t in 0..kernel - 1 with o = i * rate - padding + t.
     return math.ceil((first + padding - (kernel - 1)) / rate), (last + padding) // rate

@@ -1,10 +1,11 @@
 """The two discriminators of the vocoder's training, at any width.
 
-Kong, Kim, Bae, "HiFi-GAN" (NeurIPS 2020), section 2.3, after Kumar et al., "MelGAN" (NeurIPS 2019). The defaults are the
-published sizes (41,105,770 and 29,616,390 parameters without the norms).
+Kong, Kim, Bae, "HiFi-GAN" (NeurIPS 2020), section 2.3, after Kumar et al., "MelGAN" (NeurIPS 2019). The
+defaults are the published sizes (41,105,770 and 29,618,821 parameters).
 
-Shapes: B waveforms, N samples, S scores of a sub-discriminator. Both return (scores, feature maps): a list of (B, S)
-tensors, one a sub-discriminator, and for each a list of its layers' outputs, the last of them the scores.
+Shapes: B waveforms, N samples, S scores of a sub-discriminator. Both return (scores, feature maps): a list of
+(B, S) tensors, one a sub-discriminator, and for each a list of its layers' outputs, the last of them the
+scores.
 """
 
 from collections.abc import Sequence
@@ -30,7 +31,7 @@ def _check_waveform(waveform: torch.Tensor) -> None:
 
 
 class PeriodDiscriminator(nn.Module):
-    """Judges the waveform folded into rows of `period` samples, with convolutions along the rows' order only."""
+    """Judges the waveform folded into rows of `period` samples, by convolutions across the rows."""
 
     def __init__(self, period: int, channels: Sequence[int], kernel_size: int = 5, stride: int = 3):
         super().__init__()
@@ -78,10 +79,13 @@ class MultiPeriodDiscriminator(nn.Module):
         super().__init__()
         if not periods or not channels or min(periods) < 1 or min(channels) < 1 or kernel_size % 2 == 0:
             raise Lip2SpeechError(
-                f"MultiPeriodDiscriminator was given periods {tuple(periods)}, channels {tuple(channels)}, kernel_size "
-                f"{kernel_size}; it needs at least one positive period and width, and an odd kernel."
+                f"MultiPeriodDiscriminator was given periods {tuple(periods)}, channels {tuple(channels)}, "
+                f"kernel_size {kernel_size}; it needs at least one positive period and width, and an odd "
+                "kernel."
             )
-        self.discriminators = nn.ModuleList(PeriodDiscriminator(p, channels, kernel_size, stride) for p in periods)
+        self.discriminators = nn.ModuleList(
+            PeriodDiscriminator(p, channels, kernel_size, stride) for p in periods
+        )
 
     def forward(self, waveform: torch.Tensor) -> DiscriminatorOutput:
         """Waveform (B, N) to (scores, feature maps)."""
@@ -89,7 +93,7 @@ class MultiPeriodDiscriminator(nn.Module):
 
 
 class ScaleDiscriminator(nn.Module):
-    """Judges the waveform with strided, grouped convolutions; normalised by weight or, `spectral`, by spectral norm."""
+    """Judges the waveform by strided, grouped convolutions with weight norm or, `spectral`, spectral norm."""
 
     def __init__(
         self,
@@ -105,7 +109,9 @@ class ScaleDiscriminator(nn.Module):
         inputs = [1, *channels[:-1]]
         self.convs = nn.ModuleList(
             norm(nn.Conv1d(i, o, kernel, stride=stride, padding=kernel // 2, groups=group))
-            for i, o, kernel, stride, group in zip(inputs, channels, kernel_sizes, strides, groups, strict=True)
+            for i, o, kernel, stride, group in zip(
+                inputs, channels, kernel_sizes, strides, groups, strict=True
+            )
         )
         self.conv_post = norm(nn.Conv1d(channels[-1], 1, 3, padding=1))
 
@@ -141,21 +147,25 @@ class MultiScaleDiscriminator(nn.Module):
     ):
         super().__init__()
         given = (
-            f"num_scales {num_scales}, channels {tuple(channels)}, kernel_sizes {tuple(kernel_sizes)}, strides "
-            f"{tuple(strides)}, groups {tuple(groups)}"
+            f"num_scales {num_scales}, channels {tuple(channels)}, kernel_sizes {tuple(kernel_sizes)}, "
+            f"strides {tuple(strides)}, groups {tuple(groups)}"
         )
-        if num_scales < 1 or not channels or not len(channels) == len(kernel_sizes) == len(strides) == len(groups):
+        if (
+            num_scales < 1
+            or not channels
+            or not len(channels) == len(kernel_sizes) == len(strides) == len(groups)
+        ):
             raise Lip2SpeechError(
-                f"MultiScaleDiscriminator was given {given}; it needs at least one scale and one entry a layer in each "
-                "of the four lists."
+                f"MultiScaleDiscriminator was given {given}; it needs at least one scale and one entry a "
+                "layer in each of the four lists."
             )
         if any(kernel % 2 == 0 for kernel in kernel_sizes):
             raise Lip2SpeechError(f"MultiScaleDiscriminator was given {given}; the kernels must be odd.")
         for inside, outside, group in zip([1, *channels[:-1]], channels, groups, strict=True):
             if inside % group or outside % group:
                 raise Lip2SpeechError(
-                    f"MultiScaleDiscriminator was given {given}; {group} groups do not divide the widths {inside} and "
-                    f"{outside} of their layer. Use fewer groups or wider layers."
+                    f"MultiScaleDiscriminator was given {given}; {group} groups do not divide the widths "
+                    f"{inside} and {outside} of their layer. Use fewer groups or wider layers."
                 )
         self.discriminators = nn.ModuleList(
             ScaleDiscriminator(channels, kernel_sizes, strides, groups, spectral=index == 0)

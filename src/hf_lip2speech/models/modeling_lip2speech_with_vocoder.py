@@ -19,8 +19,8 @@ from .configuration_lip2speech_with_vocoder import Lip2SpeechWithVocoderConfig
 from .modeling_lip2speech import Lip2SpeechModel
 from .modeling_unit_vocoder import UnitVocoderModel, fold_weight_norm
 
-# Units a vocoder call, besides its context. Any value gives the same waveform; this one bounds the memory to about
-# 0.2 GB a clip at the paper's size.
+# Units a vocoder call, besides its context. Any value gives the same waveform; this one bounds the memory to
+# about 0.2 GB a clip at the paper's size.
 VOCODER_CHUNK_UNITS = 500
 _MEL_PER_UNIT = MEL_PER_FRAME // UNITS_PER_FRAME
 
@@ -87,7 +87,7 @@ class Lip2SpeechWithVocoder(PreTrainedModel):
         return model.train(lip2speech.training)
 
     def save_pretrained(self, save_directory, *args, state_dict: dict | None = None, **kwargs):
-        """Save as `PreTrainedModel.save_pretrained` does, always with plain weights: weight norm is folded in."""
+        """Save as `PreTrainedModel.save_pretrained` does; weight norm is folded into plain weights."""
         state_dict = fold_weight_norm(self.state_dict() if state_dict is None else state_dict)
         return super().save_pretrained(save_directory, *args, state_dict=state_dict, **kwargs)
 
@@ -98,7 +98,9 @@ class Lip2SpeechWithVocoder(PreTrainedModel):
             Lip2SpeechError: there is no such voice, or no default.
         """
         voices = self.config.voices
-        known = f"This model's voices: {', '.join(map(repr, voices))}." if voices else "This model has no voices."
+        known = (
+            f"This model's voices: {', '.join(map(repr, voices))}." if voices else "This model has no voices."
+        )
         if name is None:
             name = self.config.default_voice
             if name is None:
@@ -107,7 +109,9 @@ class Lip2SpeechWithVocoder(PreTrainedModel):
                     "speaker_embeddings."
                 )
         if name not in voices:
-            raise Lip2SpeechError(f"There is no voice {name!r}. {known} Name one of them or give speaker_embeddings.")
+            raise Lip2SpeechError(
+                f"There is no voice {name!r}. {known} Name one of them or give speaker_embeddings."
+            )
         return torch.tensor(voices[name], dtype=torch.float32)
 
     def forward(
@@ -117,7 +121,7 @@ class Lip2SpeechWithVocoder(PreTrainedModel):
         speaker_embeddings: torch.Tensor | None = None,
         **kwargs,
     ) -> Lip2SpeechWithVocoderOutput:
-        """`generate_speech` with the gradient setting of the caller: see there for arguments, shapes and errors."""
+        """`generate_speech` under the caller's gradient setting; see there for arguments and errors."""
         return self._speak(pixel_values_videos, attention_mask, speaker_embeddings, **kwargs)
 
     @torch.no_grad()
@@ -133,25 +137,35 @@ class Lip2SpeechWithVocoder(PreTrainedModel):
     ) -> Lip2SpeechWithVocoderOutput:
         """Speak a batch of silent videos.
 
-        A clip gives the same speech in a batch and alone. Clips of more than `window_frames` frames are read in windows that
-        see `context_frames` more frames on either side, whose outputs are dropped; the waveform has no seams, because the
-        vocoder runs over the joined units and mel with its whole receptive field on either side.
+        A clip gives the same speech in a batch and alone. Clips of more than `window_frames` frames are read
+        in windows that see `context_frames` more frames on either side, whose outputs are dropped; the
+        waveform has no seams, because the vocoder runs over the joined units and mel with its whole receptive
+        field on either side.
 
         Args:
-            pixel_values_videos: (B, T, 1, 88, 88), normalised mouth frames, on any device: windows are moved one by one.
+            pixel_values_videos: (B, T, 1, 88, 88), normalised mouth frames, on any device: windows are moved
+                one by one.
             attention_mask: (B, T), 1 = frame, 0 = padding, which comes last; None when nothing is padded.
             speaker_embeddings: (256,), (1, 256) or (B, 256), the voices to speak with; excludes `voice`.
-            voice: name of one of the model's voices, or one name a clip; by default the model's default voice.
+            voice: name of one of the model's voices, or one name a clip; by default the model's default
+                voice.
             window_frames: frames (25 fps) read at once, besides the context.
             context_frames: frames seen on either side of a window.
-            progress: called as progress(step, done, total), in video frames, with step "reading lips", then "speaking".
+            progress: called as progress(step, done, total), in video frames, with step "reading lips", then
+                "speaking".
 
         Raises:
-            Lip2SpeechError: an unknown voice, embeddings or masks of the wrong shape, padding before frames, a clip
-                without frames, or windows that are not positive.
+            Lip2SpeechError: an unknown voice, embeddings or masks of the wrong shape, padding before frames,
+                a clip without frames, or windows that are not positive.
         """
         return self._speak(
-            pixel_values_videos, attention_mask, speaker_embeddings, voice, window_frames, context_frames, progress
+            pixel_values_videos,
+            attention_mask,
+            speaker_embeddings,
+            voice,
+            window_frames,
+            context_frames,
+            progress,
         )
 
     def _speak(
@@ -166,15 +180,19 @@ class Lip2SpeechWithVocoder(PreTrainedModel):
     ) -> Lip2SpeechWithVocoderOutput:
         if window_frames < 1 or context_frames < 0:
             raise Lip2SpeechError(
-                f"window_frames is {window_frames} and context_frames {context_frames}; give at least 1 and at least 0."
+                f"window_frames is {window_frames} and context_frames {context_frames}; give at least 1 and "
+                "at least 0."
             )
         if videos.ndim != 5:
             raise Lip2SpeechError(
-                f"pixel_values_videos has shape {tuple(videos.shape)}; expected (batch, frames, 1, height, width)."
+                f"pixel_values_videos has shape {tuple(videos.shape)}; expected (batch, frames, 1, height, "
+                "width)."
             )
         lengths = _lengths(attention_mask, *videos.shape[:2])
         speakers = self._speakers(speaker_embeddings, voice, len(videos))
-        unit_ids, spectrogram = self._read_lips(videos, lengths, speakers, window_frames, context_frames, progress)
+        unit_ids, spectrogram = self._read_lips(
+            videos, lengths, speakers, window_frames, context_frames, progress
+        )
         waveform = self._vocode(unit_ids, spectrogram, lengths, speakers, progress)
         return Lip2SpeechWithVocoderOutput(
             waveform=waveform,
@@ -183,20 +201,24 @@ class Lip2SpeechWithVocoder(PreTrainedModel):
             spectrogram=spectrogram,
         )
 
-    def _speakers(self, embeddings: torch.Tensor | None, voice: str | Sequence[str] | None, batch: int) -> torch.Tensor:
+    def _speakers(
+        self, embeddings: torch.Tensor | None, voice: str | Sequence[str] | None, batch: int
+    ) -> torch.Tensor:
         """One float32 speaker embedding a clip, (B, 256), on the model's device."""
         if embeddings is not None and voice is not None:
             raise Lip2SpeechError("Both speaker_embeddings and voice were given; give one of them.")
         if embeddings is None:
             names = [voice] * batch if voice is None or isinstance(voice, str) else list(voice)
             if len(names) != batch:
-                raise Lip2SpeechError(f"{len(names)} voices were given for {batch} clips; give one, or one a clip.")
+                raise Lip2SpeechError(
+                    f"{len(names)} voices were given for {batch} clips; give one, or one a clip."
+                )
             return torch.stack([self.voice(name) for name in names]).to(self.device)
         size = self.config.lip2speech.speaker_embedding_dim
         if tuple(embeddings.shape) not in {(size,), (1, size), (batch, size)}:
             raise Lip2SpeechError(
-                f"speaker_embeddings has shape {tuple(embeddings.shape)}; expected ({size},) for all clips or ({batch}, "
-                f"{size})."
+                f"speaker_embeddings has shape {tuple(embeddings.shape)}; expected ({size},) for all clips "
+                f"or ({batch}, {size})."
             )
         return embeddings.to(self.device, torch.float32).expand(batch, size)
 
@@ -215,22 +237,26 @@ class Lip2SpeechWithVocoder(PreTrainedModel):
         shape = (batch, frames * MEL_PER_FRAME, self.config.lip2speech.num_mel_bins)
         spectrogram = torch.zeros(shape, device=self.device)
         total = int(lengths.max())
-        # The grid of windows starts at frame 0 whatever the batch, so that a clip meets the same windows alone. A clip that
-        # fits in one window is in the first one, whole.
+        # The grid of windows starts at frame 0 whatever the batch, so that a clip meets the same windows
+        # alone. A clip that fits in one window is in the first one, whole.
         for start in range(0, total, window):
             end = min(start + window, total)
             left, right = max(start - context, 0), min(end + context, total)
             rows = (lengths > start).nonzero().flatten()
             inside = (lengths[rows] - left).clamp(max=right - left)
             output = self.lip2speech(
-                pixel_values_videos=videos[rows.to(videos.device), left:right].to(self.device, self.lip2speech.dtype),
+                pixel_values_videos=videos[rows.to(videos.device), left:right].to(
+                    self.device, self.lip2speech.dtype
+                ),
                 attention_mask=_mask(inside, right - left, self.device),
                 speaker_embeddings=speakers[rows.to(self.device)].to(self.lip2speech.dtype),
             )
             for place, row in enumerate(rows.tolist()):
                 stop = min(end, int(lengths[row]))
                 unit_ids[row, start * UNITS_PER_FRAME : stop * UNITS_PER_FRAME] = self.lip2speech.unit_ids(
-                    output.unit_logits[place, (start - left) * UNITS_PER_FRAME : (stop - left) * UNITS_PER_FRAME]
+                    output.unit_logits[
+                        place, (start - left) * UNITS_PER_FRAME : (stop - left) * UNITS_PER_FRAME
+                    ]
                 )
                 spectrogram[row, start * MEL_PER_FRAME : stop * MEL_PER_FRAME] = output.spectrogram[
                     place, (start - left) * MEL_PER_FRAME : (stop - left) * MEL_PER_FRAME
@@ -293,12 +319,13 @@ def _lengths(attention_mask: torch.Tensor | None, batch: int, frames: int) -> to
         lengths = mask.sum(dim=1)
         if not torch.equal(mask, _mask(lengths, frames, mask.device).bool()):
             raise Lip2SpeechError(
-                "attention_mask has padding before or between a clip's frames; padding must come last. Pad on the right, as "
-                "Lip2SpeechFeatureExtractor does."
+                "attention_mask has padding before or between a clip's frames; padding must come last. Pad "
+                "on the right, as Lip2SpeechFeatureExtractor does."
             )
     if batch == 0 or int(lengths.min()) == 0:
         raise Lip2SpeechError(
-            f"A clip of the batch has no frames (frames of each: {lengths.tolist()}); every clip needs at least one."
+            f"A clip of the batch has no frames (frames of each: {lengths.tolist()}); every clip needs at "
+            "least one."
         )
     return lengths
 

@@ -111,8 +111,8 @@ class SpeakerEncoder(PreTrainedModel):
         speech = trim_silence(raise_volume(samples, self.config.target_dbfs))
         if not len(speech):
             raise NoSpeechError(
-                f"No speech was detected in {len(samples) / SAMPLING_RATE:.2f} s of sound, so it tells "
-                "nothing about a speaker. Give 16 kHz samples in [-1, 1] in which somebody speaks for a second."
+                f"No speech was detected in {len(samples) / SAMPLING_RATE:.2f} s of sound, so it "
+                "tells nothing about a speaker. Give a second or more of speech, 16 kHz samples in [-1, 1]."
             )
         windows = self.mel_windows(torch.from_numpy(speech).to(self.device)).to(self.dtype)
         mean = self(windows).float().mean(dim=0)

@@ -1,9 +1,10 @@
 """The multi-input vocoder: speech units, log-mel and speaker embedding to a waveform.
 
-Architecture: Choi, Kim, Ro, "Intelligible Lip-to-Speech Synthesis with Speech Units" (Interspeech 2023), section 2.3, on
-the generator of Kong, Kim, Bae, "HiFi-GAN" (NeurIPS 2020).
+Architecture: Choi, Kim, Ro, "Intelligible Lip-to-Speech Synthesis with Speech Units" (Interspeech 2023),
+section 2.3, on the generator of Kong, Kim, Bae, "HiFi-GAN" (NeurIPS 2020).
 
-Shapes: B clips, U units (50 Hz), 2U mel frames (100 Hz), 320U samples (16 kHz), C channels, L steps of a layer.
+Shapes: B clips, U units (50 Hz), 2U mel frames (100 Hz), 320U samples (16 kHz), C channels, L steps of a
+layer.
 """
 
 from dataclasses import dataclass
@@ -39,25 +40,29 @@ class UnitVocoderOutput(ModelOutput):
 def _convolve(layer: nn.Conv1d, hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     """Apply a one-dimensional convolution to (B, C, 1, L), after zeroing the padding.
 
-    A channels-last image of height 1 is two to three times as fast on a CPU, forward and backward, as the same
-    convolution in one dimension; the weights keep their three dimensions.
+    A channels-last image of height 1 is two to three times as fast on a CPU, forward and backward, as the
+    same convolution in one dimension; the weights keep their three dimensions.
     """
     if mask is not None:
         hidden = hidden * mask
     (padding,), (dilation,) = layer.padding, layer.dilation
-    return F.conv2d(hidden, layer.weight.unsqueeze(2), layer.bias, padding=(0, padding), dilation=(1, dilation))
+    return F.conv2d(
+        hidden, layer.weight.unsqueeze(2), layer.bias, padding=(0, padding), dilation=(1, dilation)
+    )
 
 
 def _upsample(layer: nn.ConvTranspose1d, hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Apply a one-dimensional transposed convolution to (B, C, 1, L), after zeroing the padding: (B, C', 1, L * stride)."""
+    """The same for a transposed convolution: (B, C, 1, L) to (B, C', 1, L * stride)."""
     if mask is not None:
         hidden = hidden * mask
     (stride,), (padding,) = layer.stride, layer.padding
-    return F.conv_transpose2d(hidden, layer.weight.unsqueeze(2), layer.bias, stride=(1, stride), padding=(0, padding))
+    return F.conv_transpose2d(
+        hidden, layer.weight.unsqueeze(2), layer.bias, stride=(1, stride), padding=(0, padding)
+    )
 
 
 class UnitVocoderResidualBlock(nn.Module):
-    """Pairs of a dilated and a plain convolution, each pair with a residual connection (HiFi-GAN, figure 1)."""
+    """Pairs of a dilated and a plain convolution, each with a residual connection (HiFi-GAN, figure 1)."""
 
     def __init__(self, channels: int, kernel_size: int, dilations: list[int], slope: float):
         super().__init__()
@@ -88,10 +93,14 @@ class UnitVocoderStage(GradientCheckpointingLayer):
         rate, kernel = config.upsample_rates[index], config.upsample_kernel_sizes[index]
         inside = config.upsample_initial_channel // 2**index
         self.rate = rate
-        self.upsampler = nn.ConvTranspose1d(inside, inside // 2, kernel, stride=rate, padding=(kernel - rate) // 2)
+        self.upsampler = nn.ConvTranspose1d(
+            inside, inside // 2, kernel, stride=rate, padding=(kernel - rate) // 2
+        )
         self.resblocks = nn.ModuleList(
             UnitVocoderResidualBlock(inside // 2, size, dilations, self.slope)
-            for size, dilations in zip(config.resblock_kernel_sizes, config.resblock_dilation_sizes, strict=True)
+            for size, dilations in zip(
+                config.resblock_kernel_sizes, config.resblock_dilation_sizes, strict=True
+            )
         )
 
     def forward(self, hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
@@ -115,6 +124,8 @@ class UnitVocoderPreTrainedModel(PreTrainedModel):
     base_model_prefix = "vocoder"
     main_input_name = "unit_ids"
     supports_gradient_checkpointing = True
+    # There is no attention here: whatever a composite asks of its parts suits.
+    _supports_sdpa = True
     _no_split_modules = ["UnitVocoderStage"]
     # The other half of a composite's repository.
     _keys_to_ignore_on_load_unexpected = [r"^lip2speech\."]
@@ -123,12 +134,12 @@ class UnitVocoderPreTrainedModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module):
         """Normal weights scaled by their fan-in, zero biases.
 
-        HiFi-GAN draws every convolution from N(0, 0.01^2), which suits 512 channels: a generator that starts with 128
-        made silence for 1,500 steps of the mel loss and learnt nothing.
+        HiFi-GAN draws every convolution from N(0, 0.01^2), which suits 512 channels: a generator that starts
+        with 128 made silence for 1,500 steps of the mel loss and learnt nothing.
         """
         if isinstance(module, (nn.Conv1d, nn.ConvTranspose1d, nn.Linear)):
             fan_in = module.weight[0].numel()
-            if isinstance(module, nn.ConvTranspose1d):  # weight (in, out, kernel); one output sees kernel / stride inputs
+            if isinstance(module, nn.ConvTranspose1d):  # one output sees kernel / stride of the inputs
                 fan_in = module.in_channels * module.kernel_size[0] / module.stride[0]
             init.normal_(module.weight, mean=0.0, std=self.config.initializer_range / fan_in**0.5)
             if module.bias is not None:
@@ -137,7 +148,7 @@ class UnitVocoderPreTrainedModel(PreTrainedModel):
             init.normal_(module.weight, mean=0.0, std=1.0)
 
     def save_pretrained(self, save_directory, *args, state_dict: dict | None = None, **kwargs):
-        """Save as `PreTrainedModel.save_pretrained` does, always with plain weights: weight norm is folded in."""
+        """Save as `PreTrainedModel.save_pretrained` does; weight norm is folded into plain weights."""
         state_dict = fold_weight_norm(self.state_dict() if state_dict is None else state_dict)
         return super().save_pretrained(save_directory, *args, state_dict=state_dict, **kwargs)
 
@@ -145,8 +156,8 @@ class UnitVocoderPreTrainedModel(PreTrainedModel):
 class UnitVocoderModel(UnitVocoderPreTrainedModel):
     """Units, log-mel and speaker embedding to speech.
 
-    The modules hold plain convolutions. `apply_weight_norm` puts weight normalisation on them for training and
-    `remove_weight_norm` folds it away; what is saved never has it.
+    The modules hold plain convolutions. `apply_weight_norm` puts weight normalisation on them for training,
+    `remove_weight_norm` folds it away, and what is saved never has it.
     """
 
     def __init__(self, config: UnitVocoderConfig):
@@ -159,7 +170,9 @@ class UnitVocoderModel(UnitVocoderPreTrainedModel):
         self.unit_projection = nn.Linear(width, width)
         self.speaker_projection = nn.Linear(config.speaker_embedding_dim, config.speaker_dim)
         self.conv_pre = nn.Conv1d(config.input_channels, channels, kernel_size=7, padding=3)
-        self.stages = nn.ModuleList(UnitVocoderStage(config, index) for index in range(len(config.upsample_rates)))
+        self.stages = nn.ModuleList(
+            UnitVocoderStage(config, index) for index in range(len(config.upsample_rates))
+        )
         self.conv_post = nn.Conv1d(channels // 2 ** len(self.stages), 1, kernel_size=7, padding=3)
         self.gradient_checkpointing = False
         self.post_init()
@@ -179,8 +192,8 @@ class UnitVocoderModel(UnitVocoderPreTrainedModel):
             unit_ids: int64 (B, U), in 0..num_units - 1 (any such value where padded).
             spectrogram: float (B, 2U, num_mel_bins), natural-log mel at 100 Hz.
             speaker_embeddings: float (B, speaker_embedding_dim), or (1, speaker_embedding_dim) for all.
-            unit_attention_mask: (B, U), 1 = unit, 0 = padding, or None when nothing is padded. With it, a clip in a
-                padded batch gives what it gives alone.
+            unit_attention_mask: (B, U), 1 = unit, 0 = padding, or None when nothing is padded. With it, a
+                clip in a padded batch gives what it gives alone.
 
         Raises:
             Lip2SpeechError: shapes that do not fit each other or the config.
@@ -210,7 +223,7 @@ class UnitVocoderModel(UnitVocoderPreTrainedModel):
         return UnitVocoderOutput(waveform=waveform)
 
     def _to_waveform(self, hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """(B, C, 1, L) to float32 (B, L). In float32 at any precision: bfloat16 samples would be 8 bits of sound."""
+        """(B, C, 1, L) to (B, L), in float32 at any precision: bfloat16 would be 8 bits of sound."""
         with torch.autocast(hidden.device.type, enabled=False):
             hidden = hidden.float() if mask is None else hidden.float() * mask
             weight, bias = self.conv_post.weight.float(), self.conv_post.bias.float()
@@ -222,39 +235,44 @@ class UnitVocoderModel(UnitVocoderPreTrainedModel):
     def _check_inputs(self, unit_ids, spectrogram, speaker_embeddings, unit_attention_mask):
         config = self.config
         if unit_ids.ndim != 2 or unit_ids.shape[1] == 0:
-            raise Lip2SpeechError(f"unit_ids has shape {tuple(unit_ids.shape)}; expected (batch, units), units >= 1.")
+            raise Lip2SpeechError(
+                f"unit_ids has shape {tuple(unit_ids.shape)}; expected (batch, units), units >= 1."
+            )
         batch, units = unit_ids.shape
         expected = (batch, units * (SAMPLES_PER_UNIT // HOP_LENGTH), config.num_mel_bins)
         if tuple(spectrogram.shape) != expected:
             raise Lip2SpeechError(
-                f"spectrogram has shape {tuple(spectrogram.shape)}; unit_ids of shape {(batch, units)} need {expected}: "
-                "two mel frames a unit. Cut both to the same duration."
+                f"spectrogram has shape {tuple(spectrogram.shape)}; unit_ids of shape {(batch, units)} need "
+                f"{expected}: two mel frames a unit. Cut both to the same duration."
             )
         width = config.speaker_embedding_dim
         if tuple(speaker_embeddings.shape) not in {(batch, width), (1, width)}:
             raise Lip2SpeechError(
-                f"speaker_embeddings has shape {tuple(speaker_embeddings.shape)}; expected {(batch, width)} or "
-                f"{(1, width)}."
+                f"speaker_embeddings has shape {tuple(speaker_embeddings.shape)}; expected {(batch, width)} "
+                f"or {(1, width)}."
             )
         if unit_attention_mask is not None and unit_attention_mask.shape != unit_ids.shape:
             raise Lip2SpeechError(
-                f"unit_attention_mask has shape {tuple(unit_attention_mask.shape)}; expected that of unit_ids, "
-                f"{(batch, units)}."
+                f"unit_attention_mask has shape {tuple(unit_attention_mask.shape)}; expected that of "
+                f"unit_ids, {(batch, units)}."
             )
 
     def _normalised_layers(self) -> list[nn.Module]:
         """The convolutions that weight norm covers in training: all but the unit branch, as published."""
-        layers = [self.conv_pre, *(m for m in self.stages.modules() if isinstance(m, (nn.Conv1d, nn.ConvTranspose1d)))]
+        layers = [
+            self.conv_pre,
+            *(m for m in self.stages.modules() if isinstance(m, (nn.Conv1d, nn.ConvTranspose1d))),
+        ]
         return [*layers, self.conv_post]
 
     def apply_weight_norm(self) -> None:
-        """Put weight normalisation on the generator's convolutions, for training; the function computed is the same."""
+        """Put weight normalisation on the convolutions, for training; the speech stays the same."""
         for layer in self._normalised_layers():
             if not parametrize.is_parametrized(layer, "weight"):
                 weight_norm(layer)
 
     def remove_weight_norm(self) -> None:
-        """Fold weight normalisation into plain weights; the function computed is the same."""
+        """Fold weight normalisation into plain weights; the speech stays the same."""
         for layer in self._normalised_layers():
             if parametrize.is_parametrized(layer, "weight"):
                 parametrize.remove_parametrizations(layer, "weight")
@@ -269,8 +287,8 @@ _NORM_NAMES = (
 def fold_weight_norm(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """A copy of a state dict in which every weight-normalised weight is plain: w = g * v / |v|.
 
-    Reads the names of torch's parametrisation and the older `weight_g` / `weight_v`; the norm is taken over all
-    dimensions but the first.
+    Reads the names of torch's parametrisation and the older `weight_g` / `weight_v`; the norm is taken over
+    all dimensions but the first.
     """
     folded = dict(state_dict)
     for magnitude_name, direction_name in _NORM_NAMES:

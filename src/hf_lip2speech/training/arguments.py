@@ -21,7 +21,9 @@ def parse_arguments(
     kind: type[Config], description: str, argv: Sequence[str] | None = None
 ) -> tuple[Config, argparse.Namespace]:
     """CONFIG.yaml [--init-from DIR] [--resume] [key.sub=value ...] -> the configuration and the arguments."""
-    parser = argparse.ArgumentParser(description=description)
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
         "config", help="YAML file: what differs from the defaults of hf_lip2speech.training.config"
     )
@@ -59,8 +61,7 @@ def known_fields(model_config: type[PreTrainedConfig]) -> set[str]:
 
 
 def new_or_saved(model: type[Model], model_config: type[PreTrainedConfig], config: TrainingConfig) -> Model:
-    """A new model of the sizes in config.model; or the one saved in config.init_from, its config changed by
-    config.model.
+    """A new model of the sizes in config.model, or the one in config.init_from with config.model's changes.
 
     A composite (Lip2SpeechWithVocoder) to start from gives the part of it that is trained here.
 

@@ -1,5 +1,4 @@
-"""Checkpoints of a training, complete or not there at all, and exported models that are replaced as a
-whole."""
+"""Checkpoints of a training, complete or not there at all; exported models, replaced as a whole."""
 
 from __future__ import annotations
 
@@ -20,18 +19,16 @@ _STATE_FILE = "training_state.json"
 
 
 class CheckpointError(Lip2SpeechError):
-    """An output directory does not fit what was asked for: a run is in it already, or a checkpoint of another
-    kind."""
+    """The output directory holds another run, or a checkpoint that this run cannot go on from."""
 
 
 @dataclass
 class TrainingState:
     """What a run knows beside weights, optimiser and random states.
 
-    step: optimiser updates done. best_metric, best_step: of the best validation so far. clips_per_update,
-    processes,
-    threads: of the run that wrote the checkpoint; a resumed run takes the same path, bit for bit, if they are
-    equal.
+    step: optimiser updates done. best_metric, best_step: of the best validation so far.
+    clips_per_update, processes, threads: of the run that wrote the checkpoint; on a CPU, a run that resumes
+    with the same takes the same path, bit for bit.
     """
 
     step: int = 0
@@ -43,11 +40,10 @@ class TrainingState:
 
 
 class Checkpoints:
-    """`output_dir/checkpoints/step_N/`: accelerate's states and training_state.json; the latest `keep` of
-    them stay.
+    """`output_dir/checkpoints/step_N/`: accelerate's states and training_state.json.
 
-    A checkpoint is written under another name and renamed when it is complete, so that a process killed at
-    any moment leaves only complete ones.
+    The latest `keep` of them stay. A checkpoint is written under another name and renamed when it is complete,
+    so that a process killed at any moment leaves only complete ones.
     """
 
     def __init__(self, output_dir: str | os.PathLike, accelerator: Accelerator, keep: int):
@@ -114,13 +110,12 @@ class Checkpoints:
             (unfinished / _STATE_FILE).write_text(json.dumps(asdict(state), indent=2), encoding="utf-8")
             shutil.rmtree(path, ignore_errors=True)
             os.replace(unfinished, path)
-            self._forget(keep_from=state.step)
+            self._forget()
         self.accelerator.wait_for_everyone()
         return path
 
-    def _forget(self, keep_from: int) -> None:
-        """Remove what is older than the latest `keep` checkpoints, and what killed processes left
-        unfinished."""
+    def _forget(self) -> None:
+        """Remove all but the latest `keep` checkpoints, and what killed processes left unfinished."""
         for step in self.steps()[: -self.keep]:
             shutil.rmtree(self.directory / f"step_{step}")
         for entry in self.directory.glob("writing_*"):

@@ -143,6 +143,9 @@ class VocoderTrainingConfig(TrainingConfig):
     """Stage 2: units, mel and speaker -> waveform, a GAN (HiFi-GAN's losses). Learning rate: x lr_decay after
     each epoch.
 
+    warmup_steps: linear warm-up of the learning rate; rates above 2e-4 need some, since a generator that falls
+    silent stays
+    so: below the mel loss's floor there is no gradient.
     discriminators: widths of the discriminators, where they differ from the defaults.
     segment_units: training segments are this many units (320 samples each) long.
     adversarial_from_step: updates before it train the generator alone, on the mel loss.
@@ -153,6 +156,7 @@ class VocoderTrainingConfig(TrainingConfig):
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(learning_rate=2e-4, betas=(0.8, 0.99))
     )
+    warmup_steps: int = 0
     lr_decay: float = 0.999
     max_steps: int = 1_000_000
     discriminators: dict = field(default_factory=dict)

@@ -1,7 +1,8 @@
 """Losses of the vocoder's training: least-squares GAN, feature matching and an L1 loss of log-mels.
 
-Kong, Kim, Bae, "HiFi-GAN" (NeurIPS 2020), section 2.4. The weights 2 and 45 are not applied here: `VOCODER_LOSS_WEIGHTS`
-holds them. Scores and feature maps are what the discriminators of `hf_lip2speech.models.discriminators` return.
+Kong, Kim, Bae, "HiFi-GAN" (NeurIPS 2020), section 2.4. The weights 2 and 45 are not applied here:
+`VOCODER_LOSS_WEIGHTS` holds them. Scores and feature maps are what the discriminators of
+`hf_lip2speech.models.discriminators` return.
 """
 
 from collections.abc import Sequence
@@ -54,9 +55,9 @@ def feature_matching_loss(real_maps: FeatureMaps, fake_maps: FeatureMaps) -> tor
 class LogMelLoss(nn.Module):
     """Mean absolute difference of two waveforms' log-mel spectrograms, unweighted.
 
-    The spectrogram differs from the vocoder's input in its resolution: STFT of `fft_size` samples, hop `hop_length`,
-    periodic Hann window, reflect padding of (fft_size - hop_length) / 2 on both sides, Slaney filters up to half the
-    sampling rate, natural logarithm of the magnitudes.
+    The spectrogram differs from the vocoder's input in its resolution: STFT of `fft_size` samples, hop
+    `hop_length`, periodic Hann window, reflect padding of (fft_size - hop_length) / 2 on both sides, Slaney
+    filters up to half the sampling rate, natural logarithm of the magnitudes.
     """
 
     def __init__(
@@ -86,8 +87,8 @@ class LogMelLoss(nn.Module):
         padding = (self.fft_size - self.hop_length) // 2
         if waveform.ndim != 2 or waveform.shape[-1] <= padding:
             raise Lip2SpeechError(
-                f"The mel loss was given a tensor of shape {tuple(waveform.shape)}; expected (batch, samples) with more "
-                f"than {padding} samples."
+                f"The mel loss was given a tensor of shape {tuple(waveform.shape)}; expected (batch, "
+                f"samples) with more than {padding} samples."
             )
         # Powers of small samples underflow in half precision.
         with torch.autocast(waveform.device.type, enabled=False):
@@ -103,11 +104,18 @@ class LogMelLoss(nn.Module):
         """Waveforms (B, N) and (B, N) to a scalar."""
         if fake.shape != real.shape:
             raise Lip2SpeechError(
-                f"The mel loss was given waveforms of shapes {tuple(fake.shape)} and {tuple(real.shape)}; they must agree."
+                f"The mel loss was given waveforms of shapes {tuple(fake.shape)} and {tuple(real.shape)}; "
+                "they must agree."
             )
         with torch.no_grad():
             target = self.log_mel(real)
         return F.l1_loss(self.log_mel(fake), target)
 
 
-__all__ = ["VOCODER_LOSS_WEIGHTS", "LogMelLoss", "adversarial_loss", "discriminator_loss", "feature_matching_loss"]
+__all__ = [
+    "VOCODER_LOSS_WEIGHTS",
+    "LogMelLoss",
+    "adversarial_loss",
+    "discriminator_loss",
+    "feature_matching_loss",
+]

@@ -32,8 +32,7 @@ class Lip2SpeechStage(Stage):
         collate: list of items -> the model's arguments.
         extras: saved beside the model (a feature extractor): objects with save_pretrained.
         voice: speaks the samples: (unit_ids (U,), spectrogram (2U, 80), speaker embedding (256,)) -> waveform
-            (N,);
-            default: Griffin-Lim on the mel.
+            (N,); default: Griffin-Lim on the mel.
     """
 
     def __init__(
@@ -93,8 +92,7 @@ class Lip2SpeechStage(Stage):
         return self.plain_model if self.average is None else self.average.module
 
     def validate(self) -> dict[str, float]:
-        """loss, unit_accuracy in 0..1 and mel_l1 (mean absolute error of the log-mel) over all valid
-        positions."""
+        """loss (mean over clips); unit_accuracy in 0..1 and mel_l1 over all valid positions."""
         sums = torch.zeros(6, dtype=torch.float64, device=self.accelerator.device)
         batches = validation_batches(
             self.validation_data, self.collate, self.config.eval_batch_size, self.config, self.accelerator

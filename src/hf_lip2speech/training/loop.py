@@ -135,8 +135,7 @@ def validation_batches(
 def clip_gradients(
     module: nn.Module, optimizer: torch.optim.Optimizer, max_norm: float | None, accelerator: Accelerator
 ) -> None:
-    """Scale the gradients of one of possibly several optimisers down to a global norm, at the end of an
-    update."""
+    """At the end of an update, scale one optimiser's gradients down to a global norm."""
     if max_norm is not None and accelerator.sync_gradients:
         accelerator.unscale_gradients(optimizer)
         torch.nn.utils.clip_grad_norm_(module.parameters(), max_norm)

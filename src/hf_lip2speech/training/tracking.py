@@ -23,8 +23,8 @@ from .pictures import compare_targets
 class Sample:
     """A validation clip to look at and listen to.
 
-    waveforms: name -> float32 (N,) at 16 kHz. spectrograms: name -> (frames, 80) log-mel. units: name -> (U,)
-    ids.
+    waveforms: name -> float32 (N,) at 16 kHz. spectrograms: name -> log-mel (frames, 80), frames at 100 Hz.
+    units: name -> ids (U,) at 50 Hz.
     """
 
     name: str
@@ -49,7 +49,6 @@ class Tracking:
         self.started = time.monotonic()
         self._sums: dict[str, torch.Tensor] = {}
         self._counts: dict[str, int] = {}
-        self._validated: dict[str, float] = {}
         if config.tracker != "none":
             # a resumed run overwrites what a killed one logged after its last checkpoint
             purge = {"tensorboard": {"purge_step": first_step + 1}} if first_step else {}

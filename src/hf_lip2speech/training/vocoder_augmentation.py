@@ -1,7 +1,7 @@
 """Blur and noise on the vocoder's mel input, so that it learns to lean on the units where the mel is poor.
 
-Choi, Kim, Ro, "Intelligible Lip-to-Speech Synthesis with Speech Units" (Interspeech 2023), section 2.3: the mel alone is
-blurred and then given noise; the units, the speaker and the target waveform stay as they are.
+Choi, Kim, Ro, "Intelligible Lip-to-Speech Synthesis with Speech Units" (Interspeech 2023), section 2.3: the
+mel alone is blurred and then given noise; the units, the speaker and the target waveform stay as they are.
 """
 
 from dataclasses import dataclass
@@ -36,16 +36,17 @@ class MelAugmentation:
             )
         if not 0 < self.sigma_min <= self.sigma_max:
             raise Lip2SpeechError(
-                f"MelAugmentation's sigmas are {self.sigma_min} to {self.sigma_max}; give 0 < sigma_min <= sigma_max."
+                f"MelAugmentation's sigmas are {self.sigma_min} to {self.sigma_max}; give 0 < sigma_min <= "
+                "sigma_max."
             )
         if self.noise_std < 0 or not 0 <= self.probability <= 1:
             raise Lip2SpeechError(
-                f"MelAugmentation's noise_std is {self.noise_std} and its probability {self.probability}; the first must "
-                "not be negative and the second lie in [0, 1]."
+                f"MelAugmentation's noise_std is {self.noise_std} and its probability {self.probability}; "
+                "the first must not be negative and the second lie in [0, 1]."
             )
 
     def __call__(self, mel: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-        """Augment one clip's log-mel (frames, bins), float; the same generator state gives the same result."""
+        """Augment one clip's log-mel (frames, bins); an equal generator state gives an equal result."""
         if mel.ndim != 2:
             raise Lip2SpeechError(
                 f"MelAugmentation was given shape {tuple(mel.shape)}; expected one (frames, bins) mel."
@@ -59,7 +60,7 @@ class MelAugmentation:
 
 
 def blur(mel: torch.Tensor, sigma: float, kernel_size: int = 9) -> torch.Tensor:
-    """Convolve (frames, bins) with a Gaussian of standard deviation `sigma` on both axes; the edges are repeated."""
+    """Convolve (frames, bins) with a Gaussian of deviation `sigma` on both axes; the edges are repeated."""
     half = kernel_size // 2
     offsets = torch.arange(-half, half + 1, dtype=mel.dtype, device=mel.device)
     weights = torch.exp(-0.5 * (offsets / sigma) ** 2)

@@ -90,6 +90,8 @@ class VocoderStage(Stage):
 
     def training_step(self, batch: dict, step: int, epoch: int) -> dict[str, torch.Tensor]:
         self._learning_rate = self.config.optimizer.learning_rate * self.config.lr_decay**epoch
+        if self.config.warmup_steps:
+            self._learning_rate *= min(1.0, (step + 1) / self.config.warmup_steps)
         set_learning_rate(self.generator_optimizer, self._learning_rate)
         set_learning_rate(self.discriminator_optimizer, self._learning_rate)
 
@@ -148,8 +150,7 @@ class VocoderStage(Stage):
         return self.plain_generator if self.average is None else self.average.module
 
     def validate(self) -> dict[str, float]:
-        """mel_loss: mean absolute log-mel difference to the true sound, mean over whole clips, one at a
-        time."""
+        """mel_loss: mean absolute log-mel difference to the true sound, mean over whole clips."""
         sums = torch.zeros(2, dtype=torch.float64, device=self.accelerator.device)
         for batch in validation_batches(self.validation_data, self.collate, 1, self.config, self.accelerator):
             sums[0] += self.mel_distance(self._speak(batch), batch["waveform"])

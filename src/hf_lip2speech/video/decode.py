@@ -151,12 +151,14 @@ def _timed_frames(opened: Any, name: str) -> Iterator[tuple[Fraction, Fraction, 
         stream = streams[0]
         stream.thread_type = "AUTO"
         clock = _Clock(stream)
-        failure = None
+        failure = orientation = None
         for item in _decoded(container, stream):
             if isinstance(item, av.FFmpegError):
                 failure = item
             else:
-                yield *clock.read(item), _upright(item)
+                # read once: it belongs to the stream, and asking each frame keeps frames alive in cycles
+                orientation = orientation or _orientation(item)
+                yield *clock.read(item), _upright(item, orientation)
         if clock.first is None and failure is not None:
             raise UnreadableVideoError(f"no frame of {name} can be decoded: {failure}") from failure
         if clock.first is None:
@@ -250,17 +252,23 @@ def _decoded(container: Any, stream: Any) -> Iterator[Any]:
         yield from frames
 
 
-def _upright(frame: Any) -> np.ndarray:
-    """uint8 (H, W, 3) RGB, turned and mirrored as the display matrix (of a phone, say) demands."""
-    image = frame.to_ndarray(format="rgb24")
+def _orientation(frame: Any) -> tuple[bool, bool, bool]:
+    """(transpose, flip x, flip y): what the display matrix of a frame (filmed with a phone, say) demands."""
     side_data = frame.side_data.get("DISPLAYMATRIX")
     if side_data is None:
-        return image
+        return False, False, False
     # 9 words, column by column: the shown x is a * x + c * y, the shown y is b * x + d * y, up to a shift
     a, b, _, c, d = np.frombuffer(bytes(side_data), dtype=np.int32)[:5].tolist()
-    if abs(b) > abs(a):
-        image, a, d = image.transpose(1, 0, 2), c, b
-    return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
+    return (True, c < 0, b < 0) if abs(b) > abs(a) else (False, a < 0, d < 0)
+
+
+def _upright(frame: Any, orientation: tuple[bool, bool, bool]) -> np.ndarray:
+    """uint8 (H, W, 3) RGB, turned and mirrored."""
+    transpose, flip_x, flip_y = orientation
+    image = frame.to_ndarray(format="rgb24")
+    if transpose:
+        image = image.transpose(1, 0, 2)
+    return np.ascontiguousarray(image[:: -1 if flip_y else 1, :: -1 if flip_x else 1])
 
 
 def _resample(timed: Iterable[tuple[Fraction, Fraction, np.ndarray]], fps: float) -> Iterator[np.ndarray]:

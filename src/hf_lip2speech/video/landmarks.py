@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import as_file, files
+from importlib.resources import files
 from typing import Protocol
 
 import numpy as np
@@ -58,8 +58,8 @@ class _Network:
     def __init__(self, name: str, num_threads: int):
         from ai_edge_litert.interpreter import Interpreter
 
-        with as_file(files("hf_lip2speech") / "assets" / "face" / name) as path:
-            self._interpreter = Interpreter(model_content=path.read_bytes(), num_threads=num_threads)
+        weights = (files("hf_lip2speech") / "assets" / "face" / name).read_bytes()
+        self._interpreter = Interpreter(model_content=weights, num_threads=num_threads)
         self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._outputs = [detail["index"] for detail in self._interpreter.get_output_details()]

@@ -63,12 +63,12 @@ def warp_affine(image: np.ndarray, matrix: np.ndarray, height: int, width: int) 
     right = (left < columns - 1).astype(np.intp)
     down = (top < rows - 1) * np.intp(columns)
     corner = top * columns + left
-    pixels = image.reshape(rows * columns, -1).astype(np.float32)
+    pixels = image.reshape(rows * columns, -1)
     x, y = x[:, None], y[:, None]
-    upper = pixels[corner]
+    upper = pixels[corner].astype(np.float32)
     upper += (pixels[corner + right] - upper) * x
     corner += down
-    lower = pixels[corner]
+    lower = pixels[corner].astype(np.float32)
     lower += (pixels[corner + right] - lower) * x
     upper += (lower - upper) * y
     return upper.reshape(height, width, -1)

@@ -1,0 +1,48 @@
+"""A small random model of every part, for tests of what is around it."""
+
+import numpy as np
+import torch
+
+from hf_lip2speech.models.configuration_lip2speech import Lip2SpeechConfig
+from hf_lip2speech.models.configuration_lip2speech_with_vocoder import Lip2SpeechWithVocoderConfig
+from hf_lip2speech.models.configuration_unit_vocoder import UnitVocoderConfig
+from hf_lip2speech.models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
+
+
+def unit_vector(seed: int) -> np.ndarray:
+    vector = np.abs(np.random.default_rng(seed).normal(size=256)).astype(np.float32)
+    return vector / np.linalg.norm(vector)
+
+
+def tiny_model() -> Lip2SpeechWithVocoder:
+    """A small random model whose batch-norm statistics are away from 0 and 1."""
+    torch.manual_seed(0)
+    config = Lip2SpeechWithVocoderConfig(
+        lip2speech=Lip2SpeechConfig(
+            frontend_stem_channels=8,
+            frontend_channels=(8, 16),
+            frontend_blocks=(1, 1),
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=64,
+            conv_kernel_size=7,
+            num_units=20,
+            mel_head_size=32,
+        ).to_dict(),
+        vocoder=UnitVocoderConfig(
+            num_units=20, unit_embedding_dim=16, speaker_dim=16, upsample_initial_channel=64
+        ).to_dict(),
+        voices={"ann": unit_vector(1).tolist(), "bob": unit_vector(2).tolist()},
+        default_voice="ann",
+    )
+    model = Lip2SpeechWithVocoder(config).eval()
+    for name, buffer in model.named_buffers():
+        if name.endswith("running_mean"):
+            buffer.normal_(0, 0.5)
+        elif name.endswith("running_var"):
+            buffer.uniform_(0.5, 2)
+    for parameter in model.vocoder.parameters():  # as initialised, a vocoder is all but silent
+        if parameter.ndim > 1:
+            parameter.data.normal_(0, parameter[0].numel() ** -0.5)
+    return model
