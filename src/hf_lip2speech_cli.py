@@ -60,6 +60,9 @@ def make_parser() -> argparse.ArgumentParser:
     _add_prepare(
         commands.add_parser("prepare", parents=[common], help="make training data from a corpus of videos")
     )
+    _add_compose(
+        commands.add_parser("compose", parents=[common], help="join trained models into one that speaks")
+    )
     return parser
 
 
@@ -136,6 +139,27 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
         "(default: facebook/hubert-base-ls960)",
     )
     parser.add_argument("--num-units", type=_positive, metavar="N", help="speech units to fit (default: 200)")
+
+
+def _add_compose(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Join a trained lip-to-speech model, a vocoder and the voices of a prepared folder's speakers into the one "
+        "folder that speak and the pipeline load."
+    )
+    parser.add_argument(
+        "lip2speech", metavar="LIP2SPEECH", help="folder or Hub repository of the first model"
+    )
+    parser.add_argument("vocoder", metavar="VOCODER", help="folder or Hub repository of the vocoder")
+    parser.add_argument("out", metavar="OUT", help="folder to write; it must not exist")
+    parser.add_argument(
+        "--voices",
+        metavar="PREPARED",
+        required=True,
+        help="prepared folder: each of its speakers becomes a voice",
+    )
+    parser.add_argument(
+        "--default-voice", metavar="NAME", help="the voice of who names none (default: the first by name)"
+    )
 
 
 def _positive(text: str) -> int:

@@ -182,6 +182,7 @@ def test_debug_shows_the_trace(here, model):
         pytest.param(["speak"], id="no video"),
         pytest.param(["speak", "clip.mp4", "-m", "m", "--dtype", "int3"], id="unknown dtype"),
         pytest.param(["prepare", "grid", "in"], id="no output"),
+        pytest.param(["compose", "first", "vocoder", "out"], id="no voices"),
         pytest.param(["prepare", "grid", "in", "out", "--num-proc", "0"], id="no process"),
         pytest.param(["prepare", "grid", "in", "out", "--limit", "some"], id="not a number"),
     ],
@@ -255,6 +256,21 @@ def test_prepare_hands_its_arguments_over(monkeypatch):
         "num_units": 100,
         "limit": 5,
         "speaker": "s1",
+    }
+    assert expected.items() <= seen.items()
+
+
+def test_compose_hands_its_arguments_over(monkeypatch):
+    seen = {}
+    fake_command(monkeypatch, lambda args: seen.update(vars(args)) or 0)
+    line = "compose first second out --voices prepared --default-voice s1"
+    assert hf_lip2speech_cli.main(line.split()) == 0
+    expected = {
+        "lip2speech": "first",
+        "vocoder": "second",
+        "out": "out",
+        "voices": "prepared",
+        "default_voice": "s1",
     }
     assert expected.items() <= seen.items()
 

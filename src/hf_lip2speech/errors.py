@@ -1,4 +1,5 @@
-"""Errors that a user can meet. Each is a ValueError whose message says what was given, what was expected, what to do."""
+"""Errors that a user can meet. Each is a ValueError whose message says what was given, what was expected,
+what to do."""
 
 
 class Lip2SpeechError(ValueError):

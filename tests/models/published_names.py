@@ -1,4 +1,5 @@
-"""The published multi-target checkpoint's tensor names -> names here: facts about a file format, for parity tests."""
+"""The published multi-target checkpoint's tensor names -> names here: facts about a file format, for parity
+tests."""
 
 import re
 

@@ -28,7 +28,13 @@ LIP2SPEECH = {
     "crop_size": 24,
     "num_units": 20,
 }
-VOCODER = {"num_units": 20, "unit_embedding_dim": 16, "speaker_dim": 8, "upsample_initial_channel": 32}
+VOCODER = {
+    "num_units": 20,
+    "unit_embedding_dim": 16,
+    "speaker_dim": 8,
+    "upsample_initial_channel": 32,
+    "initializer_range": 1.0,
+}
 
 
 def voice(seed: int) -> list[float]:

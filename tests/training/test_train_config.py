@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from accelerate.commands.config.config_args import load_config_from_file
 
 from hf_lip2speech.models.configuration_lip2speech import Lip2SpeechConfig
 from hf_lip2speech.models.configuration_unit_vocoder import UnitVocoderConfig
@@ -162,3 +163,15 @@ def test_the_examples_are_valid_and_say_only_what_differs(path):
         if name not in ("model", "optimizer") and getattr(config, name) == getattr(default, name)
     ]
     assert same == []
+
+
+@pytest.mark.parametrize(
+    "path", sorted((CONFIGS.parent / "accelerate").glob("*.yaml")), ids=lambda path: path.name
+)
+def test_the_accelerate_configurations_are_read_and_hold_no_unknown_key(path):
+    config = load_config_from_file(str(path))
+    given = yaml.safe_load(path.read_text())
+    assert {name: str(getattr(config, name)) for name in ("num_machines", "num_processes", "use_cpu")} == {
+        name: str(given[name]) for name in ("num_machines", "num_processes", "use_cpu")
+    }
+    assert (config.num_processes > 1) == (config.distributed_type.value == "MULTI_GPU")

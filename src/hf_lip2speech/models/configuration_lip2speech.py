@@ -13,15 +13,15 @@ class Lip2SpeechConfig(PreTrainedConfig):
 
     crop_size (`int`): side of the input frames in pixels.
     frontend_stem_channels, frontend_stem_stride (`int`): width and spatial stride of the 3-D convolution.
-    frontend_channels, frontend_blocks (`list[int]`): widths and basic blocks of the residual stages; every stage
-        but the first halves the resolution.
+    frontend_channels, frontend_blocks (`list[int]`): widths and basic blocks of the residual stages; every
+        stage but the first halves the resolution.
     frontend_dropout (`float`): dropout on the front end's output features (0 in the paper).
     hidden_size, num_hidden_layers, num_attention_heads, intermediate_size, conv_kernel_size (`int`): the
         conformer.
     hidden_dropout, attention_dropout (`float`): dropout of the conformer.
     attention_window (`int` or `None`): how many unit positions (50 Hz) a position attends to on either side;
-        `None`, as published, is the whole clip. With a window, a long video gives in overlapping windows what it
-        gives at once.
+        `None`, as published, is the whole clip. With a window, a long video gives in overlapping windows what
+        it gives at once.
     layer_norm_eps (`float`): 1e-12 in the published system.
     num_units (`int`): size of the speech-unit vocabulary.
     unit_offset (`int`): special classes before the units: unit u is class u + unit_offset.

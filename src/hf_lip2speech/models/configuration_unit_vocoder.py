@@ -39,8 +39,8 @@ class UnitVocoderConfig(PreTrainedConfig):
             HiFi-GAN).
         unit_dropout: dropout on the upsampled unit embedding, in training.
         sampling_rate: of the waveform, in hertz.
-        initializer_range: standard deviation of newly made weights, times the square root of their fan-in: at
-            1 a layer keeps the size of its input.
+        initializer_range: standard deviation of newly made weights, times the square root of their fan-in.
+            At 1 the first outputs are loud and learning starts slower than at 0.5.
     """
 
     model_type = "unit_vocoder"
@@ -59,7 +59,7 @@ class UnitVocoderConfig(PreTrainedConfig):
     leaky_relu_slope: float = 0.1
     unit_dropout: float | int = 0.1
     sampling_rate: int = SAMPLING_RATE
-    initializer_range: float = 1.0
+    initializer_range: float = 0.5
 
     def __post_init__(self, **kwargs):
         # Lists, as JSON gives them back: a config equals its reloaded copy.

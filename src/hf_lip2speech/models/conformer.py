@@ -1,8 +1,9 @@
 """Conformer encoder with Transformer-XL style relative positions.
 
-Gulati et al., "Conformer: Convolution-augmented Transformer for Speech Recognition", Interspeech 2020; Dai et al.,
-"Transformer-XL", ACL 2019 (position biases u and v). As in the published lip-to-speech system: ReLU feed-forwards, Swish in
-the convolution module, pre-norm, LayerNorm eps 1e-12, the input scaled by sqrt(hidden_size).
+Gulati et al., "Conformer: Convolution-augmented Transformer for Speech Recognition", Interspeech 2020; Dai et
+al., "Transformer-XL", ACL 2019 (position biases u and v). As in the published lip-to-speech system: ReLU
+feed-forwards, Swish in the convolution module, pre-norm, LayerNorm eps 1e-12, the input scaled by
+sqrt(hidden_size).
 """
 
 import math
@@ -19,7 +20,8 @@ from .configuration_lip2speech import Lip2SpeechConfig
 def eager_attention(
     module, query, key, value, attention_mask, scaling: float, dropout: float = 0.0, **kwargs
 ):
-    """query, key, value (B, H, L, D), attention_mask (B, H, L, L) additive -> (B, L, H, D), weights (B, H, L, L)."""
+    """query, key, value (B, H, L, D), attention_mask (B, H, L, L) additive -> (B, L, H, D), weights (B, H, L,
+    L)."""
     weights = torch.matmul(query, key.transpose(2, 3)) * scaling + attention_mask
     weights = F.softmax(weights, dim=-1, dtype=torch.float32).to(query.dtype)
     weights = F.dropout(weights, p=dropout, training=module.training)
@@ -27,7 +29,8 @@ def eager_attention(
 
 
 def relative_positions(length: int, dim: int, like: torch.Tensor) -> torch.Tensor:
-    """Sinusoids of the distances length - 1, ..., 0, ..., -(length - 1): (2 * length - 1, dim), sine and cosine interleaved."""
+    """Sinusoids of the distances length - 1, ..., 0, ..., -(length - 1): (2 * length - 1, dim), sine and
+    cosine interleaved."""
     distance = torch.arange(length - 1, -length, -1, device=like.device, dtype=torch.float32)
     inverse = torch.exp(
         torch.arange(0, dim, 2, device=like.device, dtype=torch.float32) * (-math.log(10000.0) / dim)
@@ -37,14 +40,16 @@ def relative_positions(length: int, dim: int, like: torch.Tensor) -> torch.Tenso
 
 
 def channels_last_conv1d(conv: nn.Conv1d, x: torch.Tensor) -> torch.Tensor:
-    """Apply a 1-D convolution to x (B, L, C), channels last: a 2-D one of height 1, many times faster on a CPU."""
+    """Apply a 1-D convolution to x (B, L, C), channels last: a 2-D one of height 1, many times faster on a
+    CPU."""
     x = x.transpose(1, 2).unsqueeze(2)  # (B, C, 1, L), channels last in memory
     x = F.conv2d(x, conv.weight.unsqueeze(2), conv.bias, padding=(0, conv.padding[0]), groups=conv.groups)
     return x.squeeze(2).transpose(1, 2)  # (B, L, C)
 
 
 class RelativeAttention(nn.Module):
-    """Multi-head self-attention with a content and a position term: softmax(((q + u) k + (q + v) p) / sqrt(d)) v."""
+    """Multi-head self-attention with a content and a position term: softmax(((q + u) k + (q + v) p) /
+    sqrt(d)) v."""
 
     def __init__(self, config: Lip2SpeechConfig):
         super().__init__()
@@ -64,7 +69,8 @@ class RelativeAttention(nn.Module):
     def forward(
         self, x: torch.Tensor, positions: torch.Tensor, attention_mask: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """x (B, L, C), positions (2L - 1, C), attention_mask (B or 1, 1, L, L) additive -> (B, L, C), weights or None."""
+        """x (B, L, C), positions (2L - 1, C), attention_mask (B or 1, 1, L, L) additive -> (B, L, C), weights
+        or None."""
         batch, length, _ = x.shape
         heads = (batch, length, self.num_heads, self.head_dim)
         query = self.q_proj(x).view(heads)

@@ -151,7 +151,8 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
             speaker_embeddings (`(B, 256)`): GE2E embeddings of the voice.
             unit_labels (`(B, 2T)`, *optional*): class ids (unit + `config.unit_offset`), -100 = ignore.
             mel_labels (`(B, 4T, 80)`, *optional*): natural-log mel.
-            mel_attention_mask (`(B, 4T)`, *optional*): 1 for a mel frame that counts; default: all of the clip's.
+            mel_attention_mask (`(B, 4T)`, *optional*): 1 for a mel frame that counts; default: all of the
+            clip's.
 
         Raises:
             ValueError: wrong shapes, or no speaker embeddings.
@@ -202,19 +203,21 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
             given = "nothing" if speaker_embeddings is None else f"shape {tuple(speaker_embeddings.shape)}"
             raise ValueError(
                 f"speaker_embeddings: got {given}; expected "
-                f"({len(videos)}, {self.config.speaker_embedding_dim}), one embedding a clip, as SpeakerEncoder makes it."
+                f"({len(videos)}, {self.config.speaker_embedding_dim}), one embedding a clip, as "
+                "SpeakerEncoder makes it."
             )
         if attention_mask is None:
             return torch.ones(videos.shape[:2], dtype=torch.bool, device=videos.device)
         if attention_mask.shape != videos.shape[:2]:
             raise ValueError(
-                f"attention_mask has shape {tuple(attention_mask.shape)}; expected {tuple(videos.shape[:2])}, "
-                "one value a frame."
+                f"attention_mask has shape {tuple(attention_mask.shape)}; expected "
+                f"{tuple(videos.shape[:2])}, one value a frame."
             )
         return attention_mask
 
     def _unit_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Cross entropy, its smoothing mass spread over the other classes; sum over units, mean over clips."""
+        """Cross entropy, its smoothing mass spread over the other classes; sum over units, mean over
+        clips."""
         log_probs = F.log_softmax(logits.float(), dim=-1)
         valid = labels != -100
         nll = -log_probs.gather(-1, labels.clamp(min=0)[..., None]).squeeze(-1)

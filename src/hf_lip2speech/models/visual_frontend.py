@@ -1,7 +1,7 @@
 """Visual front end: a 3-D convolution over five frames, then a ResNet a frame.
 
-Stafylakis and Tzimiropoulos, "Combining Residual Networks with LSTMs for Lipreading", Interspeech 2017; the widths and
-Swish of Choi et al. 2023.
+Stafylakis and Tzimiropoulos, "Combining Residual Networks with LSTMs for Lipreading", Interspeech 2017; the
+widths and Swish of Choi et al. 2023.
 """
 
 import torch
@@ -26,7 +26,8 @@ class StemConvolution(nn.Module):
         self.stride = stride
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        """frames (..., T + 4, H, W), padded by two frames on either side -> (... * T, C, H / stride, W / stride)."""
+        """frames (..., T + 4, H, W), padded by two frames on either side -> (... * T, C, H / stride, W /
+        stride)."""
         stacked = frames.unfold(-3, STEM_FRAMES, 1)  # (..., T, H, W, 5)
         stacked = stacked.flatten(0, -4).permute(0, 3, 1, 2)  # (... * T, 5, H, W), channels last in memory
         stacked = stacked.contiguous(memory_format=torch.channels_last)
@@ -34,7 +35,8 @@ class StemConvolution(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions with a shortcut (He et al. 2016), Swish. (N, C_in, H, W) -> (N, C, H / stride, W / stride)."""
+    """Two 3x3 convolutions with a shortcut (He et al. 2016), Swish. (N, C_in, H, W) -> (N, C, H / stride, W /
+    stride)."""
 
     def __init__(self, in_channels: int, channels: int, stride: int):
         super().__init__()

@@ -42,8 +42,8 @@ class TrainingState:
 class Checkpoints:
     """`output_dir/checkpoints/step_N/`: accelerate's states and training_state.json.
 
-    The latest `keep` of them stay. A checkpoint is written under another name and renamed when it is complete,
-    so that a process killed at any moment leaves only complete ones.
+    The latest `keep` of them stay. Each is written under another name and renamed when it is complete, so
+    that a process killed at any moment leaves only complete ones.
     """
 
     def __init__(self, output_dir: str | os.PathLike, accelerator: Accelerator, keep: int):

@@ -74,6 +74,8 @@ class VocoderStage(Stage):
         self.validation_data = validation_data
         self.collate = collate
         self.mel_distance = LogMelLoss().to(accelerator.device)
+        self.mel_losses = nn.ModuleList(LogMelLoss(size, size // 4) for size in config.mel_loss_windows)
+        self.mel_losses.to(accelerator.device)
 
         generator.apply_weight_norm()
         self.plain_generator = generator.to(accelerator.device)
@@ -87,6 +89,7 @@ class VocoderStage(Stage):
         )
         self.modules = [self.generator, self.discriminators]
         self.loader = training_loader(train_data, collate, config, accelerator)
+        self._learning_rate = 0.0
 
     def training_step(self, batch: dict, step: int, epoch: int) -> dict[str, torch.Tensor]:
         self._learning_rate = self.config.optimizer.learning_rate * self.config.lr_decay**epoch
@@ -98,7 +101,8 @@ class VocoderStage(Stage):
         self.generator.train()
         real = batch["waveform"]
         fake = self.generator(**_inputs(batch)).waveform.float()
-        losses = {"mel_loss": self.mel_distance(fake, real)}
+        distances = [distance(fake, real) for distance in self.mel_losses]
+        losses = {"mel_loss": torch.stack(distances).mean()}
         total = self.config.mel_loss_weight * losses["mel_loss"]
         if step >= self.config.adversarial_from_step:
             losses["discriminator_loss"] = self._update_discriminators(real, fake.detach())
