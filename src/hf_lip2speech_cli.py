@@ -143,8 +143,8 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
 
 def _add_compose(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Join a trained lip-to-speech model, a vocoder and the voices of a prepared folder's speakers into the one "
-        "folder that speak and the pipeline load."
+        "Join a trained lip-to-speech model, a vocoder and the voices of a prepared folder's speakers into "
+        "the one folder that speak and the pipeline load."
     )
     parser.add_argument(
         "lip2speech", metavar="LIP2SPEECH", help="folder or Hub repository of the first model"

@@ -1,6 +1,9 @@
 """Fixtures of the training tests: a small prepared folder, tiny configurations, both training scripts."""
 
 import importlib.util
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from accelerate.state import AcceleratorState, GradientState, PartialState
 from .prepared_folder import NUM_UNITS, write_prepared_folder
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 
 SHARED_SETTINGS = {
     "max_steps": 6,
@@ -134,3 +138,18 @@ def _same(one, other, where: str) -> None:
             _same(a, b, f"{where}/{index}")
     else:
         assert (one == other) if not hasattr(one, "shape") else (one == other).all(), where
+
+
+def launch(command: list[str], log: Path) -> subprocess.Popen:
+    """Start a training script on the CPU, with one thread a process."""
+    environment = os.environ | {
+        "ACCELERATE_USE_CPU": "true",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join([str(EXAMPLES.parent / "src"), str(EXAMPLES.parent)]),
+    }
+    return subprocess.Popen(command, stdout=log.open("w"), stderr=subprocess.STDOUT, env=environment)
+
+
+def finish(command: list[str], log: Path) -> None:
+    process = launch(command, log)
+    assert process.wait(timeout=900) == 0, log.read_text()

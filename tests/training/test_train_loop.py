@@ -11,10 +11,10 @@ from torch.utils.data import Dataset
 
 from hf_lip2speech.training.checkpoint import CheckpointError, export, settle
 from hf_lip2speech.training.config import TrainingConfig
-from hf_lip2speech.training.loop import Stage, TrainingError, start, train, training_loader
+from hf_lip2speech.training.loop import STOP_CHECK_EVERY, Stage, TrainingError, start, train, training_loader
 from hf_lip2speech.training.optimization import adamw, warmup_cosine, weight_average
 
-from .conftest import assert_same_states
+from .conftest import TORCHRUN, assert_same_states, finish
 
 
 class Numbers(Dataset):
@@ -265,6 +265,43 @@ def test_an_export_killed_between_its_renames_is_put_right(tmp_path):
     (tmp_path / "best.old").mkdir()
     settle(tmp_path / "best")
     assert os.listdir(tmp_path) == ["best"]
+
+
+TWO_PROCESSES = """
+import json, os, signal, sys
+from hf_lip2speech.training.config import TrainingConfig
+from hf_lip2speech.training.loop import start, train
+from tests.training.test_train_loop import Linear
+
+config = TrainingConfig(data="", output_dir=sys.argv[1], max_steps=30, batch_size=1, tracker="none")
+accelerator = start(config)
+stage = Linear(config, accelerator)
+if accelerator.process_index == 1:  # a signal that reaches one process only
+    stage.at_step = {2: lambda: os.kill(os.getpid(), signal.SIGTERM)}
+try:
+    train(stage, config, accelerator)
+except SystemExit as stop:
+    with open(f"{sys.argv[1]}/seen_{accelerator.process_index}.json", "w") as file:
+        json.dump([stop.code, stage.seen], file)
+accelerator.end_training()
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_order_of_one_and_stop_together(settings, tmp_path):
+    (tmp_path / "script.py").write_text(TWO_PROCESSES)
+    finish([*TORCHRUN, str(tmp_path / "script.py"), str(tmp_path / "two")], tmp_path / "log")
+    codes, seen = zip(
+        *(json.loads((tmp_path / f"two/seen_{index}.json").read_text()) for index in (0, 1)), strict=True
+    )
+    assert codes == (128 + signal.SIGTERM,) * 2
+    assert len(seen[0]) == len(seen[1]) == STOP_CHECK_EVERY
+    one, _ = run(settings(max_steps=28, batch_size=1, gradient_accumulation=1))
+    for epoch in range(3):  # 7 clips: three for each process
+        parts = [[index for e, index in part if e == epoch] for part in seen]
+        assert [index for pair in zip(*parts, strict=True) for index in pair] == [
+            index for e, index in one.seen if e == epoch
+        ][:6]
 
 
 def test_the_learning_rate_rises_linearly_and_falls_as_a_cosine_to_zero():

@@ -85,6 +85,7 @@ class Lip2SpeechPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _no_split_modules = ["ConformerLayer", "BasicBlock"]
+    _keys_to_ignore_on_load_unexpected = [r"^vocoder\."]  # when loaded from a composite's repository
     _can_record_outputs = {
         "hidden_states": ConformerLayer,
         "attentions": OutputRecorder(RelativeAttention, index=1),

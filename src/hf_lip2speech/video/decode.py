@@ -312,7 +312,7 @@ def write_video(path: str | os.PathLike, frames: Iterable[np.ndarray], fps: floa
                 pad = ((0, height % 2), (0, width % 2), (0, 0))[: frame.ndim]
                 frame = np.ascontiguousarray(np.pad(frame, pad, mode="edge"))
                 if stream is None:
-                    options = {"crf": "8", "preset": "veryfast"}
+                    options = {"crf": "8", "preset": "veryfast", "mbtree": "0"}
                     stream = container.add_stream("libx264", rate=rate, options=options)
                     stream.width, stream.height, stream.pix_fmt = frame.shape[1], frame.shape[0], "yuv420p"
                 picture = av.VideoFrame.from_ndarray(frame, format="gray" if frame.ndim == 2 else "rgb24")
