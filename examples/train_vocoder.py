@@ -10,10 +10,12 @@ from hf_lip2speech.data.collation import VocoderSegmentCollator
 from hf_lip2speech.data.prepared import PreparedDataset
 from hf_lip2speech.data.sampling import VocoderSegmentDataset
 from hf_lip2speech.models.configuration_unit_vocoder import UnitVocoderConfig
+from hf_lip2speech.models.modeling_lip2speech import Lip2SpeechModel
 from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
 from hf_lip2speech.training.arguments import checked, new_or_saved, parse_arguments
 from hf_lip2speech.training.config import VocoderTrainingConfig
 from hf_lip2speech.training.loop import start, train
+from hf_lip2speech.training.predictions import predicted_inputs
 from hf_lip2speech.training.vocoder_augmentation import MelAugmentation
 from hf_lip2speech.training.vocoder_stage import Discriminators, VocoderStage, WholeClips
 
@@ -29,10 +31,17 @@ def main(argv=None):
     augmentation = None
     if config.mel_augmentation is not None:
         augmentation = checked(MelAugmentation, config.mel_augmentation, "mel_augmentation.")
+    predictions = None
+    if config.lip2speech is not None:
+        lip2speech = Lip2SpeechModel.from_pretrained(config.lip2speech).to(accelerator.device).eval()
+        clips = PreparedDataset(config.data, "train", fields=("frames", "speaker_embedding"))
+        predictions = predicted_inputs(lip2speech, clips, progress=accelerator.is_local_main_process)
     train_data = VocoderSegmentDataset(
         PreparedDataset(config.data, "train", fields=FIELDS, cache=config.cache),
         segment_units=config.segment_units,
         augmentation=augmentation,
+        predictions=predictions,
+        predicted_share=config.predicted_share,
         seed=config.seed,
     )
     validation_data = WholeClips(PreparedDataset(config.data, "val", fields=FIELDS, cache=config.cache))

@@ -134,6 +134,16 @@ def test_what_a_run_writes_down_reads_back_equal(load):
     assert load(to_yaml(config)) == config
 
 
+def test_a_tuple_of_any_length_takes_a_list(load):
+    for windows in ((512,), (256, 512, 1024)):
+        config = load(BASE + f"mel_loss_windows: {list(windows)}", kind=VocoderTrainingConfig)
+        assert config.mel_loss_windows == windows
+        assert load(to_yaml(config), kind=VocoderTrainingConfig) == config
+    for wrong in ("[a]", "[]"):
+        with pytest.raises(ConfigError, match="mel_loss_windows must be"):
+            load(BASE + f"mel_loss_windows: {wrong}", kind=VocoderTrainingConfig)
+
+
 def test_options_and_overrides_stand_in_any_order(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(BASE)

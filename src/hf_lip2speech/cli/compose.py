@@ -1,4 +1,4 @@
-"""hf-lip2speech compose: a trained lip-to-speech model and a vocoder -> the one folder that the pipeline loads."""
+"""hf-lip2speech compose: a lip-to-speech model and a vocoder -> the one folder that the pipeline loads."""
 
 import argparse
 import os
@@ -19,7 +19,7 @@ def run(args: argparse.Namespace) -> int:
     """Join the two models and the voices of a prepared folder's speakers; write OUT whole or not at all.
 
     Raises:
-        Lip2SpeechError: the models do not fit together, OUT exists, or the default voice is none of the speakers.
+        Lip2SpeechError: the models do not fit together, OUT exists, or the default voice is nobody's.
         OSError: a model is not there.
     """
     out = Path(args.out)
@@ -29,7 +29,8 @@ def run(args: argparse.Namespace) -> int:
     default = args.default_voice or min(voices)
     if default not in voices:
         raise Lip2SpeechError(
-            f"The default voice {default!r} is none of the speakers of {args.voices}: {', '.join(sorted(voices))}."
+            f"The default voice {default!r} is none of the speakers of {args.voices}: "
+            f"{', '.join(sorted(voices))}."
         )
     model = Lip2SpeechWithVocoder.from_parts(
         Lip2SpeechModel.from_pretrained(args.lip2speech),

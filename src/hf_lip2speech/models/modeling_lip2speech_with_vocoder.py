@@ -8,6 +8,7 @@ Shapes: B clips of at most T video frames (25 fps), 2T units, 4T mel frames, 640
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel
 from transformers.initialization import no_init_weights
@@ -21,7 +22,7 @@ from .modeling_unit_vocoder import UnitVocoderModel, fold_weight_norm
 
 # Units a vocoder call, besides its context. Any value gives the same waveform; this one bounds the memory to
 # about 0.2 GB a clip at the paper's size.
-VOCODER_CHUNK_UNITS = 500
+VOCODER_CHUNK_UNITS = 200
 _MEL_PER_UNIT = MEL_PER_FRAME // UNITS_PER_FRAME
 
 Progress = Callable[[str, int, int], None]
@@ -67,7 +68,7 @@ class Lip2SpeechWithVocoder(PreTrainedModel):
         cls,
         lip2speech: Lip2SpeechModel,
         vocoder: UnitVocoderModel,
-        voices: Mapping[str, Sequence[float]] | None = None,
+        voices: Mapping[str, Sequence[float] | torch.Tensor | np.ndarray] | None = None,
         default_voice: str | None = None,
     ) -> "Lip2SpeechWithVocoder":
         """Join two trained models, which it holds (not copies), with named voices.

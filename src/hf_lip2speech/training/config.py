@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import math
 import os
 import re
@@ -147,10 +148,12 @@ class VocoderTrainingConfig(TrainingConfig):
     discriminators: widths of the discriminators, where they differ from the defaults.
     segment_units: training segments are this many units (320 samples each) long.
     adversarial_from_step: updates before it train the generator alone, on the mel loss.
-    mel_loss_windows: FFT sizes in samples whose log-mel L1 losses are averaged; hops are a quarter. The published one
-    is 1024 alone; shorter ones sharpen the sound's onsets. Validation measures 1024 always.
+    mel_loss_windows: FFT sizes in samples whose log-mel L1 losses are averaged; hops are a quarter. The
+    published one is 1024 alone; shorter ones sharpen the sound's onsets. Validation measures 1024 always.
     mel_loss_weight, feature_matching_weight: against the generator's adversarial loss of weight 1.
     mel_augmentation: fields of the blur and noise on the input mel; null = no augmentation.
+    lip2speech: a trained lip-to-speech model whose predictions stand in for the true mel and units in
+    predicted_share of the segments, so that the vocoder learns to voice what it will be given; null = none.
     """
 
     optimizer: OptimizerConfig = field(
@@ -166,6 +169,8 @@ class VocoderTrainingConfig(TrainingConfig):
     mel_loss_windows: tuple[int, ...] = (1024,)
     feature_matching_weight: float = 2.0
     mel_augmentation: dict | None = None
+    lip2speech: str | None = None
+    predicted_share: float = 0.5
     max_eval_clips: int | None = 50
     best_metric: str = "mel_loss"
 
@@ -211,8 +216,7 @@ def check_keys(given: Mapping[str, Any], known: Iterable[str], prefix: str) -> N
 
 def to_yaml(config: TrainingConfig) -> str:
     """The whole configuration, defaults included, as YAML that load_config reads."""
-    values = dataclasses.asdict(config)
-    values["optimizer"]["betas"] = list(config.optimizer.betas)
+    values = json.loads(json.dumps(dataclasses.asdict(config)))  # tuples become lists
     return yaml.safe_dump(values, sort_keys=False)
 
 
@@ -263,11 +267,11 @@ def _convert(value: Any, hint: Any, name: str) -> Any:
         return None
     for option in options:
         if typing.get_origin(option) is tuple:
-            items = typing.get_args(option)
-            if items[-1] is Ellipsis and isinstance(value, list | tuple) and value:  # of any length but 0
-                items = items[:1] * len(value)
-            if isinstance(value, list | tuple) and len(value) == len(items):
-                return tuple(_convert(v, o, name) for v, o in zip(value, items, strict=True))
+            parts = typing.get_args(option)
+            if isinstance(value, list | tuple) and value:
+                parts = len(value) * parts[:1] if parts[-1] is Ellipsis else parts
+                if len(value) == len(parts):
+                    return tuple(_convert(v, part, name) for v, part in zip(value, parts, strict=True))
         elif option is float and isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
         elif option is int and isinstance(value, float) and value.is_integer():
