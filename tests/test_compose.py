@@ -1,4 +1,4 @@
-"""`hf-lip2speech compose`: two trained models and a prepared folder's voices become what the pipeline loads."""
+"""`hf-lip2speech compose`: two trained models and the voices of a prepared folder become what speaks."""
 
 import numpy as np
 import pytest
