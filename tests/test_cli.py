@@ -169,6 +169,13 @@ def test_a_failing_video_leaves_no_file_and_says_why_on_the_last_line(here, mode
     assert not list(here.glob("*.wav"))
 
 
+def test_a_whole_picture_given_as_a_mouth_is_told_the_option_by_its_name(here, model, capsys):
+    write_video("wide.mp4", np.zeros((3, 64, 96), np.uint8))
+    assert speak("wide.mp4", "-m", model, "--device", "cpu", "--cropped") == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "leave --cropped out" in error and "cropped=True" not in error
+
+
 def test_debug_shows_the_trace(here, model):
     with pytest.raises(Lip2SpeechError, match="not a file"):
         speak("none.mp4", "-m", model, "--debug")

@@ -12,11 +12,13 @@ from transformers import pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
 import hf_lip2speech  # noqa: F401  (registers the task)
+from hf_lip2speech.audio.io import write_audio
 from hf_lip2speech.errors import EmptyVideoError, Lip2SpeechError, NoFaceError, UnreadableVideoError
 from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from hf_lip2speech.pipeline import LipToSpeechPipeline
 from hf_lip2speech.video.decode import write_video
 
+from .audio.voices import babble
 from .tiny_model import tiny_model, unit_vector
 
 LENGTHS = (9, 4, 13, 7, 5)  # frames
@@ -242,6 +244,30 @@ def test_saved_and_loaded_by_name_it_says_the_same(speak, mouths, tmp_path):
     again = pipeline("lip-to-speech", model=str(tmp_path), device="cpu", local_files_only=True)
     assert isinstance(again, LipToSpeechPipeline)
     assert_same_speech(again(mouths, cropped=True), speak(mouths, cropped=True))
+
+
+def test_the_pipeline_saves_what_can_be_loaded_without_trusting_code(speak, mouths, tmp_path):
+    speak.save_pretrained(tmp_path)
+    assert not list(tmp_path.glob("*.py"))
+    again = pipeline("lip-to-speech", model=str(tmp_path), device="cpu", local_files_only=True)
+    assert_same_speech(again(mouths[:1], cropped=True), speak(mouths[:1], cropped=True))
+
+
+def test_an_open_file_is_one_video_or_one_recording(speak, files, tmp_path):
+    expected = speak(files[0], cropped=True)
+    with open(files[0], "rb") as video:
+        assert_same_speech([speak(video, cropped=True)], [expected])
+        assert_same_speech(speak([video, files[0]], cropped=True, batch_size=2), [expected] * 2)
+    recording = tmp_path / "voice.wav"
+    write_audio(recording, babble(2.0))
+    with open(recording, "rb") as voice:
+        theirs = speak(files[0], cropped=True, speaker=voice)
+    assert_same_speech([theirs], [speak(files[0], cropped=True, speaker=str(recording))])
+
+
+def test_what_is_given_as_bytes_is_called_so(speak):
+    with pytest.raises(UnreadableVideoError, match=r"^cannot open the given 11 bytes as a video: [^\]]*$"):
+        speak(b"not a video")
 
 
 def test_an_input_in_a_batch_that_fails_is_named(speak, files, tmp_path):

@@ -9,7 +9,7 @@ import gc
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from .errors import Lip2SpeechError
 from .feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 
 INPUTS = (
-    "a path, an http(s) URL, the bytes of a video file, "
+    "a path, an http(s) URL, the bytes of a video file, a binary file, "
     '{"frames": uint8 (T, H, W[, 3]), "fps": float}, or a row {"video": path or bytes}'
 )
 
@@ -58,19 +58,19 @@ def _numbered(rows: Iterable) -> Iterator[_Numbered]:
         yield _Numbered(index, row)
 
 
-def video_source(item: Any) -> str | os.PathLike | bytes | dict:
+def video_source(item: Any) -> str | os.PathLike | bytes | BinaryIO | dict:
     """The video in one input of the pipeline, as `mouth_crops` takes it.
 
     Args:
-        item: a path, URL or bytes; `{"frames": uint8 (T, H, W[, 3]), "fps": float}`; or a data set's row: its
-            key "video" holds any of these, or `{"path": ..., "bytes": ...}`, which is what a column of
-            `datasets.Video(decode=False)` yields (such a value is taken by itself too). Other keys of a row
-            are ignored.
+        item: a path, URL, bytes or binary file; `{"frames": uint8 (T, H, W[, 3]), "fps": float}`; or a data
+            set's row: its key "video" holds any of these, or `{"path": ..., "bytes": ...}`, which is what a
+            column of `datasets.Video(decode=False)` yields (such a value is taken by itself too). Other keys
+            of a row are ignored.
 
     Raises:
         Lip2SpeechError: it is none of these.
     """
-    if isinstance(item, (str, os.PathLike, bytes)):
+    if isinstance(item, (str, os.PathLike, bytes)) or hasattr(item, "read"):
         return item
     if isinstance(item, (bytearray, memoryview)):
         return bytes(item)
@@ -108,8 +108,8 @@ class LipToSpeechPipeline(Pipeline):
         cropped: True where the videos are mouth crops already (96x96 or 88x88 gray), False (default) where a
             face is to be found.
         speaker: whose voice. The name of one of the model's voices (`pipe.voices`); a recording of the
-            speaker (path, URL, bytes or {"array": (N,) float, "sampling_rate": int}); an embedding (256,) of
-            the `SpeakerEncoder`; None (default): the model's default voice.
+            speaker (path, URL, bytes, binary file or {"array": (N,) float, "sampling_rate": int}); an
+            embedding (256,) of the `SpeakerEncoder`; None (default): the model's default voice.
         return_spectrogram: adds "spectrogram", float32 (4T, 80), natural log-mel at 100 Hz.
         return_units: adds "unit_ids", int64 (2T,), 0..num_units-1 at 50 Hz.
         return_mouth: adds "mouth", uint8 (T, 96, 96), the gray mouth crops at 25 fps.
@@ -118,11 +118,14 @@ class LipToSpeechPipeline(Pipeline):
             "crops", "reading lips" and "speaking".
         batch_size, num_workers: as in every pipeline; the workers decode and crop.
 
-    A call takes one input: a path, an http(s) URL, bytes, {"frames": uint8 (T, H, W[, 3]), "fps": float}, or
-    a row {"video": any of these}. It returns {"audio": float32 (640 T,) in [-1, 1], "sampling_rate": 16000},
-    where T is the number of frames at 25 fps. A list or tuple of inputs is always a batch and gives a list. A
-    data set (`datasets`, `KeyDataset`, any torch Dataset) or a generator gives an iterator that reads as it
-    is consumed.
+    A call takes one input: a path, an http(s) URL, bytes, a binary file, {"frames": uint8 (T, H, W[, 3]),
+    "fps": float}, or a row {"video": any of these}. It returns {"audio": float32 (640 T,) in [-1, 1],
+    "sampling_rate": 16000}, where T is the number of frames at 25 fps. A list or tuple of inputs is always a
+    batch and gives a list. A data set (`datasets`, `KeyDataset`, any torch Dataset) or a generator gives an
+    iterator that reads as it is consumed.
+
+    A model that is loaded already comes with its feature extractor:
+    `pipeline("lip-to-speech", model=model, feature_extractor=Lip2SpeechFeatureExtractor())`.
 
     Raises:
         Lip2SpeechError: with the input's path (in a batch also its place) in front of what was wrong: no
@@ -160,13 +163,21 @@ class LipToSpeechPipeline(Pipeline):
             return super().__call__(list(_numbered(inputs)), **kwargs) if inputs else []
         if isinstance(
             inputs, (str, os.PathLike, bytes, bytearray, memoryview, dict, np.ndarray, torch.Tensor)
-        ):
+        ) or hasattr(inputs, "read"):  # an open file would be iterated over as lines
             return super().__call__(inputs, **kwargs)
         if hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"):
             return super().__call__(_NumberedRows(inputs), **kwargs)
         if isinstance(inputs, (Iterable, IterableDataset)):
             return super().__call__(_numbered(inputs), **kwargs)
         return super().__call__(inputs, **kwargs)
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
+        """Saves model and feature extractor, as their own `save_pretrained` do.
+
+        The base class would also copy this package's modules beside the weights, as code to be trusted.
+        """
+        self.model.save_pretrained(save_directory, **kwargs)
+        self.feature_extractor.save_pretrained(save_directory, **kwargs)
 
     def get_iterator(self, inputs: Any, num_workers: int, *args: Any, **kwargs: Any) -> Any:
         if num_workers:
@@ -233,7 +244,7 @@ class LipToSpeechPipeline(Pipeline):
                     "embedding does as well."
                 )
             return self._embed_recording(speaker)
-        if isinstance(speaker, (dict, bytes)):
+        if isinstance(speaker, (dict, bytes)) or hasattr(speaker, "read"):
             return self._embed_recording(speaker)
         return self._check_embedding(speaker)
 

@@ -137,6 +137,17 @@ def test_a_grid_clip_as_the_corpus_ships_it(tmp_path, grid_dir):
     assert max(np.abs(a.astype(int) - b).mean() for a, b in pairs) < 2
 
 
+def test_a_colon_in_a_name_is_no_protocol(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = encode(numbered(COUNT))
+    (tmp_path / "take:1.mp4").write_bytes(source)
+    mux_speech("take:1.mp4", SPEECH, "said:1.mp4")
+    assert [data for _, data in packets(str(tmp_path / "said:1.mp4"))] == [
+        data for _, data in packets(source)
+    ]
+    assert similarity("said:1.mp4") > 0.98
+
+
 @pytest.mark.parametrize(
     ("source", "error"),
     [

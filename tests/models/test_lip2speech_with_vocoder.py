@@ -269,6 +269,18 @@ def test_the_vocoder_ignores_the_other_part_without_a_word(repository):
     assert not report["unexpected_keys"]
 
 
+def test_a_saved_whole_does_not_tell_where_its_parts_lay(model, tmp_path):
+    model.lip2speech.save_pretrained(tmp_path / "secret" / "lip2speech")
+    model.vocoder.save_pretrained(tmp_path / "secret" / "vocoder")
+    joined = Lip2SpeechWithVocoder.from_parts(
+        Lip2SpeechModel.from_pretrained(tmp_path / "secret" / "lip2speech"),
+        UnitVocoderModel.from_pretrained(tmp_path / "secret" / "vocoder"),
+    )
+    joined.save_pretrained(tmp_path / "whole")
+    assert "secret" not in (tmp_path / "whole" / "config.json").read_text()
+    assert joined.lip2speech.name_or_path.endswith("lip2speech")
+
+
 def test_weight_norm_of_a_vocoder_in_training_is_folded_when_the_whole_is_saved(tmp_path):
     model = build()
     model.vocoder.apply_weight_norm()

@@ -131,10 +131,14 @@ def test_a_url_is_downloaded_and_a_dead_one_is_named():
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            self.send_response(200 if self.path == "/clip.mp4" else 404)
+            answer = {
+                "/clip.mp4": data,
+                "/m%C3%BCnd%201.mp4?of=a%20b": data,
+                "/page.mp4": b"<html>" * 99,
+            }.get(self.path)
+            self.send_response(404 if answer is None else 200)
             self.end_headers()
-            if self.path == "/clip.mp4":
-                self.wfile.write(data)
+            self.wfile.write(answer or b"")
 
         def log_message(self, *args):
             pass
@@ -143,8 +147,12 @@ def test_a_url_is_downloaded_and_a_dead_one_is_named():
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_address[1]}"
         assert numbers(decode(f"{address}/clip.mp4")) == list(range(5))
+        for typed in ("münd 1.mp4?of=a b", "m%C3%BCnd%201.mp4?of=a%20b"):
+            assert numbers(decode(f"{address}/{typed}")) == list(range(5))
         with pytest.raises(UnreadableVideoError, match="404"):
             decode(f"{address}/none.mp4")
+        with pytest.raises(UnreadableVideoError, match=r"cannot open 'http.*/page.mp4' as a video"):
+            decode(f"{address}/page.mp4")
         server.shutdown()
 
 
@@ -161,13 +169,20 @@ def test_frames_in_memory_are_resampled_like_a_file():
         ("nowhere.mp4", MissingVideoError, "nowhere.mp4"),
         (Path("nowhere.mp4"), FileNotFoundError, "nowhere.mp4"),
         (".", UnreadableVideoError, "folder"),
+        ("", MissingVideoError, "no file ''"),
         (b"", UnreadableVideoError, "0 bytes"),
         (b"not a video at all" * 100, UnreadableVideoError, "1800 bytes"),
         (None, UnreadableVideoError, "NoneType"),
+        (io.StringIO("text"), UnreadableVideoError, "mode 'rb'"),
         (7, UnreadableVideoError, "int"),
         ({"frames": np.zeros((3, 8, 8), np.uint8)}, UnreadableVideoError, "fps"),
         ({"frames": np.zeros((3, 8, 8), np.float32), "fps": 25}, UnreadableVideoError, "uint8"),
         ({"frames": np.zeros((8, 8), np.uint8), "fps": 25}, UnreadableVideoError, r"\(T, H, W\)"),
+        (
+            {"frames": [np.zeros((8, 8)), np.zeros((4, 8))], "fps": 25},
+            UnreadableVideoError,
+            "differ in shape",
+        ),
         ({"frames": np.zeros((3, 8, 8), np.uint8), "fps": 0}, UnreadableVideoError, "positive"),
         ({"frames": np.zeros((3, 8, 8), np.uint8), "fps": "fast"}, UnreadableVideoError, "fast"),
         ({"frames": np.zeros((0, 8, 8), np.uint8), "fps": 25}, EmptyVideoError, "at least one"),
@@ -220,6 +235,12 @@ def test_a_written_video_reads_back_almost_exactly(tmp_path):
     assert back.shape == gray.shape
     assert np.abs(back.astype(int) - gray).mean() < 1.5
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
+
+
+def test_a_colon_in_a_name_is_no_protocol(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_video("take:1.mp4", numbered(3))
+    assert numbers(decode("take:1.mp4")) == [0, 1, 2]
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):

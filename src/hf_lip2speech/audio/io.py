@@ -15,6 +15,7 @@ from av.stream import Disposition
 
 from ..constants import SAMPLING_RATE
 from ..errors import Lip2SpeechError, NoAudioError
+from ..video.decode import is_url
 from .mux import mux_speech
 
 __all__ = ["AudioSource", "mux_speech", "read_audio", "write_audio"]
@@ -104,9 +105,16 @@ def describe(source: object) -> str:
 def _from_array(source: Mapping[str, Any]) -> tuple[np.ndarray, int]:
     if not {"array", "sampling_rate"} <= set(source):
         raise NoAudioError(
-            f'Sound in memory is {{"array": samples, "sampling_rate": int}}, got the keys {sorted(source)}.'
+            'Sound in memory is {"array": samples, "sampling_rate": int}, got the keys '
+            f"{sorted(map(str, source))}."
         )
-    array, rate = np.asarray(source["array"]), int(source["sampling_rate"])
+    try:
+        array, rate = np.asarray(source["array"]), int(source["sampling_rate"])
+    except (TypeError, ValueError) as error:
+        raise NoAudioError(
+            "Sound in memory has one array of samples and a whole number of them a second, got a "
+            f"{type(source['array']).__name__} at {source['sampling_rate']!r} Hz: {error}."
+        ) from error
     if array.ndim not in (1, 2) or rate <= 0:
         raise NoAudioError(
             f"Sound in memory has 1 or 2 dimensions and a positive rate, got {array.shape} at {rate} Hz."
@@ -132,10 +140,14 @@ def _decode(source: str | os.PathLike[str] | bytes | BinaryIO) -> tuple[np.ndarr
     """Samples (N,) and their rate, with time 0 at the first picture if there are pictures."""
     name = describe(source)
     opened = io.BytesIO(source) if isinstance(source, bytes) else source
+    if isinstance(opened, str | os.PathLike) and not is_url(opened):
+        opened = os.path.abspath(opened)  # or FFmpeg would take a colon in the name for a protocol
     if not (isinstance(opened, str | os.PathLike) or hasattr(opened, "read")):
         raise NoAudioError(
             f"Sound is a path, a URL, bytes, a binary file or {{'array', 'sampling_rate'}}, got {name}."
         )
+    if isinstance(opened, io.TextIOBase):
+        raise NoAudioError(f"{name} is open as text. Open the recording with mode 'rb'.")
     try:
         with av.open(opened, "r", timeout=OPEN_TIMEOUT) as container:
             if not container.streams.audio:
@@ -144,7 +156,9 @@ def _decode(source: str | os.PathLike[str] | bytes | BinaryIO) -> tuple[np.ndarr
             chunks = list(_in_time(container, stream))
             rate = stream.rate
     except (av.FFmpegError, OSError) as error:
-        raise NoAudioError(f"{name} cannot be read as sound: {error}. Does it play elsewhere?") from error
+        raise NoAudioError(
+            f"{name} cannot be read as sound: {error.strerror or error}. Does it play elsewhere?"
+        ) from error
     return np.concatenate(chunks or [np.zeros(0, dtype=np.float32)]), rate
 
 

@@ -53,7 +53,7 @@ def mux_speech(
     if waveform.ndim != 1:
         raise Lip2SpeechError(f"A waveform is a 1-D array of samples, got shape {waveform.shape}.")
     path = Path(path)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial.mp4")
+    partial = path.absolute().with_name(f".{path.stem}.{os.getpid()}.partial.mp4")
     try:
         with local_source(video_source) as local:
             _mux(local, describe(video_source), waveform, sampling_rate, partial)
@@ -88,12 +88,16 @@ def _mux(local: Path | BinaryIO, name: str, waveform: np.ndarray, sampling_rate:
 
 
 def _open(local: Path | BinaryIO, name: str) -> InputContainer:
-    if not isinstance(local, Path):
+    if isinstance(local, Path):
+        local = local.absolute()  # or FFmpeg would take a colon in the name for a protocol
+    else:
         local.seek(0)
     try:
         return av.open(local, "r")
     except (av.FFmpegError, OSError) as error:
-        raise UnreadableVideoError(f"{name} cannot be opened as a video: {error}") from error
+        raise UnreadableVideoError(
+            f"{name} cannot be opened as a video: {error.strerror or error}"
+        ) from error
 
 
 def _write(

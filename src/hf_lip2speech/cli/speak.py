@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ..audio.io import write_audio
 from ..audio.mux import mux_speech
-from ..errors import Lip2SpeechError, MissingVideoError, NoFaceError
+from ..errors import Lip2SpeechError, MissingVideoError, MouthCropError, NoFaceError
 from ..pipeline import LipToSpeechPipeline
 from ..plotting import check_plot_path, plot_speech, require_matplotlib
 from ..video.decode import is_url
@@ -45,8 +45,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         with _Progress() as progress:
             speech = speak(args.video, cropped=args.cropped, progress=progress, **voice, **wanted)
-    except NoFaceError as error:
-        raise NoFaceError(str(error).replace("cropped=True", "--cropped")) from error
+    except (NoFaceError, MouthCropError) as error:
+        raise type(error)(str(error).replace("cropped=True", "--cropped")) from error
 
     write_audio(output, speech["audio"], speech["sampling_rate"])
     print(output)

@@ -53,6 +53,8 @@ class VideoAugmentation:
         erasing_ratio: Smallest and largest height / width of the box (drawn log-uniformly).
         time_mask: In each second one span of 0 to this many frames is set to 0; proportionally fewer in a
             last second that is cut short. 0: none.
+        speed: Play the clip, with its targets, up to this fraction faster or slower (`AugmentedDataset` does it,
+            before all else). 0, as published: never. Small corpora gain from it.
     """
 
     crop: bool = True
@@ -61,6 +63,7 @@ class VideoAugmentation:
     erasing_area: tuple[float, float] = (0.02, 0.33)
     erasing_ratio: tuple[float, float] = (0.3, 3.3)
     time_mask: int = 10
+    speed: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("flip", "erasing"):
@@ -70,6 +73,8 @@ class VideoAugmentation:
             raise Lip2SpeechError(
                 f"time_mask={self.time_mask}; expected 0 to {FRAME_RATE} frames of each second."
             )
+        if not 0 <= self.speed < 1:
+            raise ValueError(f"speed={self.speed}; expected a fraction, 0 to less than 1.")
         for name in ("erasing_area", "erasing_ratio"):
             low, high = getattr(self, name)
             if not 0 < low <= high or (name == "erasing_area" and high > 1):

@@ -69,6 +69,9 @@ class AugmentedDataset(EpochDataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         generator = self.generator(index)
         item = self.dataset[index]
+        if self.augmentation is not None and self.augmentation.speed:
+            faster = 2 * float(torch.rand((), generator=generator)) - 1
+            item = change_speed(item, 1 + self.augmentation.speed * faster)
         frames = len(item["frames"])
         if self.max_frames is not None and frames > self.max_frames:
             start = int(torch.randint(frames - self.max_frames + 1, (), generator=generator))
@@ -150,6 +153,34 @@ class VocoderSegmentDataset(EpochDataset):
             "speaker_embedding": item["speaker_embedding"],
             "waveform": waveform[SAMPLES_PER_UNIT * start : SAMPLES_PER_UNIT * (start + size)],
         }
+
+
+def change_speed(item: dict[str, Any], factor: float) -> dict[str, Any]:
+    """An item of `PreparedDataset` played `factor` times as fast: T / factor frames, with the targets that belong.
+
+    Frames and mel are interpolated linearly in time (the pitch stays), units are the nearest. A waveform would
+    change its pitch: an item must not have one.
+    """
+    length = len(item["frames"])
+    scale = length / max(1, round(length / factor))  # so that the new clip ends where the old one does
+    frames = max(1, round(length / factor))
+    middles = (torch.arange(frames) + 0.5) * scale - 0.5
+    units = ((torch.arange(UNITS_PER_FRAME * frames) + 0.5) * scale).long()
+    mel = torch.arange(MEL_PER_FRAME * frames) * scale
+    clip = _interpolate(torch.as_tensor(item["frames"]).float(), middles).round().to(torch.uint8)
+    return item | {
+        "frames": clip,
+        "unit_ids": torch.as_tensor(item["unit_ids"])[units.clamp(max=UNITS_PER_FRAME * length - 1)],
+        "mel": _interpolate(torch.as_tensor(item["mel"]), mel),
+    }
+
+
+def _interpolate(values: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """`values` (N, ...) at fractional positions (M,), linearly; the ends are repeated."""
+    positions = positions.clamp(0, len(values) - 1)
+    before = positions.long().clamp(max=max(0, len(values) - 2))
+    weight = (positions - before).view(-1, *[1] * (values.ndim - 1))
+    return torch.lerp(values[before], values[(before + 1).clamp(max=len(values) - 1)], weight)
 
 
 def cut_frames(item: dict[str, Any], start: int, end: int) -> dict[str, Any]:

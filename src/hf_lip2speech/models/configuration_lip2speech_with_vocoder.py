@@ -43,6 +43,13 @@ class Lip2SpeechWithVocoderConfig(PreTrainedConfig):
         """Of the waveform, in hertz."""
         return self.vocoder.sampling_rate
 
+    def to_dict(self) -> dict:
+        """As `PreTrainedConfig.to_dict`, without the folders that the parts were loaded from."""
+        contents = super().to_dict()
+        for part in self.sub_configs_defaults:
+            contents[part].pop("_name_or_path", None)
+        return contents
+
     def validate_parts_agree(self):
         """What one part gives is what the other takes."""
         for name in _SHARED_SIZES:

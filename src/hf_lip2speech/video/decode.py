@@ -29,7 +29,7 @@ _MIDPOINT_SLACK = Fraction(1, 50)  # of an output frame: keeps jittering time st
 _HTTP_TIMEOUT = 30  # seconds
 
 
-def iter_frames(source: Any, fps: float = FRAME_RATE) -> Iterator[np.ndarray]:
+def iter_frames(source: Any, fps: float = FRAME_RATE, name: str | None = None) -> Iterator[np.ndarray]:
     """The frames of a video, upright, at a constant rate.
 
     Output frame k is the one shown at the middle of its span, (k + 0.5) / fps seconds after the first frame,
@@ -40,6 +40,7 @@ def iter_frames(source: Any, fps: float = FRAME_RATE) -> Iterator[np.ndarray]:
         source: path, http(s) URL, bytes of a file, seekable or plain binary file object, or
             {"frames": uint8 (T, H, W[, 3]), "fps": float}.
         fps: output frames a second.
+        name: what messages call the source; by default its path, URL or kind.
 
     Yields:
         uint8 (H, W, 3) RGB.
@@ -55,7 +56,7 @@ def iter_frames(source: Any, fps: float = FRAME_RATE) -> Iterator[np.ndarray]:
         yield from _resample(timed, fps)
         return
     with local_source(source) as opened:
-        yield from _resample(_timed_frames(opened, describe(source)), fps)
+        yield from _resample(_timed_frames(opened, name or describe(source)), fps)
 
 
 def describe(source: Any) -> str:
@@ -85,23 +86,25 @@ def local_source(source: Any) -> Generator[Any, None, None]:
     elif is_url(source):
         with tempfile.NamedTemporaryFile(prefix="lip2speech-") as file:
             try:
-                with urllib.request.urlopen(source, timeout=_HTTP_TIMEOUT) as response:
+                with urllib.request.urlopen(_quoted(source), timeout=_HTTP_TIMEOUT) as response:
                     shutil.copyfileobj(response, file)
             except (OSError, ValueError, http.client.HTTPException) as error:
-                raise UnreadableVideoError(f"cannot download the video {source}: {error}") from error
+                raise UnreadableVideoError(f"cannot download the video {source!r}: {error}") from error
             file.seek(0)
             yield file
     elif isinstance(source, bytes | bytearray | memoryview):
         yield io.BytesIO(source)
     elif isinstance(source, str | os.PathLike):
         path = Path(source)
-        if not path.exists():
+        if not os.fspath(source) or not path.exists():
             raise MissingVideoError(
                 f"there is no file {os.fspath(source)!r}: expected the path or URL of a video"
             )
         if path.is_dir():
             raise UnreadableVideoError(f"{os.fspath(source)!r} is a folder: expected one video file")
         yield path
+    elif isinstance(source, io.TextIOBase):
+        raise UnreadableVideoError(f"{describe(source)} is open as text: open the video with mode 'rb'")
     elif hasattr(source, "read"):
         if getattr(source, "seekable", lambda: False)():
             yield source
@@ -117,13 +120,25 @@ def local_source(source: Any) -> Generator[Any, None, None]:
         )
 
 
+def _quoted(url: str) -> str:
+    """A URL as it was typed or copied, with blanks and letters beyond ASCII in its path and query escaped."""
+    parts = urllib.parse.urlsplit(url)
+    path, query = (urllib.parse.quote(part, safe="/%:@!$&'()*+,;=~?") for part in (parts.path, parts.query))
+    return parts._replace(path=path, query=query).geturl()
+
+
 def _timed_array(source: dict) -> Iterator[tuple[Fraction, Fraction, np.ndarray]]:
     """(start, duration, frame) of in-memory frames."""
     if "frames" not in source or "fps" not in source:
         raise UnreadableVideoError(
             f'expected a dict with "frames" and "fps", not with {sorted(map(str, source))}'
         )
-    frames = np.asarray(source["frames"])
+    try:
+        frames = np.asarray(source["frames"])
+    except ValueError as error:
+        raise UnreadableVideoError(
+            "the given frames differ in shape: expected uint8 (T, H, W[, 3])"
+        ) from error
     if frames.ndim == 4 and frames.shape[3] == 1:
         frames = frames[..., 0]
     if frames.dtype != np.uint8 or not (frames.ndim == 3 or (frames.ndim == 4 and frames.shape[3] == 3)):
@@ -189,7 +204,10 @@ def _open(opened: Any, name: str) -> Any:
     except av.EOFError as error:
         raise EmptyVideoError(f"{name} ends before its first frame") from error
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise UnreadableVideoError(f"cannot open {name} as a video: {error}") from error
+        reason = (
+            getattr(error, "strerror", None) or error
+        )  # without FFmpeg's number and a temporary file's name
+        raise UnreadableVideoError(f"cannot open {name} as a video: {reason}") from error
 
 
 class _Clock:
@@ -304,7 +322,9 @@ def write_video(path: str | os.PathLike, frames: Iterable[np.ndarray], fps: floa
     rate = Fraction(fps).limit_denominator(100_000)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with av.open(str(temporary), mode="w", format="mp4", options={"movflags": "+faststart"}) as container:
+        with av.open(
+            os.path.abspath(temporary), mode="w", format="mp4", options={"movflags": "+faststart"}
+        ) as container:
             stream = None
             for frame in frames:
                 frame = np.asarray(frame, dtype=np.uint8)

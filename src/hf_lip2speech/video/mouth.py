@@ -63,12 +63,13 @@ def mouth_crops(
     """
     detector = MeshLandmarkDetector() if detector is None else detector
     with local_source(source) as video:
-        anchors = _follow_speaker(video, describe(source), detector, progress)
+        name = describe(source)
+        anchors = _follow_speaker(video, name, detector, progress)
         matrices = _crop_matrices(anchors)
         crops = np.empty((len(matrices), MOUTH_SIZE, MOUTH_SIZE), dtype=np.uint8)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # whatever there is to warn about was said in the first pass
-            for index, frame in enumerate(iter_frames(video)):
+            for index, frame in enumerate(iter_frames(video, name=name)):
                 patch = warp_affine(frame, matrices[index], MOUTH_SIZE, MOUTH_SIZE)
                 crops[index] = (patch @ GRAY + 0.5).astype(np.uint8)
                 if progress is not None:
@@ -142,7 +143,7 @@ def _follow_speaker(
     tracks: list[_Track] = []
     count = 0
     detector.reset()
-    for index, frame in enumerate(iter_frames(video)):
+    for index, frame in enumerate(iter_frames(video, name=name)):
         _assign(tracks, index, detector(frame))
         count = index + 1
         if progress is not None:
