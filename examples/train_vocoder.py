@@ -6,6 +6,7 @@
 `python` instead of `accelerate launch` trains in one process. Settings: hf_lip2speech.training.config.
 """
 
+from hf_lip2speech.data.augmentation import VideoAugmentation
 from hf_lip2speech.data.collation import VocoderSegmentCollator
 from hf_lip2speech.data.prepared import PreparedDataset
 from hf_lip2speech.data.sampling import VocoderSegmentDataset
@@ -35,7 +36,13 @@ def main(argv=None):
     if config.lip2speech is not None:
         lip2speech = Lip2SpeechModel.from_pretrained(config.lip2speech).to(accelerator.device).eval()
         clips = PreparedDataset(config.data, "train", fields=("frames", "speaker_embedding"))
-        predictions = predicted_inputs(lip2speech, clips, progress=accelerator.is_local_main_process)
+        predictions = predicted_inputs(
+            lip2speech,
+            clips,
+            augmentation=VideoAugmentation(),
+            seed=config.seed,
+            progress=accelerator.is_local_main_process,
+        )
     train_data = VocoderSegmentDataset(
         PreparedDataset(config.data, "train", fields=FIELDS, cache=config.cache),
         segment_units=config.segment_units,

@@ -4,7 +4,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from hf_lip2speech.data.augmentation import VideoAugmentation, evaluation_transform
-from hf_lip2speech.data.sampling import AugmentedDataset, VocoderSegmentDataset
+from hf_lip2speech.data.sampling import AugmentedDataset, VocoderSegmentDataset, change_speed
 from hf_lip2speech.errors import Lip2SpeechError
 
 
@@ -76,6 +76,52 @@ class TestAugmentedDataset:
             dataset.set_epoch(epoch)
             for index, item in enumerate(loader):
                 assert same(item, dataset[index])
+
+
+class TestChangeSpeed:
+    @pytest.mark.parametrize("factor", [0.8, 0.93, 1.0, 1.1, 1.25])
+    def test_frames_and_targets_stay_at_the_same_place_in_time(self, factor):
+        item = clip(40)
+        item["frames"] = np.broadcast_to(
+            np.arange(40, dtype=np.uint8)[:, None, None] * 5, (40, 96, 96)
+        ).copy()
+        played = change_speed(item, factor)
+        frames = round(40 / factor)
+        assert played["frames"].shape == (frames, 96, 96) and played["frames"].dtype == torch.uint8
+        assert played["mel"].shape == (4 * frames, 80) and played["unit_ids"].shape == (2 * frames,)
+        # each value is its own place in time: middles of frames (5 a frame), of units, starts of mel frames
+        scale = 40 / frames
+        inside = slice(2, frames - 2)
+        middles = (played["frames"][:, 0, 0].float() / 5 + 0.5)[inside]
+        expected = ((torch.arange(frames) + 0.5) * scale)[inside]
+        assert (middles - expected).abs().max() < 0.11, "to the rounding of a gray level"
+        expected = (torch.arange(2 * frames) + 0.5) * scale
+        assert (played["unit_ids"] + 0.5 - expected).abs().max() <= 0.5001
+        expected = (torch.arange(4 * frames) * scale).clamp(max=159)
+        torch.testing.assert_close(played["mel"][:, 7], expected, atol=1e-3, rtol=0)
+
+    def test_the_usual_speed_changes_nothing(self):
+        item = clip(12)
+        played = change_speed(item, 1.0)
+        for name in ("frames", "mel", "unit_ids"):
+            assert np.array_equal(np.asarray(played[name]), item[name]), name
+
+    def test_an_augmented_clip_keeps_its_proportions_and_is_drawn_from_the_epoch(self, clips):
+        dataset = AugmentedDataset(clips, VideoAugmentation(speed=0.2))
+        lengths = set()
+        for epoch in range(12):
+            dataset.set_epoch(epoch)
+            item = dataset[3]
+            frames = len(item["pixel_values_videos"])
+            lengths.add(frames)
+            assert item["mel"].shape == (4 * frames, 80) and item["unit_ids"].shape == (2 * frames,)
+        assert len(lengths) > 4 and 41 <= min(lengths) and max(lengths) <= 63
+        assert same(item, dataset[3])
+
+    @pytest.mark.parametrize("speed", [-0.1, 1.0])
+    def test_impossible_speeds_are_refused(self, speed):
+        with pytest.raises(ValueError, match="speed"):
+            VideoAugmentation(speed=speed)
 
 
 class TestVocoderSegmentDataset:

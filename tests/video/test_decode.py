@@ -1,8 +1,12 @@
 """video/decode.py: what comes out of files of many kinds, and of what is no video."""
 
+import gc
 import http.server
 import io
+import os
+import signal
 import threading
+import time
 import warnings
 from fractions import Fraction
 from pathlib import Path
@@ -263,3 +267,27 @@ def test_grid_clips_have_75_frames(grid_dir):
     for clip in clips:
         frames = decode(clip)
         assert len(frames) == 75 and frames[0].shape == (288, 360, 3)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_a_process_forked_after_decoding_can_free_what_was_left_over():
+    gc.collect()
+    gc.disable()  # what decoding leaves in reference cycles stays until the forked process collects it
+    try:
+        decode(encode(numbered(30)))
+        child = os.fork()
+        if child == 0:
+            gc.collect()
+            os._exit(0)
+    finally:
+        gc.enable()
+    for _ in range(200):
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            break
+        time.sleep(0.1)
+    else:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        pytest.fail("the forked process hung while it freed a video decoder")
+    assert status == 0

@@ -168,7 +168,9 @@ def _encoded_packets(source: InputContainer, video: av.VideoStream) -> Iterator[
 def _upright(frame: av.VideoFrame) -> av.VideoFrame:
     if frame.rotation % 360 == 0:
         return frame
-    pixels = np.rot90(frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False), frame.rotation // 90)
+    pixels = np.rot90(
+        frame.to_ndarray(format="rgb24", threads=1).astype(np.uint8, copy=False), frame.rotation // 90
+    )
     return av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
 
 

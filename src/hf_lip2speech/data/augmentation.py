@@ -53,8 +53,8 @@ class VideoAugmentation:
         erasing_ratio: Smallest and largest height / width of the box (drawn log-uniformly).
         time_mask: In each second one span of 0 to this many frames is set to 0; proportionally fewer in a
             last second that is cut short. 0: none.
-        speed: Play the clip, with its targets, up to this fraction faster or slower (`AugmentedDataset` does it,
-            before all else). 0, as published: never. Small corpora gain from it.
+        speed: Play the clip, with its targets, up to this fraction faster or slower (`AugmentedDataset` does
+            it, before all else). 0, as published: never.
     """
 
     crop: bool = True

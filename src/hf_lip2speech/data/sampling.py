@@ -156,10 +156,10 @@ class VocoderSegmentDataset(EpochDataset):
 
 
 def change_speed(item: dict[str, Any], factor: float) -> dict[str, Any]:
-    """An item of `PreparedDataset` played `factor` times as fast: T / factor frames, with the targets that belong.
+    """An item of `PreparedDataset` played `factor` times as fast: T / factor frames, with their targets.
 
-    Frames and mel are interpolated linearly in time (the pitch stays), units are the nearest. A waveform would
-    change its pitch: an item must not have one.
+    Frames and mel are interpolated linearly in time (the pitch stays), units are the nearest. An item must
+    have no waveform: its pitch would change.
     """
     length = len(item["frames"])
     scale = length / max(1, round(length / factor))  # so that the new clip ends where the old one does

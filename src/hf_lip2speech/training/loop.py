@@ -10,6 +10,7 @@ would miss.
 
 from __future__ import annotations
 
+import gc
 import math
 import signal
 import time
@@ -114,6 +115,7 @@ def training_loader(
         num_workers=config.num_workers,
         persistent_workers=config.num_workers > 0,
         pin_memory=accelerator.device.type == "cuda",
+        worker_init_fn=leave_inherited_objects,
         generator=torch.Generator(),  # its own, so that starting an epoch draws nothing from torch's
     )
     return accelerator.prepare_data_loader(loader)
@@ -126,10 +128,21 @@ def validation_batches(
     count = len(dataset) if config.max_eval_clips is None else min(len(dataset), config.max_eval_clips)
     share = Subset(dataset, range(accelerator.process_index, count, accelerator.num_processes))
     loader = DataLoader(
-        share, batch_size, collate_fn=collate, num_workers=config.num_workers, generator=torch.Generator()
+        share,
+        batch_size,
+        collate_fn=collate,
+        num_workers=config.num_workers,
+        worker_init_fn=leave_inherited_objects,
+        generator=torch.Generator(),
     )
     for batch in loader:
         yield {k: v.to(accelerator.device) if torch.is_tensor(v) else v for k, v in batch.items()}
+
+
+def leave_inherited_objects(_: int) -> None:
+    """A worker's first act: never free what it was forked with. A video decoder freed there waits for its
+    threads, which a fork does not copy, for ever."""
+    gc.freeze()
 
 
 def clip_gradients(

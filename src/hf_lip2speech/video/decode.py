@@ -283,7 +283,9 @@ def _orientation(frame: Any) -> tuple[bool, bool, bool]:
 def _upright(frame: Any, orientation: tuple[bool, bool, bool]) -> np.ndarray:
     """uint8 (H, W, 3) RGB, turned and mirrored."""
     transpose, flip_x, flip_y = orientation
-    image = frame.to_ndarray(format="rgb24")
+    # One thread: a frame that outlives its video in a reference cycle is copied into processes forked later,
+    # where its converter's threads are not, and freeing it there waits for them for ever.
+    image = frame.to_ndarray(format="rgb24", threads=1)
     if transpose:
         image = image.transpose(1, 0, 2)
     return np.ascontiguousarray(image[:: -1 if flip_y else 1, :: -1 if flip_x else 1])
