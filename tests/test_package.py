@@ -28,6 +28,7 @@ FLOORS = {
     "data": 5,
     "training": 6,
     "pipeline": 7,
+    "pipeline_inputs": 6,
     "plotting": 7,
     "evaluation": 7,
     "registration": 8,

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, BinaryIO
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import IterableDataset
 from transformers import Pipeline
 
 from .constants import (
@@ -25,80 +24,7 @@ from .constants import (
 )
 from .errors import Lip2SpeechError
 from .feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
-
-INPUTS = (
-    "a path, an http(s) URL, the bytes of a video file, a binary file, "
-    '{"frames": uint8 (T, H, W[, 3]), "fps": float}, or a row {"video": path or bytes}'
-)
-
-
-@dataclass
-class _Numbered:
-    """An input of a batch with its place in it, so that an error can say which input it was."""
-
-    index: int
-    value: Any
-
-
-class _NumberedRows(Dataset):
-    """A sized, indexable collection (`datasets.Dataset`, `KeyDataset`) as numbered inputs."""
-
-    def __init__(self, rows: Any):
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> _Numbered:
-        return _Numbered(index, self.rows[index])
-
-
-def _numbered(rows: Iterable) -> Iterator[_Numbered]:
-    for index, row in enumerate(rows):
-        yield _Numbered(index, row)
-
-
-def video_source(item: Any) -> str | os.PathLike | bytes | BinaryIO | dict:
-    """The video in one input of the pipeline, as `mouth_crops` takes it.
-
-    Args:
-        item: a path, URL, bytes or binary file; `{"frames": uint8 (T, H, W[, 3]), "fps": float}`; or a data
-            set's row: its key "video" holds any of these, or `{"path": ..., "bytes": ...}`, which is what a
-            column of `datasets.Video(decode=False)` yields (such a value is taken by itself too). Other keys
-            of a row are ignored.
-
-    Raises:
-        Lip2SpeechError: it is none of these.
-    """
-    if isinstance(item, (str, os.PathLike, bytes)) or hasattr(item, "read"):
-        return item
-    if isinstance(item, (bytearray, memoryview)):
-        return bytes(item)
-    if isinstance(item, dict):
-        if "frames" in item:
-            if item.get("fps") is None:
-                raise Lip2SpeechError(
-                    'The input has "frames" but no "fps": give the frames per second as "fps".'
-                )
-            frames = item["frames"]
-            return {
-                "frames": frames.cpu().numpy() if isinstance(frames, torch.Tensor) else frames,
-                "fps": item["fps"],
-            }
-        if item.get("video") is not None:
-            return video_source(item["video"])
-        if item.get("bytes") is not None:
-            return item["bytes"]
-        if item.get("path") is not None:
-            return item["path"]
-        raise Lip2SpeechError(
-            f"The input is a dict with the keys {sorted(map(str, item))}: expected {INPUTS}."
-        )
-    shape = f" of shape {tuple(item.shape)}" if hasattr(item, "shape") else ""
-    raise Lip2SpeechError(
-        f"The input is a {type(item).__name__}{shape}: expected {INPUTS}; for several videos a list, a "
-        "data set (video columns with decode=False) or a generator of such."
-    )
+from .pipeline_inputs import Numbered, NumberedRows, numbered, video_source
 
 
 class LipToSpeechPipeline(Pipeline):
@@ -160,15 +86,15 @@ class LipToSpeechPipeline(Pipeline):
             kwargs["speaker"] = None  # so that a missing default voice is found before any video is read
         if isinstance(inputs, (list, tuple)):
             # An empty list would be an IndexError in the base class, and a tuple one input.
-            return super().__call__(list(_numbered(inputs)), **kwargs) if inputs else []
+            return super().__call__(list(numbered(inputs)), **kwargs) if inputs else []
         if isinstance(
             inputs, (str, os.PathLike, bytes, bytearray, memoryview, dict, np.ndarray, torch.Tensor)
         ) or hasattr(inputs, "read"):  # an open file would be iterated over as lines
             return super().__call__(inputs, **kwargs)
         if hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"):
-            return super().__call__(_NumberedRows(inputs), **kwargs)
+            return super().__call__(NumberedRows(inputs), **kwargs)
         if isinstance(inputs, (Iterable, IterableDataset)):
-            return super().__call__(_numbered(inputs), **kwargs)
+            return super().__call__(numbered(inputs), **kwargs)
         return super().__call__(inputs, **kwargs)
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
@@ -285,7 +211,7 @@ class LipToSpeechPipeline(Pipeline):
         from .video.mouth import mouth_crops, ready_made_crops
 
         place, item = (
-            (f"Input {inputs.index}: ", inputs.value) if isinstance(inputs, _Numbered) else ("", inputs)
+            (f"Input {inputs.index}: ", inputs.value) if isinstance(inputs, Numbered) else ("", inputs)
         )
         label = ""
         try:
