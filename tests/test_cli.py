@@ -176,6 +176,17 @@ def test_a_whole_picture_given_as_a_mouth_is_told_the_option_by_its_name(here, m
     assert "leave --cropped out" in error and "cropped=True" not in error
 
 
+@pytest.mark.parametrize(
+    ("name", "message"), [("nothing", "'nothing' is no folder"), ("empty", "holds no model")]
+)
+def test_a_model_that_is_not_there_is_named(here, capsys, name, message):
+    (here / "empty").mkdir()
+    assert speak("clip.mp4", "--cropped", "-m", name) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert message in error and name in error
+    assert not (here / "clip.wav").exists()
+
+
 def test_debug_shows_the_trace(here, model):
     with pytest.raises(Lip2SpeechError, match="not a file"):
         speak("none.mp4", "-m", model, "--debug")

@@ -82,6 +82,11 @@ def load_pipeline(model: str, device: str | None, dtype: str) -> LipToSpeechPipe
             raise Lip2SpeechError(f"The device {device!r} cannot be used: {reason}") from error
     try:
         config = AutoConfig.from_pretrained(model)
+    except OSError as error:
+        raise Lip2SpeechError(
+            f"{model!r} is no folder here, and no repository of that name could be had from the Hub: check "
+            f"the name and the connection. ({str(error).splitlines()[0]})"
+        ) from error
     except (ValueError, KeyError) as error:
         raise Lip2SpeechError(f"{model} holds no model that can be read here: {error}") from error
     if not isinstance(config, Lip2SpeechWithVocoderConfig):
