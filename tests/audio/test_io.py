@@ -211,3 +211,10 @@ def test_the_sound_of_a_grid_video_is_that_of_the_corpus(grid_dir):
 def test_what_holds_no_sound_is_named(source, message):
     with pytest.raises(NoAudioError, match=message):
         read_audio(source)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf], ids=str)
+def test_samples_that_are_not_finite_are_refused_and_leave_no_file(tmp_path, value):
+    with pytest.raises(Lip2SpeechError, match="1 of the waveform's 3 samples"):
+        write_audio(tmp_path / "speech.wav", np.array([0.1, value, 0.2]))
+    assert not list(tmp_path.iterdir())

@@ -72,7 +72,7 @@ def write_audio(
         sampling_rate: samples a second.
 
     Raises:
-        Lip2SpeechError: another file format, or not a 1-D waveform.
+        Lip2SpeechError: another file format, not a 1-D waveform, or samples that are not finite.
     """
     path = Path(path)
     if path.suffix.lower() not in (".wav", ".flac"):
@@ -83,6 +83,11 @@ def write_audio(
     if waveform.ndim != 1:
         raise Lip2SpeechError(
             f"A waveform is a 1-D array of samples, got shape {waveform.shape}. Write clips one by one."
+        )
+    if not np.isfinite(waveform).all():
+        raise Lip2SpeechError(
+            f"{(~np.isfinite(waveform)).sum()} of the waveform's {len(waveform)} samples are not finite; "
+            "sound is made of finite ones. Look at the model that made them."
         )
     pcm = np.clip(np.round(waveform * 32768.0), -32768, 32767).astype(np.int16)
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
