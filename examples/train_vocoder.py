@@ -9,7 +9,7 @@
 from hf_lip2speech.data.augmentation import VideoAugmentation
 from hf_lip2speech.data.collation import VocoderSegmentCollator
 from hf_lip2speech.data.prepared import PreparedDataset
-from hf_lip2speech.data.sampling import VocoderSegmentDataset
+from hf_lip2speech.data.sampling import AugmentedDataset, VocoderSegmentDataset
 from hf_lip2speech.models.configuration_unit_vocoder import UnitVocoderConfig
 from hf_lip2speech.models.modeling_lip2speech import Lip2SpeechModel
 from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
@@ -36,13 +36,8 @@ def main(argv=None):
     if config.lip2speech is not None:
         lip2speech = Lip2SpeechModel.from_pretrained(config.lip2speech).to(accelerator.device).eval()
         clips = PreparedDataset(config.data, "train", fields=("frames", "speaker_embedding"))
-        predictions = predicted_inputs(
-            lip2speech,
-            clips,
-            augmentation=VideoAugmentation(),
-            seed=config.seed,
-            progress=accelerator.is_local_main_process,
-        )
+        clips = AugmentedDataset(clips, VideoAugmentation(), max_frames=None, seed=config.seed)
+        predictions = predicted_inputs(lip2speech, clips, progress=accelerator.is_local_main_process)
     train_data = VocoderSegmentDataset(
         PreparedDataset(config.data, "train", fields=FIELDS, cache=config.cache),
         segment_units=config.segment_units,

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from hf_lip2speech.data.augmentation import evaluation_transform
+from hf_lip2speech.data.sampling import AugmentedDataset
 from hf_lip2speech.training.predictions import predicted_inputs
 
 from ..tiny_model import tiny_model
@@ -19,7 +20,7 @@ def test_predictions_are_the_models_own_outputs_clip_by_clip():
         }
         for length in (6, 9)
     ]
-    predictions = predicted_inputs(model, clips, progress=False)
+    predictions = predicted_inputs(model, AugmentedDataset(clips, None, max_frames=None), progress=False)
     for clip, prediction in zip(clips, predictions, strict=True):
         length = len(clip["frames"])
         assert prediction["mel"].shape == (4 * length, 80) and prediction["mel"].dtype == np.float32

@@ -162,8 +162,8 @@ def change_speed(item: dict[str, Any], factor: float) -> dict[str, Any]:
     have no waveform: its pitch would change.
     """
     length = len(item["frames"])
-    scale = length / max(1, round(length / factor))  # so that the new clip ends where the old one does
     frames = max(1, round(length / factor))
+    scale = length / frames  # so that the new clip ends where the old one does
     middles = (torch.arange(frames) + 0.5) * scale - 0.5
     units = ((torch.arange(UNITS_PER_FRAME * frames) + 0.5) * scale).long()
     mel = torch.arange(MEL_PER_FRAME * frames) * scale

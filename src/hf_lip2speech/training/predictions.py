@@ -2,21 +2,15 @@
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from ..data.augmentation import VideoAugmentation, evaluation_transform, sample_generator
+from ..data.sampling import AugmentedDataset
 from ..models.modeling_lip2speech import Lip2SpeechModel
 
 
 @torch.no_grad()
 def predicted_inputs(
-    model: Lip2SpeechModel,
-    clips: Dataset,
-    *,
-    augmentation: VideoAugmentation | None = None,
-    seed: int = 0,
-    progress: bool = True,
+    model: Lip2SpeechModel, clips: AugmentedDataset, *, progress: bool = True
 ) -> list[dict[str, np.ndarray]]:
     """Predict every clip, one by one, in its own voice.
 
@@ -25,9 +19,7 @@ def predicted_inputs(
 
     Args:
         model: In evaluation mode, on any device.
-        clips: Items with "frames" uint8 (T, 96, 96) and "speaker_embedding" (256,).
-        augmentation: What to do to the mouth crops first; its `speed` is not used. None: nothing.
-        seed: Of the augmentation.
+        clips: Whole (`max_frames=None`), with the field "speaker_embedding".
         progress: Show a progress bar.
 
     Returns:
@@ -36,12 +28,8 @@ def predicted_inputs(
     predictions = []
     for index in tqdm(range(len(clips)), "predicting clips", disable=not progress):
         item = clips[index]
-        if augmentation is None:
-            pixels = evaluation_transform(item["frames"])
-        else:
-            pixels = augmentation(item["frames"], sample_generator(seed, 0, index))
-        videos = pixels[None].to(model.device, model.dtype)
-        speaker = torch.as_tensor(item["speaker_embedding"])[None].to(model.device, model.dtype)
+        videos = item["pixel_values_videos"][None].to(model.device, model.dtype)
+        speaker = item["speaker_embedding"][None].to(model.device, model.dtype)
         output = model(videos, speaker_embeddings=speaker)
         predictions.append(
             {
