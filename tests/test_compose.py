@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import pipeline
 
 import hf_lip2speech_cli
-from hf_lip2speech import Lip2SpeechWithVocoder
+from hf_lip2speech import Lip2SpeechWithVocoder, SpeechUnitExtractor
 from hf_lip2speech.data.prepared import PreparedDataset
 from hf_lip2speech.data.voices import speaker_voices
 
@@ -57,6 +58,54 @@ def test_an_existing_folder_is_left_alone(parts, capsys):
     assert compose(folder) == 1
     assert "exists already" in capsys.readouterr().err
     assert [path.name for path in (folder / "out").iterdir()] == ["mine.txt"]
+
+
+def test_the_unit_extractor_that_made_the_units_comes_along(parts):
+    _, folder = parts
+    assert compose(folder) == 0
+    made = SpeechUnitExtractor.from_pretrained(folder / "prepared" / "unit_extractor").state_dict()
+    for name, tensor in (
+        SpeechUnitExtractor.from_pretrained(folder / "out" / "unit_extractor").state_dict().items()
+    ):
+        assert torch.equal(tensor, made[name]), name
+
+
+def test_half_the_bytes_are_stored_and_float32_is_computed(parts):
+    model, folder = parts
+    assert compose(folder, "--float16") == 0
+    weights = load_file(folder / "out" / "model.safetensors")
+    floats = [tensor for tensor in weights.values() if tensor.is_floating_point()]
+    assert floats and all(tensor.dtype is torch.float16 for tensor in floats)
+    speak = pipeline("lip-to-speech", model=str(folder / "out"))
+    assert speak.model.dtype is torch.float32 and speak.model.config.dtype is torch.float32
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(speak.model.state_dict()[name], tensor, atol=1e-3, rtol=1e-3)
+
+
+def test_voices_of_several_folders_may_be_renamed(parts):
+    _, folder = parts
+    write_prepared_folder(folder / "more", speaker="slt")
+    assert compose(folder, str(folder / "more"), "--rename", "s1=grid_s1") == 0
+    config = Lip2SpeechWithVocoder.from_pretrained(folder / "out").config
+    assert list(config.voices) == ["grid_s1", "slt"] and config.default_voice == "grid_s1"
+
+
+@pytest.mark.parametrize(
+    "more, complaint",
+    [
+        (["{}/prepared"], "a speaker 's1', as a folder before"),
+        (["--rename", "s2=her"], "expected SPEAKER=NAME with one of s1"),
+        (["--rename", "s1"], "expected SPEAKER=NAME with one of s1"),
+        (["{}/more", "--rename", "s1=slt"], "one name to two voices"),
+    ],
+    ids=["a speaker twice", "nobody renamed", "no new name", "two voices of one name"],
+)
+def test_voices_that_cannot_be_told_apart_are_refused(parts, capsys, more, complaint):
+    _, folder = parts
+    write_prepared_folder(folder / "more", speaker="slt")
+    assert compose(folder, *[word.format(folder) for word in more]) == 1
+    assert complaint in capsys.readouterr().err
+    assert not (folder / "out").exists()
 
 
 def test_an_unknown_default_voice_names_the_speakers(parts, capsys):

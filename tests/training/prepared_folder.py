@@ -9,20 +9,22 @@ import pyarrow
 import pyarrow.parquet
 import soundfile
 
+from hf_lip2speech.models.configuration_speech_units import SpeechUnitExtractorConfig
+from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
 from hf_lip2speech.video.decode import write_video
 
 NUM_UNITS = 12
 
 
 def write_prepared_folder(
-    root: Path, *, train: int = 6, val: int = 2, frames: tuple[int, ...] = (10, 8)
+    root: Path, *, train: int = 6, val: int = 2, frames: tuple[int, ...] = (10, 8), speaker: str = "s1"
 ) -> Path:
     """`train` + `val` clips whose lengths cycle through `frames`; gray levels, mel, units and sound are
     random."""
     rng = np.random.default_rng(0)
     rows = []
     for index in range(train + val):
-        name, length = f"s1/clip{index}", frames[index % len(frames)]
+        name, length = f"{speaker}/clip{index}", frames[index % len(frames)]
         mouth = np.repeat(
             np.repeat(rng.integers(0, 256, (length, 12, 12), dtype=np.uint8), 8, axis=1), 8, axis=2
         )
@@ -43,7 +45,7 @@ def write_prepared_folder(
         rows.append(
             {
                 "id": name,
-                "speaker": "s1",
+                "speaker": speaker,
                 "split": "train" if index < train else "val",
                 "text": "bin blue",
                 "words": json.dumps([]),
@@ -51,5 +53,7 @@ def write_prepared_folder(
                 **paths,
             }
         )
+    extractor = SpeechUnitExtractor(SpeechUnitExtractorConfig(features="mfcc", num_units=NUM_UNITS))
+    extractor.save_pretrained(root / "unit_extractor")
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), root / "manifest.parquet")
     return root
