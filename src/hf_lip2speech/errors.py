@@ -50,5 +50,29 @@ class ClipLengthError(Lip2SpeechError):
     """A clip's sound and video differ too much in length to belong together."""
 
 
+class FliteError(Lip2SpeechError):
+    """The program flite, which speaks for the rendered talkers, is missing or does not do as expected."""
+
+
 class WorkerDiedError(Lip2SpeechError):
     """One of several processes that share a piece of work died; what was done is kept."""
+
+
+class CheckpointError(Lip2SpeechError):
+    """A published checkpoint is damaged, of no known kind, or lacks, exceeds or misshapes what its kind holds."""
+
+
+class UnsafeCheckpointError(CheckpointError):
+    """A checkpoint names something that only code to be run would name."""
+
+
+class MetricError(Lip2SpeechError):
+    """A metric cannot be computed on what was given."""
+
+
+class UndefinedMetricError(MetricError):
+    """What was given is well formed, but holds nothing that the metric could rate: count such clips apart."""
+
+
+class PesqUndefinedError(UndefinedMetricError):
+    """PESQ finds nothing in the speech that it could rate."""
