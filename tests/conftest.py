@@ -7,6 +7,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
 
+from .hub_server import hub  # noqa: F401
+
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 

@@ -14,6 +14,8 @@ from hf_lip2speech.models.configuration_speech_units import SpeechUnitExtractorC
 from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
 from hf_lip2speech.video.decode import iter_frames, write_video
 
+from ..fake_corpora import Talk, talks_for
+
 
 def make_clip(folder: Path, clip_id: str, frames: int = 10, samples: int | None = None, **fields) -> Clip:
     """A clip of a drifting pattern and noise; `samples` of sound (0: none at all), by default 640 a frame."""
@@ -76,3 +78,9 @@ def units() -> SpeechUnitExtractor:
     random = np.random.default_rng(0)
     extractor = SpeechUnitExtractor(SpeechUnitExtractorConfig(features="mfcc", num_units=10)).eval()
     return extractor.fit([random.uniform(-0.5, 0.5, 16_000).astype(np.float32)], seed=0)
+
+
+@pytest.fixture(scope="session")
+def talks(tmp_path_factory) -> list[Talk]:
+    """What the fake corpora of tests/fake_corpora.py are made of."""
+    return talks_for(tmp_path_factory.mktemp("talks"))

@@ -37,13 +37,13 @@ class TestGRID:
             assert clip.text == spell_grid_id(clip.id.split("/")[1])
 
     def test_layout_of_the_distributed_corpus(self, grid_dir, tmp_path):
-        touch(tmp_path, "audio_25k/s2/bwim6p.wav")
+        touch(tmp_path, "audio_50k/s2/bwim6p.wav")
         for speaker in ("s1", "s2"):
             (tmp_path / speaker).mkdir()
             shutil.copy(grid_dir / "original" / "bwim6p.mpg", tmp_path / speaker)
         first, second = GRID(tmp_path)
         assert (first.id, first.video, first.audio) == ("s1/bwim6p", tmp_path / "s1/bwim6p.mpg", None)
-        assert second.audio == tmp_path / "audio_25k/s2/bwim6p.wav"
+        assert second.audio == tmp_path / "audio_50k/s2/bwim6p.wav"
         assert (first.text, first.words) == ("bin white in m six please", ())
 
     def test_without_lists_each_speaker_is_split_90_5_5_in_the_same_way_every_time(self, tmp_path):
@@ -78,7 +78,7 @@ class TestGRID:
             ((), {}, "holds nothing; expected one folder of videos a speaker"),
             (("videos/a.mpg",), {}, "holds videos; expected one folder"),
             (("s1/a.mpg",), {"speakers": ["s2"]}, r"holds s1; expected one folder of videos a speaker \(s2/"),
-            (("s1/a.mpg", "splits/s2_train.txt"), {}, "no list of s1's clips"),
+            (("s1/bbaf1a.mpg", "splits/s2_train.txt"), {}, "no list of s1's clips"),
             (("s1/a.mpg",), {"split_dir": "nowhere"}, "split_dir=nowhere is not a folder"),
         ],
         ids=lambda value: None if isinstance(value, dict) else str(value)[:30],
@@ -125,6 +125,12 @@ class TestFaceVideoFolder:
         touch(tmp_path, "x.mp4", "y.mp4")
         (tmp_path / "x.txt").write_text("Grüße an\nalle\n", encoding="utf-8")
         assert [clip.text for clip in FaceVideoFolder(tmp_path)] == ["Grüße an alle", ""]
+
+    def test_a_transcript_that_is_not_utf_8_is_told(self, tmp_path):
+        touch(tmp_path, "x.mp4")
+        (tmp_path / "x.txt").write_bytes("Grüße".encode("latin-1"))
+        (clip,) = FaceVideoFolder(tmp_path)
+        assert clip.text == "" and "x.txt is not text in UTF-8" in clip.problem
 
     def test_random_split_depends_on_seed_and_names_only(self, tmp_path):
         names = [f"clip{number:03}.mp4" for number in range(100)]

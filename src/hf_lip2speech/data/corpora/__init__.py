@@ -1,0 +1,27 @@
+"""Corpora of talking faces as lists of clips: where each video and its sound lie, who speaks, what is said.
+
+A corpus is anything with a `name` that iterates over `Clip`s; nothing is decoded here.
+"""
+
+from .clip import VIDEO_SUFFIXES, Clip, Corpus, ListedCorpus, Word
+from .folder import FaceVideoFolder
+from .grid import GRID, GRID_SENTENCE, read_grid_alignment, spell_grid_id
+from .lrs2 import LRS2
+from .lrs3 import LRS3
+from .lrs_transcript import read_lrs_transcript
+
+__all__ = [
+    "GRID",
+    "GRID_SENTENCE",
+    "LRS2",
+    "LRS3",
+    "VIDEO_SUFFIXES",
+    "Clip",
+    "Corpus",
+    "FaceVideoFolder",
+    "ListedCorpus",
+    "Word",
+    "read_grid_alignment",
+    "read_lrs_transcript",
+    "spell_grid_id",
+]

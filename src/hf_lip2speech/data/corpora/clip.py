@@ -1,0 +1,155 @@
+"""What a corpus is made of: clips, each with its files, its speaker, its words."""
+
+import hashlib
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ...errors import DatasetError
+
+VIDEO_SUFFIXES = (".mp4", ".mpg", ".mpeg", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ogv", ".mts", ".3gp")
+SHOWN = 3  # names that a message gives of many
+
+
+@dataclass(frozen=True)
+class Word:
+    """A spoken word and where it lies in the clip, in seconds."""
+
+    word: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One talking-face clip of a corpus.
+
+    Attributes:
+        id: Unique in the corpus, made of path parts joined by "/" ("s1/bbaf2n").
+        video: The video file, at any frame rate and size, with the speaker's whole face.
+        audio: The sound's file, or None where the sound is inside `video`.
+        speaker: Who speaks.
+        split: "train", "val" or "test".
+        text: What is said, lower or upper case as the corpus has it; "" where unknown.
+        words: The same with times; empty where the times are unknown.
+        problem: What is wrong with the file that should have said `text` or `words`; "" if nothing is.
+    """
+
+    id: str
+    video: Path
+    audio: Path | None
+    speaker: str
+    split: str
+    text: str = ""
+    words: tuple[Word, ...] = ()
+    problem: str = ""
+
+
+class Corpus(Protocol):
+    """What `prepare` needs of a corpus."""
+
+    name: str
+
+    def __iter__(self) -> Iterator[Clip]: ...
+
+
+class ListedCorpus(ABC):
+    """A corpus in a folder: which clips it has is known from names, transcripts are read clip by clip.
+
+    Attributes:
+        name: The corpus's name in reports.
+        data_dir: Its folder.
+        splits: The split of each clip, in the order of the IDs.
+        names_speakers: Whether `Clip.speaker` is a speaker that the corpus names, or only stands in for one.
+    """
+
+    name: str
+    data_dir: Path
+    splits: dict[str, str]
+    names_speakers = True
+
+    def __iter__(self) -> Iterator[Clip]:
+        return map(self.clip, self.splits)
+
+    def __len__(self) -> int:
+        return len(self.splits)
+
+    @abstractmethod
+    def clip(self, clip_id: str) -> Clip:
+        """One clip with its text and words, which are read now. Its video may be missing."""
+
+    @abstractmethod
+    def files(self, clip_id: str) -> list[Path]:
+        """The files, present or not, on which the clip depends."""
+
+
+def existing_folder(path: str | Path | None, corpus: str, layout: str) -> Path:
+    """The corpus's folder.
+
+    Args:
+        path: As the user gave it.
+        corpus: The name that people know it by.
+        layout: Where it is to be had, and what the folder must hold.
+
+    Raises:
+        DatasetError: None was given, or it is no folder.
+    """
+    if path is None:
+        raise DatasetError(f"{corpus} needs data_dir=, the folder that holds it. {layout}")
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise DatasetError(f"{path} is not a folder; expected that of {corpus}. {layout}")
+    return folder
+
+
+def videos_in(folder: Path, *, recursive: bool) -> Iterator[Path]:
+    """Video files in a folder (and all below it), hidden ones left out, sorted."""
+    for path in sorted(folder.rglob("*") if recursive else folder.glob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.suffix.lower() in VIDEO_SUFFIXES and not hidden and path.is_file():
+            yield path
+
+
+def read_text(path: Path) -> str:
+    """A text file of a corpus.
+
+    Raises:
+        DatasetError: It is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path} is not text in UTF-8 ({error.reason} at byte {error.start}).") from None
+
+
+def contents(folder: Path) -> str:
+    """What a folder holds, in a few words for a message."""
+    names = sorted(path.name for path in folder.iterdir())
+    return ", ".join(names[:12]) + (", ..." if len(names) > 12 else "") or "nothing"
+
+
+def shuffled(names: Iterable[str], seed: int) -> list[str]:
+    """The names in an order that depends on them and `seed` only.
+
+    By a hash and not by a random generator: one new clip then changes the split of hardly any other.
+    """
+    return sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).hexdigest())
+
+
+def some(names: Sequence[object]) -> str:
+    """The first few of many names, and how many more there are."""
+    shown = ", ".join(map(str, names[:SHOWN]))
+    return shown + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+
+def warn_of_ignored(files: Sequence[Path], expected: str) -> None:
+    """Say once which files of a corpus folder are not taken for clips because of their names."""
+    if files:
+        warnings.warn(
+            f"{len(files)} files are not named as clips ({expected}) and are left out: "
+            f"{some(sorted(files))}.",
+            stacklevel=3,
+        )

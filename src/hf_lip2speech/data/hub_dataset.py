@@ -1,0 +1,190 @@
+"""A prepared folder on the Hub: pushed to a private repository, and streamed from there.
+
+In the repository a clip is a row of Parquet: "id", "speaker", "text", "words" [{"word", "start", "end"}],
+"frames" (T), and as bytes the files that layout.py names: "video", "audio", "mel", "units" and
+"speaker_embedding". Nothing is encoded anew, so that a streamed clip is bit for bit the prepared one.
+"""
+
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub.errors import HfHubHTTPError
+
+from ..errors import DatasetError
+from .builders import FEATURES as CORPUS_FEATURES
+from .builders import SPLITS, datasets
+from .layout import COLUMNS, PreparedFolder
+from .prepared import FIELDS, PreparedDataset, read_crops
+
+SHARD_FRAMES = 180_000  # two hours; half a gigabyte, at the 2.7 kB a frame of prepared GRID clips
+FEATURES = {name: CORPUS_FEATURES[name] for name in ("id", "speaker", "text", "words")}
+FEATURES |= {"frames": datasets.Value("int64")} | {name: datasets.Value("binary") for name in COLUMNS}
+CARD = """---
+license: other
+license_name: {corpus}
+tags:
+- lip-to-speech
+- video-to-speech
+---
+
+# Prepared for lip-to-speech: {corpus}
+
+{clips} clips, {hours:.1f} hours, made from {corpus} by `hf-lip2speech prepare`: mouth crops, sound, log-mel
+spectrograms, speech units and speaker embeddings. `report.json` says what was left out and why,
+`unit_extractor/` holds what made the units.
+
+The faces and voices are those of the corpus, and its licence holds for them here: keep this repository
+private unless that licence allows otherwise.
+
+```python
+from hf_lip2speech.data.hub_dataset import stream_prepared
+
+for clip in stream_prepared("{repo_id}", "train"):
+    print(clip["id"], clip["frames"].shape, clip["waveform"].shape)
+```
+"""
+DECODERS: dict[str, tuple[str, Callable[[io.BytesIO], np.ndarray]]] = {
+    "frames": ("video", read_crops),
+    "mel": ("mel", np.load),
+    "unit_ids": ("units", lambda file: np.load(file).astype(np.int64)),
+    "speaker_embedding": ("speaker_embedding", np.load),
+    "waveform": ("audio", lambda file: soundfile.read(file, dtype="float32")[0]),
+}
+
+
+def push_prepared(root: str | Path, repo_id: str, *, token: str | None = None) -> str:
+    """Push a prepared folder to a private dataset repository, which is made where it does not exist.
+
+    Clips are read and uploaded a shard at a time, so that no second copy of the folder is needed.
+
+    Args:
+        root: What `prepare` wrote, to the end.
+        repo_id: "user/name".
+        token: Of the Hub; default: that of `hf auth login` or the variable HF_TOKEN.
+
+    Returns:
+        The repository's address.
+
+    Raises:
+        DatasetError: `root` is no finished prepared folder, the repository is public, or the Hub refuses.
+    """
+    folder = PreparedFolder(root)
+    if not folder.manifest.is_file():
+        raise DatasetError(
+            f"{root} has no {folder.manifest.name}; expected what hf-lip2speech prepare wrote, to the end. "
+            "Run it again to go on, or give its OUT."
+        )
+    rows = PreparedDataset(root).rows
+    api = HfApi(token=token)
+    try:
+        url = api.create_repo(repo_id, repo_type="dataset", private=True, exist_ok=True)
+    except HfHubHTTPError as error:
+        raise DatasetError(
+            f"The Hub refuses to make {repo_id!r}: {error}. Log in with `hf auth login` or give token=, and "
+            "take a name of your own or of an organisation that you may write to."
+        ) from error
+    if not api.dataset_info(url.repo_id).private:
+        raise DatasetError(
+            f"{url} is public; expected a private repository, since a prepared corpus shows its people's "
+            "faces and its licence binds what is made of it. Make it private, or give another name."
+        )
+    report = json.loads(folder.report.read_text(encoding="utf-8"))
+    described = {name: report[name] for name in ("corpus", "clips", "hours")}
+    card = CARD.format(**described, repo_id=url.repo_id)
+    extractor = [path for path in folder.unit_extractor.rglob("*") if path.is_file()]
+    # First the card: pushing the clips adds to it what they are.
+    api.create_commit(
+        url.repo_id,
+        [
+            CommitOperationAdd("README.md", card.encode()),
+            *(
+                CommitOperationAdd(p.relative_to(folder.root).as_posix(), p)
+                for p in (folder.report, *extractor)
+            ),
+        ],
+        repo_type="dataset",
+        commit_message=f"Describe prepared {report['corpus']}",
+    )
+    for split, name in SPLITS.items():
+        shards = _shards([row for row in rows if row["split"] == split])
+        if shards:
+            stream = datasets.IterableDataset.from_generator(
+                _read_shards,
+                gen_kwargs={"root": folder.root, "shards": shards},
+                features=datasets.Features(FEATURES),
+            )
+            stream.push_to_hub(url.repo_id, split=str(name), token=token)
+    return str(url)
+
+
+def stream_prepared(
+    repo_id: str,
+    split: str,
+    *,
+    fields: Iterable[str] = FIELDS,
+    revision: str | None = None,
+    token: str | bool | None = None,
+) -> "datasets.IterableDataset":
+    """The clips of a pushed folder, read from the Hub as they are asked for.
+
+    Args:
+        repo_id: "user/name".
+        split: "train", "val" or "test".
+        fields: Which fields an item has, as for `PreparedDataset`.
+        revision: A branch, tag or commit of the repository.
+        token: Of the Hub, as for `push_prepared`; False: none.
+
+    Returns:
+        Items as those of `PreparedDataset`. `shuffle`, `shard` and loader workers are the library's own.
+
+    Raises:
+        DatasetError: No such field; or for this token no such repository, revision or split.
+    """
+    fields = tuple(fields)
+    if split not in SPLITS or not set(fields) <= set(FIELDS):
+        raise DatasetError(
+            f"split={split!r}, fields={fields}; expected one of {tuple(SPLITS)} and some of {FIELDS}."
+        )
+    try:
+        stream = datasets.load_dataset(
+            repo_id, split=str(SPLITS[split]), streaming=True, revision=revision, token=token
+        )
+    except (HfHubHTTPError, FileNotFoundError, ValueError) as error:
+        raise DatasetError(
+            f"{repo_id!r} (split {split!r}, revision {revision or 'main'!r}) cannot be streamed: {error}. A "
+            "private repository needs the token of somebody who may read it: `hf auth login`, or token=."
+        ) from error
+    stream = stream.select_columns(["id", *(DECODERS[field][0] for field in fields)])
+    return stream.map(_decode, fn_kwargs={"fields": fields}, remove_columns=stream.column_names)
+
+
+def _decode(row: dict[str, Any], fields: tuple[str, ...]) -> dict[str, Any]:
+    item = {"id": row["id"]}
+    for field in fields:
+        column, decode = DECODERS[field]
+        item[field] = decode(io.BytesIO(row[column]))
+    return item
+
+
+def _shards(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Rows in a row of about SHARD_FRAMES frames."""
+    total = 0
+    numbered = []
+    for row in rows:
+        numbered.append((total // SHARD_FRAMES, row))
+        total += row["frames"]
+    return [[row for _, row in group] for _, group in groupby(numbered, key=lambda pair: pair[0])]
+
+
+def _read_shards(root: Path, shards: list[list[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    for rows in shards:
+        for row in rows:
+            about = {name: row[name] for name in FEATURES if name not in COLUMNS}
+            yield about | {column: (root / row[column]).read_bytes() for column in COLUMNS}
