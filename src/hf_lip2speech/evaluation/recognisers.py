@@ -1,7 +1,10 @@
-"""Speech recognisers that score generated speech: a listener, named beside every word error rate."""
+"""Speech recognisers that score generated speech: a listener, named beside every word error rate.
 
+`PocketsphinxGrid` here; `TransformersRecogniser` and `FasterWhisper` in `neural_recognisers`.
+"""
+
+from abc import ABC, abstractmethod
 from importlib.metadata import version
-from typing import Protocol
 
 import numpy as np
 
@@ -9,54 +12,57 @@ from ..constants import SAMPLING_RATE
 from ..data.corpora import GRID_SENTENCE
 from ..errors import Lip2SpeechError
 from ._extra import require_extra
-
-_SPHINX_RATE = 16_000  # of pocketsphinx's bundled en-us model
-
-
-class Recogniser(Protocol):
-    """What the evaluation asks of a recogniser."""
-
-    name: str  # with version and grammar, as it stands beside a word error rate
-
-    def __call__(self, waveform: np.ndarray, sampling_rate: int = SAMPLING_RATE) -> str:
-        """One clip, (N,) mono in [-1, 1] -> lower-case words parted by single spaces, "" for none."""
-        ...
+from .normalisation import NORMALISATION, normalise_text
 
 
-def grid_grammar() -> str:
-    """The JSGF grammar of GRID sentences: command colour preposition letter digit adverb."""
-    slots = " ".join("(" + " | ".join(words.values()) + ")" for words in GRID_SENTENCE)
-    return f"#JSGF V1.0;\ngrammar grid;\npublic <sentence> = {slots};\n"
+class Recogniser(ABC):
+    """Hears one clip at a time and says what it is, so that a word error rate can be repeated.
 
-
-class PocketsphinxGrid:
-    """pocketsphinx with its bundled US English model, allowed to hear nothing but GRID sentences.
-
-    The grammar makes every hypothesis a sentence of six words, so chance is about 81 % WER, not 100 %; and it
-    is the same listener for every row of a table: its errors on true speech (about 12 % on GRID speaker s1)
-    stand beside the others. Deterministic; about 0.02 x real time. Not safe for use by several threads at
-    once.
-
-    Raises:
-        ImportError: pocketsphinx is missing; names the extra that holds it.
+    Attributes:
+        description: what belongs beside every result, text or None: "recogniser" and its "version"; "model"
+            and its "weights" (a hash or revision); "language"; "prompt", the words that it was given
+            beforehand; "decoding"; "text_normalisation", which also has to be applied to the true sentences.
     """
 
-    def __init__(self) -> None:
-        sphinx = require_extra("pocketsphinx", "eval")
-        self.name = f"pocketsphinx {version('pocketsphinx')}, en-us, JSGF grammar of GRID sentences"
-        self._decoder = sphinx.Decoder(lm=None, loglevel="FATAL", samprate=_SPHINX_RATE)
-        self._decoder.add_jsgf_string("grid", grid_grammar())
-        self._decoder.activate_search("grid")
+    def __init__(
+        self,
+        recogniser: str,
+        package_version: str,
+        *,
+        model: str,
+        weights: str | None = None,
+        language: str | None = None,
+        prompt: str | None = None,
+        decoding: str,
+    ):
+        self.description: dict[str, str | None] = {
+            "recogniser": recogniser,
+            "version": package_version,
+            "model": model,
+            "weights": weights,
+            "language": language,
+            "prompt": prompt,
+            "decoding": decoding,
+            "text_normalisation": NORMALISATION,
+        }
+
+    @property
+    def name(self) -> str:
+        """The description in one line, as it stands beside a word error rate."""
+        about = self.description
+        prompt = f'prompt "{about["prompt"]}"' if about["prompt"] else None
+        parts = [f"{about['recogniser']} {about['version']}", about["model"], about["decoding"], prompt]
+        return ", ".join(part for part in parts if part)
 
     def __call__(self, waveform: np.ndarray, sampling_rate: int = SAMPLING_RATE) -> str:
-        """The sentence that is heard.
+        """What is heard in one clip.
 
         Args:
             waveform: (N,) mono in [-1, 1]; clipped where it leaves that range.
             sampling_rate: Hz; resampled to 16000 where it differs.
 
         Returns:
-            Six lower-case words parted by single spaces, or "" where no path through the grammar fits.
+            Words as `normalise_text` writes them, parted by single spaces; "" for none.
 
         Raises:
             Lip2SpeechError: the waveform is not mono, empty or not finite.
@@ -67,11 +73,50 @@ class PocketsphinxGrid:
                 f"a waveform of shape {waveform.shape} was given; finite mono samples of shape (N,), N > 0, "
                 "were expected."
             )
-        if sampling_rate != _SPHINX_RATE:
+        if sampling_rate != SAMPLING_RATE:
             import soxr
 
-            waveform = soxr.resample(waveform, sampling_rate, _SPHINX_RATE)
-        samples = np.round(np.clip(waveform, -1, 1) * 32767).astype(np.int16)
+            waveform = soxr.resample(waveform, sampling_rate, SAMPLING_RATE)
+        return normalise_text(self._hear(np.clip(waveform, -1, 1)))
+
+    @abstractmethod
+    def _hear(self, waveform: np.ndarray) -> str:
+        """float32 (N,), 16 kHz in [-1, 1] -> what the recogniser writes."""
+
+
+def grid_grammar() -> str:
+    """The JSGF grammar of GRID sentences: command colour preposition letter digit adverb."""
+    slots = " ".join("(" + " | ".join(words.values()) + ")" for words in GRID_SENTENCE)
+    return f"#JSGF V1.0;\ngrammar grid;\npublic <sentence> = {slots};\n"
+
+
+class PocketsphinxGrid(Recogniser):
+    """pocketsphinx with its bundled US English model, allowed to hear nothing but GRID sentences.
+
+    The grammar makes every hypothesis a sentence of six words, so chance is about 81 % WER, not 100 %; and it
+    is the same listener for every row of a table: its errors on true speech (about 12 % on GRID speaker s1)
+    stand beside the others. Deterministic; about 0.02 x real time. Not safe for use by several threads at
+    once. It hears six lower-case words, or "" where no path through the grammar fits.
+
+    Raises:
+        ImportError: pocketsphinx is missing; names the extra that holds it.
+    """
+
+    def __init__(self) -> None:
+        sphinx = require_extra("pocketsphinx", "eval")
+        super().__init__(
+            "pocketsphinx",
+            version("pocketsphinx"),
+            model="en-us",
+            language="en",
+            decoding="JSGF grammar of GRID sentences",
+        )
+        self._decoder = sphinx.Decoder(lm=None, loglevel="FATAL", samprate=SAMPLING_RATE)
+        self._decoder.add_jsgf_string("grid", grid_grammar())
+        self._decoder.activate_search("grid")
+
+    def _hear(self, waveform: np.ndarray) -> str:
+        samples = np.round(waveform * 32767).astype(np.int16)
         # The front end keeps a running mean of the cepstra; without this, what is heard depends on the clips
         # before it.
         self._decoder.reinit_feat()

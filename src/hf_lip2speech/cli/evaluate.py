@@ -1,0 +1,154 @@
+"""hf-lip2speech evaluate: a model and a corpus -> the table, the page and the card's section."""
+
+import argparse
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from transformers.utils import logging
+
+from ..data.corpora import GRID_SENTENCE
+from ..data.layout import UNIT_EXTRACTOR
+from ..errors import Lip2SpeechError
+from ..evaluation._extra import require_extra
+from ..evaluation.clips import open_evaluation_set
+from ..evaluation.normalisation import normalise_text
+from ..evaluation.recognisers import PocketsphinxGrid, Recogniser
+from ..evaluation.syncnet import SyncNet
+from ..models.modeling_speech_units import SpeechUnitExtractor
+from ..models.modeling_unit_vocoder import UnitVocoderModel
+from .speak import load_pipeline
+
+BUNDLED = "bundled"
+NEEDED = ("accelerate", "jinja2", "jiwer", "matplotlib", "pesq", "pyarrow", "pystoi")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate; under `accelerate launch` with as many processes as there are.
+
+    Raises:
+        Lip2SpeechError: a model, corpus or option that cannot be used; see the message.
+        ImportError: the extra eval is not installed.
+    """
+    for module in NEEDED:  # before the long work, not at its end
+        require_extra(module, "eval")
+    from ..evaluation.card import card_section
+    from ..evaluation.run import evaluate, process_state
+    from ..evaluation.systems import MEL_ONLY, UNITS_ONLY, Systems
+
+    logging.disable_progress_bar()  # one for every small model that is loaded
+    state = process_state()
+    device = args.device or str(state.device)
+    clips = open_evaluation_set(args.dataset, args.split, limit=args.limit)
+    recogniser = choose_recogniser(args.recogniser, args.prompt, (clip.text for clip in clips.clips), device)
+    syncnet = None if args.syncnet is None else SyncNet.from_file(args.syncnet)
+    speak = load_pipeline(None if args.model == BUNDLED else args.model, device, "auto")
+    systems = Systems(
+        speak,
+        clips,
+        unit_extractor=find_unit_extractor(args.units, str(speak.model.name_or_path)),
+        vocoders={
+            row: UnitVocoderModel.from_pretrained(path)
+            for row, path in ((UNITS_ONLY, args.vocoder_units_only), (MEL_ONLY, args.vocoder_mel_only))
+            if path is not None
+        },
+        speaker=args.speaker,
+        seed=args.seed,
+    )
+    if state.is_main_process:
+        for notice in _notices(systems.unit_extractor is None, recogniser is None):
+            print(f"note: {notice}", file=sys.stderr)
+    model = Path(str(speak.model.name_or_path)).name if args.model == BUNDLED else args.model
+    facts = {"model": model, "hub_dataset": args.hub_dataset, "command": args.command_line}
+    results = evaluate(
+        systems,
+        args.out,
+        recogniser=recogniser,
+        syncnet=syncnet,
+        seed=args.seed,
+        facts=facts,
+        progress=state.is_main_process,
+    )
+    if state.is_main_process:
+        print(card_section(results))
+        for clip in results["skipped"]:
+            print(f"left out: {clip['id']}: {clip['message']}", file=sys.stderr)
+        print(f"look at {Path(args.out) / 'index.html'}", file=sys.stderr)
+    return 0
+
+
+def choose_recogniser(
+    name: str | None, prompt: str | None, texts: Iterable[str], device: str
+) -> Recogniser | None:
+    """The listener that --recogniser names; by default pocketsphinx where every sentence is one of GRID's.
+
+    Args:
+        name: "grid", "none", "whisper:MODEL" (faster-whisper), or the folder or Hub name of a transformers
+            model.
+        prompt: What Whisper is told beforehand.
+        texts: The true sentences.
+        device: Of the neural recognisers.
+
+    Raises:
+        Lip2SpeechError: no such model, or a prompt for a recogniser that takes none.
+        ImportError: the recogniser's package is not installed.
+    """
+    if name is None:
+        name = "grid" if all(is_grid_sentence(text) for text in texts) else "none"
+    kind, _, model = name.partition(":")
+    if prompt is not None and kind != "whisper":
+        raise Lip2SpeechError(
+            f"The recogniser {name} takes no prompt: leave --prompt out, or take whisper:MODEL."
+        )
+    if name == "none":
+        return None
+    if name == "grid":
+        return PocketsphinxGrid()
+    from ..evaluation.neural_recognisers import FasterWhisper, TransformersRecogniser
+
+    if kind == "whisper":
+        return FasterWhisper(model, prompt=prompt, device=device.split(":")[0])
+    return TransformersRecogniser(name, device=device)
+
+
+def is_grid_sentence(text: str) -> bool:
+    """Whether the grammar of GRID sentences holds this one."""
+    words = normalise_text(text).split()
+    return len(words) == len(GRID_SENTENCE) and all(
+        word in slot.values() for word, slot in zip(words, GRID_SENTENCE, strict=True)
+    )
+
+
+def find_unit_extractor(given: str | None, model: str) -> SpeechUnitExtractor | None:
+    """The unit extractor that is given, or the one that lies in the model's folder or repository.
+
+    Args:
+        given: Folder or Hub name of one, or a prepared folder.
+        model: Folder or Hub name of the model.
+
+    Raises:
+        Lip2SpeechError: the given one cannot be loaded.
+    """
+    try:
+        if given is None:
+            return SpeechUnitExtractor.from_pretrained(model, subfolder=UNIT_EXTRACTOR).eval()
+        inside = Path(given) / UNIT_EXTRACTOR
+        return SpeechUnitExtractor.from_pretrained(inside if inside.is_dir() else given).eval()
+    except (OSError, ValueError) as error:
+        if given is None:
+            return None
+        raise Lip2SpeechError(
+            f"--units {given} holds no unit extractor: give a prepared folder, or the folder or Hub name of "
+            f"a SpeechUnitExtractor. ({str(error).splitlines()[0]})"
+        ) from error
+
+
+def _notices(without_units: bool, without_recogniser: bool) -> list[str]:
+    found = []
+    if without_units:
+        found.append(
+            "no rows of vocoders and no scores of units: the model comes without its unit extractor (--units)"
+        )
+    if without_recogniser:
+        found.append("no word error rate: name a recogniser (--recogniser)")
+    return found

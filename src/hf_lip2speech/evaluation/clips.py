@@ -1,0 +1,131 @@
+"""What is evaluated on: the clips of one split of a corpus folder, whose kind its layout tells."""
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from ..data.clip_files import source_signature
+from ..data.corpora import GRID, LRS2, LRS3, Clip, FaceVideoFolder, ListedCorpus
+from ..data.layout import MANIFEST, PreparedFolder
+from ..data.prepared import PreparedDataset
+from ..data.rendered import RenderedTalker
+from ..errors import DatasetError
+
+TITLES = {"grid": "GRID", "lrs2": "LRS2", "lrs3": "LRS3", "rendered": "rendered talkers"}
+PREFERRED_SPLITS = ("test", "val")  # the split that is taken when none is named
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """Clips to evaluate on.
+
+    Attributes:
+        corpus: "grid", "folder", ... or "prepared".
+        name: What tables call it.
+        path: The folder.
+        split: "train", "val" or "test".
+        clips: The clips by ID. In a prepared folder a clip's video holds its mouth crops.
+        unit_extractor: The folder of the extractor that made a prepared folder's units.
+    """
+
+    corpus: str
+    name: str
+    path: Path
+    split: str
+    clips: tuple[Clip, ...]
+    unit_extractor: Path | None = None
+
+    @property
+    def cropped(self) -> bool:
+        """Whether the videos hold mouth crops, and not whole faces."""
+        return self.corpus == "prepared"
+
+    def fingerprint(self) -> str:
+        """A hash of the clips, their sentences, and the sizes and times of their files."""
+        digest = hashlib.sha256()
+        for clip in self.clips:
+            digest.update(repr((clip.id, clip.speaker, clip.text, source_signature(clip))).encode())
+        return digest.hexdigest()
+
+
+def open_evaluation_set(
+    path: str | Path, split: str | None = None, *, limit: int | None = None
+) -> EvaluationSet:
+    """The clips of a split of a corpus, a prepared folder, or any folder of talking-face videos.
+
+    Args:
+        path: The folder; see `open_corpus` for how its kind is told.
+        split: "train", "val" or "test"; None: test where the corpus has it, else val.
+        limit: At most this many clips, the first by ID.
+
+    Raises:
+        DatasetError: No such folder or split, or the folder is not laid out as its kind asks.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise DatasetError(
+            f"{path} is not a folder; expected a corpus (GRID, LRS2, LRS3, rendered talkers), a folder that "
+            "`hf-lip2speech prepare` wrote, or any folder of talking-face videos with sound."
+        )
+    prepared = (path / MANIFEST).is_file()
+    corpus, splits, read = _prepared(path) if prepared else _raw(open_corpus(path))
+    present = sorted(set(splits.values()))
+    chosen = split or next((name for name in PREFERRED_SPLITS if name in present), present[0])
+    if chosen not in present:
+        raise DatasetError(
+            f"{path} has no clip of the split {chosen!r}; expected one of {', '.join(present)}."
+        )
+    for clip_id in splits:  # an ID names files that will be written
+        if PurePosixPath(clip_id).is_absolute() or ".." in PurePosixPath(clip_id).parts:
+            raise DatasetError(f"{path} has a clip {clip_id!r}; expected IDs that lead out of no folder.")
+    ids = sorted(clip_id for clip_id, of in splits.items() if of == chosen)[:limit]
+    extractor = PreparedFolder(path).unit_extractor
+    return EvaluationSet(
+        corpus,
+        TITLES.get(corpus, path.resolve().name),
+        path,
+        chosen,
+        tuple(map(read, ids)),
+        extractor if prepared and extractor.is_dir() else None,
+    )
+
+
+def open_corpus(path: Path) -> ListedCorpus:
+    """The corpus in a folder, told by its layout: render.json, mvlrs_v1/, trainval/ and test/, s1/ and so on;
+    anything else is a folder of talking-face videos."""
+    if (path / "render.json").is_file():
+        return RenderedTalker(path)
+    if (path / "mvlrs_v1").is_dir():
+        return LRS2(path)
+    if (path / "trainval").is_dir() and (path / "test").is_dir():
+        return LRS3(path)
+    if any(child.is_dir() and re.fullmatch(r"s\d+", child.name) for child in path.iterdir()):
+        return GRID(path)
+    return FaceVideoFolder(path)
+
+
+_Listing = tuple[str, dict[str, str], Callable[[str], Clip]]  # corpus, splits by ID, ID -> clip
+
+
+def _raw(corpus: ListedCorpus) -> _Listing:
+    return corpus.name, corpus.splits, corpus.clip
+
+
+def _prepared(path: Path) -> _Listing:
+    folder = PreparedFolder(path)
+    rows = {row["id"]: row for row in PreparedDataset(path, fields=()).rows}
+
+    def read(clip_id: str) -> Clip:
+        row = rows[clip_id]
+        return Clip(
+            id=clip_id,
+            video=folder.root / row["video"],
+            audio=folder.root / row["audio"],
+            speaker=row["speaker"],
+            split=row["split"],
+            text=row["text"],
+        )
+
+    return "prepared", {clip_id: row["split"] for clip_id, row in rows.items()}, read

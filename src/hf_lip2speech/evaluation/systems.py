@@ -1,0 +1,260 @@
+"""The speech of every row of an evaluation, clip by clip: truth, vocoder alone, whole path, noise.
+
+What is scored is what is stored: every waveform is rounded to the 16 bits of its sound file and is 640T
+samples long for T video frames, starting with the first frame.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+
+from ..audio.mel import log_mel_spectrogram
+from ..constants import MEL_PER_FRAME, SAMPLES_PER_FRAME, UNITS_PER_FRAME
+from ..data.clip_files import common_frames, read_sound
+from ..data.corpora import Clip
+from ..data.layout import PreparedFolder
+from ..errors import Lip2SpeechError
+from ..models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
+from ..models.modeling_speaker_encoder import SpeakerEncoder
+from ..models.modeling_speech_units import SpeechUnitExtractor
+from ..models.modeling_unit_vocoder import UnitVocoderModel
+from ..pipeline import LipToSpeechPipeline
+from .clips import EvaluationSet
+
+OWN_VOICE = "own"
+TRUTH, VOCODER, UNITS_ONLY, MEL_ONLY = "truth", "vocoder", "vocoder_units", "vocoder_mel"
+WHOLE_PATH, SHUFFLED, NOISE = "whole_path", "shuffled", "noise"
+ROWS = {  # in the order of the table
+    TRUTH: ("true speech", "the recordings; what is misheard of them is the recogniser's own error"),
+    VOCODER: ("vocoder, true inputs", "the model's vocoder from the recording's own mel and units"),
+    UNITS_ONLY: (
+        "vocoder, units only",
+        "a vocoder trained without mel, from the recording's units (mel channels at 0)",
+    ),
+    MEL_ONLY: (
+        "vocoder, mel only",
+        "a vocoder trained without units, from the recording's mel (unit channels at 0)",
+    ),
+    WHOLE_PATH: ("whole path", "silent video to speech through the pipeline, as a user runs it"),
+    SHUFFLED: ("shuffled", "the whole path's speech scored against another clip: what guessing gets"),
+    NOISE: ("noise", "white noise as loud as the recording: what no speech at all gets"),
+}
+
+
+@dataclass
+class Reference:
+    """The truth about a clip.
+
+    Attributes:
+        text: What is said, "" where unknown.
+        sound: float32 (N,) in [-1, 1], 16 kHz.
+        mel: float32 (M, 80) and
+        units: int64 (U,), as `prepare` makes them of it; None without a unit extractor.
+    """
+
+    text: str
+    sound: np.ndarray
+    mel: np.ndarray | None = None
+    units: np.ndarray | None = None
+
+    def cut(self, frames: int) -> "Reference":
+        """What belongs to the first video frames."""
+        return Reference(
+            self.text,
+            self.sound[: frames * SAMPLES_PER_FRAME],
+            None if self.mel is None else self.mel[: frames * MEL_PER_FRAME],
+            None if self.units is None else self.units[: frames * UNITS_PER_FRAME],
+        )
+
+
+@dataclass
+class ClipSpeech:
+    """One clip as every row speaks it.
+
+    Attributes:
+        waveforms: Row -> float32 (640T,) in [-1, 1], 16 kHz; not of the shuffled row.
+        voices: Row -> whose voice speaks.
+        mouth: uint8 (T, 96, 96), what the model saw.
+        predicted_units: int64 (2T,), the whole path's units.
+        reference: The truth, cut to the T frames.
+    """
+
+    waveforms: dict[str, np.ndarray]
+    voices: dict[str, str]
+    mouth: np.ndarray
+    predicted_units: np.ndarray
+    reference: Reference
+
+
+@dataclass
+class Systems:
+    """Speaks the clips of an evaluation set.
+
+    Args:
+        speak: The pipeline under test.
+        clips: The set.
+        unit_extractor: The one whose units the model was trained on. None: that of a prepared set, whose
+            files are then read; else there are no rows of vocoders and no scores of units.
+        vocoders: Row (UNITS_ONLY, MEL_ONLY) -> a vocoder that was trained with that input alone.
+        speaker: A voice of the model, a recording, or "own": each clip's own, embedded from its true sound.
+            None: the model's voice that is named like the clip's speaker, else its default voice.
+        seed: Of the noise.
+    """
+
+    speak: LipToSpeechPipeline
+    clips: EvaluationSet
+    unit_extractor: SpeechUnitExtractor | None = None
+    vocoders: Mapping[str, UnitVocoderModel] = field(default_factory=dict)
+    speaker: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self.model = model = cast(Lip2SpeechWithVocoder, self.speak.model)
+        self._composites: dict[str, Lip2SpeechWithVocoder] = {}
+        self._encoder: SpeakerEncoder | None = None
+        self._speaker: str | torch.Tensor | None = None
+        speakers = {clip.speaker for clip in self.clips.clips}
+        if self.speaker == OWN_VOICE:
+            self._encoder = SpeakerEncoder.bundled()
+        elif self.speaker is not None or not speakers <= set(model.config.voices):
+            self._speaker = self.speak._resolve_speaker(self.speaker)
+        self._prepared_units = False
+        if self.clips.unit_extractor is not None:
+            of_set = SpeechUnitExtractor.from_pretrained(self.clips.unit_extractor).eval()
+            self.unit_extractor = self.unit_extractor or of_set
+            self._prepared_units = fingerprint(self.unit_extractor) == fingerprint(of_set)
+        if self.unit_extractor is not None:
+            expected, given = model.config.vocoder.num_units, self.unit_extractor.config.num_units
+            if given != expected:
+                raise Lip2SpeechError(
+                    f"The unit extractor has {given} units and the model {expected}: give the one whose "
+                    "units the model was trained on."
+                )
+            self._composites = {VOCODER: model}
+            for row, vocoder in self.vocoders.items():
+                if vocoder.config.num_units != expected:
+                    raise Lip2SpeechError(
+                        f"The {ROWS[row][0]} takes {vocoder.config.num_units} units and the model gives "
+                        f"{expected}: give one that was trained on the same units."
+                    )
+                vocoder = vocoder.to(model.device).eval()
+                self._composites[row] = Lip2SpeechWithVocoder.from_parts(model.lip2speech, vocoder)
+            if MEL_ONLY in self._composites:
+                # At the first convolution's input: unit 0 would be a unit like any other.
+                self._composites[MEL_ONLY].vocoder.unit_projection.register_forward_hook(
+                    lambda _module, _inputs, output: torch.zeros_like(output)
+                )
+        elif self.vocoders:
+            raise Lip2SpeechError(
+                f"Vocoders were given ({', '.join(self.vocoders)}) but no unit extractor to make their "
+                "inputs with: give that of the model's training data too."
+            )
+
+    @property
+    def rows(self) -> list[str]:
+        """The rows that there are, in the table's order; shuffling takes two clips."""
+        spoken = {TRUTH, *self._composites, WHOLE_PATH, NOISE}
+        return [row for row in ROWS if row in spoken or (row == SHUFFLED and len(self.clips.clips) > 1)]
+
+    def reference(self, clip: Clip) -> Reference:
+        """What a clip's speech is compared with.
+
+        Raises:
+            Lip2SpeechError: its sound cannot be read.
+        """
+        sound = read_sound(clip)
+        if self.unit_extractor is None:
+            return Reference(clip.text, sound)
+        if self._prepared_units:
+            folder = PreparedFolder(self.clips.path)
+            mel, units = (np.load(folder.path(name, clip.id)) for name in ("mel", "units"))
+        else:
+            mel = log_mel_spectrogram(torch.from_numpy(sound)).numpy()
+            units = self.unit_extractor(sound)
+        return Reference(clip.text, sound, mel, units.astype(np.int64))
+
+    def __call__(self, clip: Clip) -> ClipSpeech:
+        """Speak one clip.
+
+        Raises:
+            Lip2SpeechError: its video or sound cannot be used, or they do not belong together.
+        """
+        reference = self.reference(clip)
+        voice, voice_name = self._voice(clip, reference.sound)
+        whole = self.speak(
+            str(clip.video),
+            cropped=self.clips.cropped,
+            speaker=voice,
+            return_mouth=True,
+            return_units=True,
+        )
+        frames = common_frames(len(whole["mouth"]), len(reference.sound))
+        reference = reference.cut(frames)
+        waveforms = {TRUTH: reference.sound}
+        for row in self._composites:
+            waveforms[row] = self._vocode(row, reference, voice)
+        waveforms[WHOLE_PATH] = whole["audio"]
+        waveforms[NOISE] = self._noise(clip, reference.sound)
+        return ClipSpeech(
+            {row: as_stored(waveform[: frames * SAMPLES_PER_FRAME]) for row, waveform in waveforms.items()},
+            dict.fromkeys(self.rows, voice_name) | {TRUTH: f"{clip.speaker}, as recorded", NOISE: "none"},
+            whole["mouth"][:frames],
+            whole["unit_ids"][: frames * UNITS_PER_FRAME],
+            reference,
+        )
+
+    def _voice(self, clip: Clip, sound: np.ndarray) -> tuple[str | torch.Tensor, str]:
+        """What the pipeline takes for the speaker, and how the table names it."""
+        if self._encoder is not None:
+            return torch.from_numpy(self._encoder.embed(sound)), f"{clip.speaker}, from the clip's true sound"
+        if isinstance(self._speaker, torch.Tensor):
+            return self._speaker, f"of the recording {Path(str(self.speaker)).name}"
+        own = self.speaker is None and clip.speaker in self.model.config.voices
+        name = clip.speaker if own else str(self._speaker)
+        return name, f"{name}, of the model"
+
+    @torch.no_grad()
+    def _vocode(self, row: str, reference: Reference, voice: str | torch.Tensor) -> np.ndarray:
+        """Speech (640T,) of true mel and units."""
+        model = self._composites[row]
+        embedding = self.model.voice(voice) if isinstance(voice, str) else voice
+        assert reference.mel is not None and reference.units is not None
+        spectrogram = torch.from_numpy(reference.mel)[None].to(model.device)
+        waveform = model._vocode(
+            torch.from_numpy(reference.units)[None].to(model.device),
+            torch.zeros_like(spectrogram) if row == UNITS_ONLY else spectrogram,
+            torch.tensor([len(reference.units) // UNITS_PER_FRAME]),
+            embedding[None].to(model.device),
+            None,
+        )
+        return waveform[0].float().cpu().numpy()
+
+    def _noise(self, clip: Clip, sound: np.ndarray) -> np.ndarray:
+        clip_seed = int.from_bytes(hashlib.sha256(clip.id.encode()).digest()[:8], "big")
+        noise = np.random.default_rng([self.seed, clip_seed]).standard_normal(len(sound))
+        return (noise * np.sqrt(np.mean(np.square(sound, dtype=np.float64)))).astype(np.float32)
+
+
+def as_stored(waveform: np.ndarray) -> np.ndarray:
+    """A waveform as its 16-bit sound file gives it back: float (N,) -> float32 (N,) in [-1, 1).
+
+    Raises:
+        Lip2SpeechError: samples that are not finite.
+    """
+    if not np.isfinite(waveform).all():
+        raise Lip2SpeechError("The speech holds samples that are not finite; look at the model that made it.")
+    return (np.clip(np.round(waveform * 32768.0), -32768, 32767) / 32768.0).astype(np.float32)
+
+
+def fingerprint(model: torch.nn.Module) -> str:
+    """SHA-256 of a model's weights by name, whatever file they came from."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

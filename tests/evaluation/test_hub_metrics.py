@@ -1,0 +1,119 @@
+"""`evaluate.load` on every metric's folder, offline, against the pure function."""
+
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+pytest.importorskip("evaluate")
+
+import evaluate
+
+from hf_lip2speech.errors import Lip2SpeechError, MetricError
+from hf_lip2speech.evaluation import metrics
+from hf_lip2speech.evaluation.hub_metrics import METRICS, metric_folder
+from tests.audio.voices import babble
+from tests.evaluation.sounds import add_noise
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory):
+    """One for all tests: Python finds a package of modules only where it first was."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("evaluate.config.HF_METRICS_CACHE", str(folder / "metrics"))
+        patch.setattr("evaluate.config.HF_MODULES_CACHE", str(folder / "modules"))
+        yield
+
+
+@pytest.fixture(scope="module")
+def clips() -> tuple[list[np.ndarray], list[np.ndarray]]:
+    truths = [babble(1.2, seed=seed) for seed in range(2)]
+    return truths, [add_noise(truths[0], 10), add_noise(truths[1], 0)]
+
+
+def test_every_metric_has_a_folder():
+    functions = {name for name in metrics.__all__ if name.islower()}
+    others = {"delay", "embedding_similarity", "word_errors", "character_errors"}
+    assert set(METRICS) == functions - others
+
+
+@pytest.mark.parametrize(
+    "name", ["stoi", "estoi", "pesq_wb", "pesq_nb", "log_spectral_distance", "mel_cepstral_distortion"]
+)
+def test_a_metric_of_signals_is_the_mean_of_the_pure_function(name, clips):
+    truths, given = clips
+    expected = [getattr(metrics, name)(truth, speech) for truth, speech in zip(truths, given, strict=True)]
+    result = evaluate.load(metric_folder(name)).compute(predictions=given, references=truths)
+    assert result["per_clip"] == pytest.approx(expected)
+    assert result[name] == pytest.approx(np.mean(expected))
+    assert result["undefined"] == 0
+
+
+def test_clips_that_a_metric_is_not_defined_on_are_counted(clips):
+    truths, given = clips
+    metric = evaluate.load(metric_folder("pesq_wb"))
+    result = metric.compute(predictions=[given[0], np.zeros(16_000, np.float32)], references=truths)
+    assert result["undefined"] == 1 and result["per_clip"][1] is None
+    assert result["pesq_wb"] == result["per_clip"][0]
+
+
+def test_further_arguments_go_to_the_function(clips):
+    truths, given = clips
+    metric = evaluate.load(metric_folder("mel_cepstral_distortion"))
+    result = metric.compute(predictions=given[:1], references=truths[:1], dtw=True)
+    assert result["per_clip"] == pytest.approx(
+        [metrics.mel_cepstral_distortion(truths[0], given[0], dtw=True)]
+    )
+
+
+def test_a_metric_of_several_numbers_gives_the_mean_of_each(clips):
+    pytest.importorskip("parselmouth")
+    truths, given = clips
+    expected = [asdict(metrics.f0_errors(truth, speech)) for truth, speech in zip(truths, given, strict=True)]
+    result = evaluate.load(metric_folder("f0_errors")).compute(predictions=given, references=truths)
+    assert result["frame"] == pytest.approx(np.mean([errors["frame"] for errors in expected]))
+    assert [clip["voicing"] for clip in result["per_clip"]] == [errors["voicing"] for errors in expected]
+
+
+@pytest.mark.parametrize("name", ["wer", "cer"])
+def test_a_metric_of_sentences_is_the_pure_function(name):
+    references, predictions = ["bin blue", "a b c d"], ["bin glue", "a b c d"]
+    result = evaluate.load(metric_folder(name)).compute(predictions=predictions, references=references)
+    assert result == {name: getattr(metrics, name)(references, predictions)}
+
+
+@pytest.mark.parametrize("name", ["unit_accuracy", "unit_error_rate"])
+def test_a_metric_of_units_is_the_pure_function(name):
+    references, predictions = [[1, 1, 2], [3, 4]], [[1, 2, 2], [3, 5]]
+    result = evaluate.load(metric_folder(name)).compute(predictions=predictions, references=references)
+    assert result == {name: getattr(metrics, name)(references, predictions)}
+
+
+def test_speaker_similarity_uses_the_bundled_encoder(clips):
+    truths, _ = clips
+    result = evaluate.load(metric_folder("speaker_similarity")).compute(predictions=truths, references=truths)
+    assert result["undefined"] + round(sum(score for score in result["per_clip"] if score)) == 2
+
+
+def test_dnsmos_takes_no_reference():
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("speechmos")
+    speech = babble(9.1)
+    result = evaluate.load(metric_folder("dnsmos")).compute(predictions=[speech])
+    assert result["overall"] == metrics.dnsmos(speech).overall
+
+
+def test_lip_sync_says_that_it_needs_syncnets_weights():
+    metric = evaluate.load(metric_folder("lip_sync"))
+    with pytest.raises(Lip2SpeechError, match="syncnet_v2.model"):
+        metric.compute(predictions=[babble(1.0)], references=["clip.mp4"], syncnet="nowhere")
+
+
+def test_a_metrics_description_names_its_source():
+    assert "Taal" in evaluate.load(metric_folder("stoi")).description
+
+
+def test_an_unknown_metric_is_refused_with_the_known_ones():
+    with pytest.raises(MetricError, match="'mos'.*stoi"):
+        metric_folder("mos")
