@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING
 from .registration import register
 
 if TYPE_CHECKING:
+    from .data.builders import GRID, LRS2, LRS3
+    from .data.corpora import FaceVideoFolder
     from .errors import Lip2SpeechError
     from .feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
+    from .models.configuration_avhubert import AVHubertConfig
     from .models.configuration_lip2speech import Lip2SpeechConfig
     from .models.configuration_lip2speech_with_vocoder import Lip2SpeechWithVocoderConfig
     from .models.configuration_speaker_encoder import SpeakerEncoderConfig
     from .models.configuration_speech_units import SpeechUnitExtractorConfig
     from .models.configuration_unit_vocoder import UnitVocoderConfig
+    from .models.modeling_avhubert import AVHubertModel
     from .models.modeling_lip2speech import Lip2SpeechModel
     from .models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
     from .models.modeling_speaker_encoder import SpeakerEncoder
@@ -28,6 +32,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AVHubertConfig": "models.configuration_avhubert",
+    "AVHubertModel": "models.modeling_avhubert",
+    "FaceVideoFolder": "data.corpora",
+    "GRID": "data.builders",
+    "LRS2": "data.builders",
+    "LRS3": "data.builders",
     "Lip2SpeechError": "errors",
     "Lip2SpeechFeatureExtractor": "feature_extraction_lip2speech",
     "Lip2SpeechConfig": "models.configuration_lip2speech",
@@ -44,6 +54,12 @@ _HOMES = {
 }
 
 __all__ = [
+    "GRID",
+    "LRS2",
+    "LRS3",
+    "AVHubertConfig",
+    "AVHubertModel",
+    "FaceVideoFolder",
     "Lip2SpeechConfig",
     "Lip2SpeechError",
     "Lip2SpeechFeatureExtractor",

@@ -3,15 +3,16 @@
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from .errors import Lip2SpeechError
 from .feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
+from .models.configuration_avhubert import AVHubertConfig
 from .models.configuration_lip2speech import Lip2SpeechConfig
 from .models.configuration_lip2speech_with_vocoder import Lip2SpeechWithVocoderConfig
 from .models.configuration_speaker_encoder import SpeakerEncoderConfig
 from .models.configuration_speech_units import SpeechUnitExtractorConfig
 from .models.configuration_unit_vocoder import UnitVocoderConfig
+from .models.modeling_avhubert import AVHubertModel
 from .models.modeling_lip2speech import Lip2SpeechModel
-from .models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
+from .models.modeling_lip2speech_with_vocoder import BUNDLED, Lip2SpeechWithVocoder
 from .models.modeling_speaker_encoder import SpeakerEncoder
 from .models.modeling_speech_units import SpeechUnitExtractor
 from .models.modeling_unit_vocoder import UnitVocoderModel
@@ -21,6 +22,7 @@ TASK = "lip-to-speech"
 
 MODELS = (
     (Lip2SpeechConfig, Lip2SpeechModel),
+    (AVHubertConfig, AVHubertModel),
     (UnitVocoderConfig, UnitVocoderModel),
     (Lip2SpeechWithVocoderConfig, Lip2SpeechWithVocoder),
     (SpeechUnitExtractorConfig, SpeechUnitExtractor),
@@ -28,30 +30,12 @@ MODELS = (
 )
 
 
-class NoDefaultModelError(Lip2SpeechError):
-    """The pipeline was asked for without a model, and the package holds none."""
-
-
-class _NoDefaultModel(dict):
-    """The task's entry of default models, which says what to do where transformers would say KeyError:
-    'default'.
-
-    A name on the Hub would do as an entry too, but whoever registered that name there would choose the model.
-    """
-
-    def __getitem__(self, key: str) -> object:
-        raise NoDefaultModelError(
-            f'pipeline("{TASK}") was called without a model, and this package holds no default one. Name a '
-            f'folder or repository that holds a lip2speech_with_vocoder model: pipeline("{TASK}", model=...).'
-        )
-
-
 def register() -> None:
     """Registers the configs, models, feature extractor and the task; calling it again changes nothing."""
     for config, model in MODELS:
         AutoConfig.register(config.model_type, config, exist_ok=True)
         AutoModel.register(config, model, exist_ok=True)
-    for config in (Lip2SpeechConfig, Lip2SpeechWithVocoderConfig):
+    for config in (Lip2SpeechConfig, AVHubertConfig, Lip2SpeechWithVocoderConfig):
         AutoFeatureExtractor.register(config, Lip2SpeechFeatureExtractor, exist_ok=True)
     if PIPELINE_REGISTRY.supported_tasks.get(TASK, {}).get("impl") is LipToSpeechPipeline:
         return  # a second time, transformers would warn that the task is overwritten
@@ -59,6 +43,6 @@ def register() -> None:
         TASK,
         pipeline_class=LipToSpeechPipeline,
         pt_model=AutoModel,
-        default=_NoDefaultModel(model=None),
+        default={"model": (str(BUNDLED), None)},  # a folder has no revision
         type="video",
     )

@@ -1,20 +1,11 @@
-"""The vocoder: the published numbers, batches, saving, weight norm, precision."""
+"""The vocoder: batches, saving, weight norm, precision; published numbers: conversion/test_parity."""
 
-import numpy as np
 import pytest
 import torch
 
 from hf_lip2speech.errors import Lip2SpeechError
 from hf_lip2speech.models.configuration_unit_vocoder import UnitVocoderConfig
-from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel, fold_weight_norm
-
-from .published_vocoder import (
-    load_rule,
-    parametrised,
-    published_vocoder_inputs,
-    published_weights,
-    vocoder_name,
-)
+from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
 
 
 def tiny_config(**changes) -> UnitVocoderConfig:
@@ -44,37 +35,12 @@ def tiny_inputs(batch: int, units: int, seed: int = 0) -> dict[str, torch.Tensor
     }
 
 
-@pytest.fixture(scope="module")
-def published(reference_dir):
-    model = UnitVocoderModel(UnitVocoderConfig()).eval()
-    weights = fold_weight_norm(published_weights(reference_dir, "vocoder_spec.json"))
-    model.load_state_dict({vocoder_name(name): value for name, value in weights.items()})
-    return model
-
-
-@pytest.mark.parametrize(
-    ("case", "batch", "units", "array"), [("A", 1, 10, "wav"), ("B", 2, 28, "wav"), ("T", 2, 28, "y_hat")]
-)
-def test_the_waveform_is_that_of_the_published_code(reference_dir, published, case, batch, units, array):
-    inputs = published_vocoder_inputs(load_rule(reference_dir), f"V{case}", batch, units)
-    expected = np.load(reference_dir / f"vocoder_{case}.npz")[array][:, 0]
-    with torch.no_grad():
-        waveform = published(**inputs).waveform.numpy()
-    assert waveform.shape == (batch, 320 * units)
-    assert np.abs(waveform - expected).max() < 1e-4
-
-
-def test_weight_norm_reads_the_published_magnitudes_and_directions(reference_dir, published):
-    model = UnitVocoderModel(UnitVocoderConfig()).eval()
-    model.apply_weight_norm()
+def test_weight_norm_adds_a_magnitude_a_filter():
+    with torch.device("meta"):
+        model = UnitVocoderModel(UnitVocoderConfig())
+        assert sum(parameter.numel() for parameter in model.parameters()) == 14_101_185
+        model.apply_weight_norm()
     assert sum(parameter.numel() for parameter in model.parameters()) == 14_111_618
-    weights = published_weights(reference_dir, "vocoder_spec.json")
-    model.load_state_dict({parametrised(vocoder_name(name)): value for name, value in weights.items()})
-    inputs = published_vocoder_inputs(load_rule(reference_dir), "VA", 1, 10)
-    with torch.no_grad():
-        torch.testing.assert_close(model(**inputs).waveform, published(**inputs).waveform, atol=1e-5, rtol=0)
-    model.remove_weight_norm()
-    assert sum(parameter.numel() for parameter in model.parameters()) == 14_101_185
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,13 @@
 """Configuration of the multi-target lip-to-speech model."""
 
+from typing import Literal
+
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
 
 from ..constants import CROP_SIZE, NUM_MEL_BINS, NUM_UNITS, SPEAKER_EMBEDDING_DIM
+from .configuration_avhubert import AVHubertConfig
 
 
 @strict
@@ -11,35 +15,51 @@ class Lip2SpeechConfig(PreTrainedConfig):
     r"""
     Sizes of [`Lip2SpeechModel`]. The defaults are those of the paper (90,271,788 parameters).
 
+    encoder ([`AVHubertConfig`], its `dict` or `None`): what reads the frames. `None`: the ResNet front end
+        of the `frontend_*` fields, trained from scratch. Otherwise an AV-HuBERT of these sizes takes its
+        place.
+    freeze_encoder (`bool`): an AV-HuBERT's weights stay as they are until `Lip2SpeechModel.unfreeze_encoder`
+        is called; `False`: they are trained with the rest. The front end is trained in any case.
+    frozen_encoder_eval (`bool`): a frozen AV-HuBERT runs as at inference while the rest trains: no dropout,
+        and its batch-norm statistics stay. In the published training they move; `False` reproduces that.
     crop_size (`int`): side of the input frames in pixels.
     frontend_stem_channels, frontend_stem_stride (`int`): width and spatial stride of the 3-D convolution.
     frontend_channels, frontend_blocks (`list[int]`): widths and basic blocks of the residual stages; every
         stage but the first halves the resolution.
-    frontend_dropout (`float`): dropout on the front end's output features (0 in the paper).
+    frontend_activation (`str`): silu (as published), relu or prelu.
+    frontend_dropout (`float`): dropout on the features of the front end or encoder (0 in the paper).
     hidden_size, num_hidden_layers, num_attention_heads, intermediate_size, conv_kernel_size (`int`): the
         conformer.
     hidden_dropout, attention_dropout (`float`): dropout of the conformer.
     attention_window (`int` or `None`): how many unit positions (50 Hz) a position attends to on either side;
-        `None`, as published, is the whole clip. With a window, a long video gives in overlapping windows what
-        it gives at once.
+        `None`, as published, is the whole clip. With a window and the front end, a long video gives in
+        overlapping windows what it gives at once; an AV-HuBERT attends to the whole clip in any case.
     layer_norm_eps (`float`): 1e-12 in the published system.
     num_units (`int`): size of the speech-unit vocabulary.
     unit_offset (`int`): special classes before the units: unit u is class u + unit_offset.
     num_mel_bins (`int`), speaker_embedding_dim (`int`): mel bins and speaker-embedding size.
     mel_head_size, mel_head_layers (`int`), mel_head_dropout (`float`): the mel head's convolutions.
     label_smoothing, unit_loss_weight, mel_loss_weight (`float`): the loss, see [`Lip2SpeechOutput`].
+    label_lag (`int`): by how many mel frames (10 ms) the labels may lag behind the picture, to either side;
+        the loss is that of the lag that fits each clip best. For corpora whose sound and picture were cut to
+        one another only to a frame, as GRID's; 0, as published, takes the labels as they are.
     masked_convolutions (`bool`): keep padding out of the convolutions, so that a clip in a padded batch gives
         what it gives alone. The published code lets padding in; `False` reproduces that.
     initializer_range (`float`): standard deviation of the attention's position biases at the start.
     """
 
     model_type = "lip2speech"
+    sub_configs_defaults = {"encoder": SubConfigSpec(config_class=AVHubertConfig, optional=True)}
 
+    encoder: dict | PreTrainedConfig | None = None
+    freeze_encoder: bool = True
+    frozen_encoder_eval: bool = True
     crop_size: int = CROP_SIZE
     frontend_stem_channels: int = 64
     frontend_stem_stride: int = 2
     frontend_channels: list[int] | tuple[int, ...] = (64, 128, 256, 512)
     frontend_blocks: list[int] | tuple[int, ...] = (2, 2, 2, 2)
+    frontend_activation: Literal["silu", "relu", "prelu"] = "silu"
     frontend_dropout: float | int = 0.0
     hidden_size: int = 512
     num_hidden_layers: int = 12
@@ -60,6 +80,7 @@ class Lip2SpeechConfig(PreTrainedConfig):
     label_smoothing: float | int = 0.1
     unit_loss_weight: float | int = 1.0
     mel_loss_weight: float | int = 10.0
+    label_lag: int = 0
     masked_convolutions: bool = True
     initializer_range: float = 0.02
 
@@ -68,9 +89,18 @@ class Lip2SpeechConfig(PreTrainedConfig):
         """Columns of `unit_logits`: the special classes, then the units."""
         return self.num_units + self.unit_offset
 
+    def to_dict(self) -> dict:
+        """As `PreTrainedConfig.to_dict`, without the folder that the encoder was loaded from."""
+        contents = super().to_dict()
+        if contents["encoder"] is not None:
+            contents["encoder"].pop("_name_or_path", None)
+        return contents
+
     def validate_architecture(self):
         """Part of `@strict`-powered validation. Validates the architecture of the config."""
         super().validate_architecture()
+        if self.encoder is not None:
+            self._validate_encoder()
         if self.hidden_size % self.num_attention_heads or self.hidden_size % 2:
             raise ValueError(
                 f"hidden_size must be even and a multiple of num_attention_heads: got "
@@ -96,9 +126,23 @@ class Lip2SpeechConfig(PreTrainedConfig):
         for name in positive:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1: got {getattr(self, name)}.")
+        if self.label_lag < 0:
+            raise ValueError(f"label_lag cannot be negative: got {self.label_lag}.")
         if self.unit_offset < 0:
             raise ValueError(
                 f"unit_offset counts special classes and cannot be negative: got {self.unit_offset}."
+            )
+
+    def _validate_encoder(self):
+        if self.encoder.model_type != AVHubertConfig.model_type:
+            raise ValueError(
+                f"encoder has model_type {self.encoder.model_type!r}; expected {AVHubertConfig.model_type!r} "
+                "(an AVHubertConfig or its dict), or None for the ResNet front end."
+            )
+        if self.encoder.crop_size != self.crop_size:
+            raise ValueError(
+                f"crop_size is {self.crop_size} and the encoder's {self.encoder.crop_size}: both see the "
+                "same frames, give one size."
             )
 
 

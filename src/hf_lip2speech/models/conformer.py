@@ -20,9 +20,11 @@ from .configuration_lip2speech import Lip2SpeechConfig
 def eager_attention(
     module, query, key, value, attention_mask, scaling: float, dropout: float = 0.0, **kwargs
 ):
-    """query, key, value (B, H, L, D), attention_mask (B, H, L, L) additive -> (B, L, H, D), weights (B, H, L,
-    L)."""
-    weights = torch.matmul(query, key.transpose(2, 3)) * scaling + attention_mask
+    """query, key, value (B, H, L, D), attention_mask (B, H, L, L) additive or None -> (B, L, H, D), weights
+    (B, H, L, L)."""
+    weights = torch.matmul(query, key.transpose(2, 3)) * scaling
+    if attention_mask is not None:
+        weights = weights + attention_mask
     weights = F.softmax(weights, dim=-1, dtype=torch.float32).to(query.dtype)
     weights = F.dropout(weights, p=dropout, training=module.training)
     return torch.matmul(weights, value).transpose(1, 2).contiguous(), weights

@@ -18,7 +18,9 @@ from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 from ..constants import MEL_PER_FRAME, UNITS_PER_FRAME
 from .configuration_lip2speech import Lip2SpeechConfig
 from .conformer import ConformerEncoder, ConformerLayer, RelativeAttention, channels_last_conv1d
-from .visual_frontend import StemConvolution, VisualFrontend
+from .label_lag import best_lags, move_labels
+from .modeling_avhubert import AVHubertModel
+from .visual_frontend import VisualFrontend, blank_padding, checked_mask, init_frontend_weights
 
 
 @dataclass
@@ -84,7 +86,7 @@ class Lip2SpeechPreTrainedModel(PreTrainedModel):
     input_modalities = ("video",)
     supports_gradient_checkpointing = True
     _supports_sdpa = True
-    _no_split_modules = ["ConformerLayer", "BasicBlock"]
+    _no_split_modules = ["ConformerLayer", "AVHubertLayer", "BasicBlock"]
     _keys_to_ignore_on_load_unexpected = [r"^vocoder\."]  # when loaded from a composite's repository
     _can_record_outputs = {
         "hidden_states": ConformerLayer,
@@ -94,9 +96,7 @@ class Lip2SpeechPreTrainedModel(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
         """He initialisation in the front end, Glorot in the conformer, as usual for either."""
-        if isinstance(module, nn.Conv2d | StemConvolution):
-            init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(module, nn.Conv1d):
+        if isinstance(module, nn.Conv1d):
             bound = 1 / math.sqrt(module.weight[0].numel())
             init.uniform_(module.weight, -bound, bound)
             init.zeros_(module.bias)
@@ -107,26 +107,66 @@ class Lip2SpeechPreTrainedModel(PreTrainedModel):
         elif isinstance(module, RelativeAttention):
             init.normal_(module.position_bias_u, std=self.config.initializer_range)
             init.normal_(module.position_bias_v, std=self.config.initializer_range)
-        elif isinstance(module, nn.LayerNorm | nn.BatchNorm1d | nn.BatchNorm2d):
+        elif isinstance(module, nn.LayerNorm):
             init.ones_(module.weight)
             init.zeros_(module.bias)
-            if not isinstance(module, nn.LayerNorm):
-                init.zeros_(module.running_mean)
-                init.ones_(module.running_var)
-                init.zeros_(module.num_batches_tracked)
+        else:
+            init_frontend_weights(module)
 
 
 class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
-    """Front end, conformer, unit head and mel head. See the paper's sizes in [`Lip2SpeechConfig`]."""
+    """Front end or AV-HuBERT, conformer, unit head and mel head. [`Lip2SpeechConfig`] has the paper's sizes.
+
+    A frozen AV-HuBERT (`config.freeze_encoder`) runs without gradients until `unfreeze_encoder` is called.
+    """
 
     def __init__(self, config: Lip2SpeechConfig):
         super().__init__(config)
-        self.frontend = VisualFrontend(config)
+        self.encoder_is_frozen = config.encoder is not None and config.freeze_encoder
+        if config.encoder is None:
+            self.frontend = VisualFrontend(config)
+            width = self.frontend.width
+        else:
+            self.avhubert = AVHubertModel(config.encoder).requires_grad_(not self.encoder_is_frozen)
+            self.avhubert_proj = nn.Linear(config.encoder.hidden_size, config.hidden_size)
+            width = config.hidden_size
         self.frontend_dropout = nn.Dropout(config.frontend_dropout)
-        self.encoder = ConformerEncoder(config, self.frontend.width)
+        self.encoder = ConformerEncoder(config, width)
         self.unit_head = nn.Linear(config.hidden_size, config.num_unit_classes)
         self.mel_head = MelHead(config)
         self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, *args, **kwargs):
+        """As `PreTrainedModel.from_pretrained`, which would leave a frozen encoder's weights trainable."""
+        loaded = super().from_pretrained(*args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        if model.encoder_is_frozen:
+            model.avhubert.requires_grad_(False)
+        return loaded
+
+    @classmethod
+    def with_encoder(cls, encoder: AVHubertModel, **fields) -> "Lip2SpeechModel":
+        """A new model that reads lips with a trained AV-HuBERT, which it holds (not a copy).
+
+        Args:
+            fields: of [`Lip2SpeechConfig`], where they differ from its defaults.
+        """
+        model = cls(Lip2SpeechConfig(encoder=encoder.config, **fields))
+        model.avhubert = encoder.requires_grad_(not model.encoder_is_frozen)
+        return model.train(model.training)
+
+    def unfreeze_encoder(self) -> None:
+        """Train the AV-HuBERT with the rest from now on."""
+        self.encoder_is_frozen = False
+        self.avhubert.requires_grad_(True)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "Lip2SpeechModel":
+        super().train(mode)
+        if self.encoder_is_frozen and self.config.frozen_encoder_eval:
+            self.avhubert.eval()
+        return self
 
     def unit_ids(self, unit_logits: torch.Tensor) -> torch.Tensor:
         """Most likely units, special classes excluded: (B, 2T, V) -> (B, 2T), 0 .. num_units - 1."""
@@ -158,14 +198,10 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
         Raises:
             ValueError: wrong shapes, or no speaker embeddings.
         """
-        attention_mask = self._checked_mask(pixel_values_videos, attention_mask, speaker_embeddings)
-        mask = attention_mask.bool()
+        mask = checked_mask(pixel_values_videos, attention_mask, self.config.crop_size)
+        self._check_speakers(speaker_embeddings, len(mask))
         padded = not bool(mask.all())
-        if padded:  # whatever stands in the padding, the convolution over time sees zeros
-            pixel_values_videos = pixel_values_videos * mask[:, :, None, None, None].to(
-                pixel_values_videos.dtype
-            )
-        features = self.frontend_dropout(self.frontend(pixel_values_videos))  # (B, T, C)
+        features = self.frontend_dropout(self._features(pixel_values_videos, mask))  # (B, T, C)
         features = features.repeat_interleave(UNITS_PER_FRAME, dim=1)  # (B, 2T, C)
         mask = mask.repeat_interleave(UNITS_PER_FRAME, dim=1)
         states = self.encoder(features, mask)
@@ -176,11 +212,13 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
         mel_mask = mask.repeat_interleave(MEL_PER_FRAME // UNITS_PER_FRAME, dim=1)
         if conv_mask is not None:
             spectrogram = spectrogram * mel_mask[..., None].to(spectrogram.dtype)
+        mel_mask = mel_mask if mel_attention_mask is None else mel_attention_mask.bool()
+        if self.config.label_lag and mel_labels is not None:
+            mel_labels, unit_labels = self._fitting_labels(spectrogram, mel_labels, unit_labels, mel_mask)
         losses = {}
         if unit_labels is not None:
             losses["unit_loss"] = self._unit_loss(unit_logits, unit_labels)
         if mel_labels is not None:
-            mel_mask = mel_mask if mel_attention_mask is None else mel_attention_mask.bool()
             losses |= self._mel_losses(spectrogram, mel_labels, mel_mask)
         return Lip2SpeechOutput(
             loss=self._total(losses),
@@ -190,31 +228,32 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
             last_hidden_state=states,
         )
 
-    def _checked_mask(self, videos, attention_mask, speaker_embeddings) -> torch.Tensor:
-        size = self.config.crop_size
-        if videos.ndim != 5 or videos.shape[2:] != (1, size, size):
-            raise ValueError(
-                f"pixel_values_videos has shape {tuple(videos.shape)}; expected "
-                f"(batch, frames, 1, {size}, {size}), as Lip2SpeechFeatureExtractor makes it."
-            )
-        if speaker_embeddings is None or speaker_embeddings.shape != (
-            len(videos),
-            self.config.speaker_embedding_dim,
-        ):
+    def _features(self, videos: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """(B, T, 1, S, S) -> (B, T, C), from the front end or the encoder."""
+        if self.config.encoder is None:
+            return self.frontend(blank_padding(videos, mask))
+        # not by requires_grad alone: weights that are to be unfrozen later have it from the start
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder_is_frozen):
+            features = self.avhubert(videos, mask).last_hidden_state
+        return self.avhubert_proj(features)
+
+    def _check_speakers(self, speaker_embeddings: torch.Tensor | None, batch: int) -> None:
+        size = self.config.speaker_embedding_dim
+        if speaker_embeddings is None or speaker_embeddings.shape != (batch, size):
             given = "nothing" if speaker_embeddings is None else f"shape {tuple(speaker_embeddings.shape)}"
             raise ValueError(
-                f"speaker_embeddings: got {given}; expected "
-                f"({len(videos)}, {self.config.speaker_embedding_dim}), one embedding a clip, as "
+                f"speaker_embeddings: got {given}; expected ({batch}, {size}), one embedding a clip, as "
                 "SpeakerEncoder makes it."
             )
-        if attention_mask is None:
-            return torch.ones(videos.shape[:2], dtype=torch.bool, device=videos.device)
-        if attention_mask.shape != videos.shape[:2]:
-            raise ValueError(
-                f"attention_mask has shape {tuple(attention_mask.shape)}; expected "
-                f"{tuple(videos.shape[:2])}, one value a frame."
-            )
-        return attention_mask
+
+    def _fitting_labels(self, spectrogram, mel_labels, unit_labels, mel_mask):
+        """Both targets, moved by the lag of at most `label_lag` mel frames that fits each clip's mel best."""
+        lags = best_lags(spectrogram, mel_labels, mel_mask, self.config.label_lag)
+        mel_labels = move_labels(mel_labels, lags, mel_mask.sum(1))
+        if unit_labels is not None:
+            unit_lags = torch.div(lags, MEL_PER_FRAME // UNITS_PER_FRAME, rounding_mode="trunc")
+            unit_labels = move_labels(unit_labels, unit_lags, (unit_labels != -100).sum(1))
+        return mel_labels, unit_labels
 
     def _unit_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Cross entropy, its smoothing mass spread over the other classes; sum over units, mean over

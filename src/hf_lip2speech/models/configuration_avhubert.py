@@ -1,0 +1,76 @@
+"""Configuration of AV-HuBERT's visual path."""
+
+from typing import Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+from ..constants import CROP_SIZE
+
+AVHUBERT_LARGE = {
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "intermediate_size": 4096,
+}
+
+
+@strict
+class AVHubertConfig(PreTrainedConfig):
+    r"""
+    Sizes of [`AVHubertModel`]. The defaults are those of Base; `AVHubertConfig(**AVHUBERT_LARGE)` is Large.
+
+    crop_size (`int`): side of the input frames in pixels.
+    frontend_stem_channels, frontend_stem_stride (`int`), frontend_channels, frontend_blocks (`list[int]`),
+        frontend_activation (`str`): the front end, as in [`Lip2SpeechConfig`].
+    hidden_size, num_hidden_layers, num_attention_heads, intermediate_size (`int`): the transformer.
+    position_kernel_size, position_groups (`int`): the convolution that tells positions.
+    audio_feature_size (`int`): inputs of the audio projection, whose weights are kept but not used.
+    input_dropout, hidden_dropout, attention_dropout, activation_dropout (`float`): on the fused features,
+        after attention, feed-forward and positions, on the attention weights, inside the feed-forward.
+    layer_norm_eps (`float`): 1e-5 in the published system.
+    initializer_range (`float`): standard deviation of the transformer's weights at the start.
+    """
+
+    model_type = "lip2speech_avhubert"
+
+    crop_size: int = CROP_SIZE
+    frontend_stem_channels: int = 64
+    frontend_stem_stride: int = 2
+    frontend_channels: list[int] | tuple[int, ...] = (64, 128, 256, 512)
+    frontend_blocks: list[int] | tuple[int, ...] = (2, 2, 2, 2)
+    frontend_activation: Literal["silu", "relu", "prelu"] = "prelu"
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    position_kernel_size: int = 128
+    position_groups: int = 16
+    audio_feature_size: int = 104
+    input_dropout: float | int = 0.1
+    hidden_dropout: float | int = 0.1
+    attention_dropout: float | int = 0.1
+    activation_dropout: float | int = 0.0
+    layer_norm_eps: float = 1e-5
+    initializer_range: float = 0.02
+
+    def validate_architecture(self):
+        """Part of `@strict`-powered validation. Validates the architecture of the config."""
+        super().validate_architecture()
+        for name in ("num_attention_heads", "position_groups"):
+            if self.hidden_size % getattr(self, name):
+                raise ValueError(
+                    f"hidden_size must be a multiple of {name}: got hidden_size={self.hidden_size}, "
+                    f"{name}={getattr(self, name)}."
+                )
+        if len(self.frontend_channels) != len(self.frontend_blocks):
+            raise ValueError(
+                "frontend_channels and frontend_blocks describe the same stages and must be equally long: "
+                f"got {list(self.frontend_channels)} and {list(self.frontend_blocks)}."
+            )
+        for name in ("num_hidden_layers", "crop_size", "frontend_stem_stride", "position_kernel_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1: got {getattr(self, name)}.")
+
+
+__all__ = ["AVHUBERT_LARGE", "AVHubertConfig"]

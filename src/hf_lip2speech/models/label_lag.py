@@ -1,0 +1,51 @@
+"""Targets that may lag behind the picture: which lag a prediction fits best, and targets moved by it.
+
+Corpora cut picture and sound to one another only to a frame or so (GRID: +-20 ms, docs/experiments.md), which
+no picture shows: a model that is asked for it blurs its speech and learns its training clips' lags by heart.
+"""
+
+import torch
+
+# An error that a lag must save for each squared frame, so that lags scatter around zero instead of drifting.
+LAG_COST = 0.0015
+
+
+@torch.no_grad()
+def best_lags(
+    spectrogram: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor, max_lag: int
+) -> torch.Tensor:
+    """The lag of each clip's labels with which its prediction has the smallest mean absolute error.
+
+    Args:
+        spectrogram, labels: (B, L, bins), predicted and true mel.
+        mask: (B, L), true where both are valid.
+        max_lag: largest lag tried to either side, in mel frames.
+
+    Returns:
+        int64 (B,): labels[t + lag] belongs to spectrogram[t]. 0 for a clip too short to be moved.
+    """
+    size = labels.shape[1] - 2 * max_lag
+    if size < 1:
+        return torch.zeros(len(labels), dtype=torch.int64, device=labels.device)
+    middle = slice(max_lag, max_lag + size)
+    predicted, valid = spectrogram[:, middle].float(), mask[:, middle]
+    costs = []
+    for lag in range(-max_lag, max_lag + 1):
+        moved = slice(max_lag + lag, max_lag + lag + size)
+        weight = (valid & mask[:, moved]).float()
+        error = (predicted - labels[:, moved].float()).abs().mean(-1)
+        costs.append((error * weight).sum(1) / weight.sum(1).clamp(min=1) + LAG_COST * lag**2)
+    return torch.stack(costs, dim=1).argmin(dim=1) - max_lag
+
+
+def move_labels(labels: torch.Tensor, lags: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """labels[t + lag] at t, each clip's ends repeated.
+
+    labels (B, L, ...), lags (B,) and lengths (B,) in steps of L -> (B, L, ...).
+    """
+    positions = torch.arange(labels.shape[1], device=labels.device)
+    index = (positions + lags[:, None]).clamp(min=0)
+    index = torch.minimum(index, (lengths[:, None] - 1).clamp(min=0))
+    index = torch.where(positions < lengths[:, None], index, positions)  # padding stays what it is
+    index = index.view(*index.shape, *[1] * (labels.ndim - 2)).expand_as(labels)
+    return labels.gather(1, index)
