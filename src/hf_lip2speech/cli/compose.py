@@ -1,15 +1,14 @@
 """hf-lip2speech compose: a lip-to-speech model and a vocoder -> the one folder that the pipeline loads."""
 
 import argparse
-import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from ..conversion.folder import new_folder
 from ..data.layout import UNIT_EXTRACTOR, PreparedFolder
 from ..data.voices import speaker_voices
 from ..errors import Lip2SpeechError
@@ -26,30 +25,37 @@ def run(args: argparse.Namespace) -> int:
         Lip2SpeechError: the models do not fit together, OUT exists, or the default voice is nobody's.
         OSError: a model is not there.
     """
-    out = Path(args.out)
-    if out.exists():
-        raise Lip2SpeechError(f"{out} exists already: name a folder that does not, or remove it.")
-    voices = named_voices(args.voices, args.rename or [])
-    default = args.default_voice or next(iter(voices))
-    if default not in voices:
-        raise Lip2SpeechError(f"The default voice {default!r} is none of the voices: {', '.join(voices)}.")
-    model = Lip2SpeechWithVocoder.from_parts(
-        Lip2SpeechModel.from_pretrained(args.lip2speech),
-        UnitVocoderModel.from_pretrained(args.vocoder),
-        voices=voices,
-        default_voice=default,
-    )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
-    try:
-        save(model, unfinished, float16=args.float16)
-        shutil.copytree(PreparedFolder(args.voices[0]).unit_extractor, unfinished / UNIT_EXTRACTOR)
-        unfinished.chmod(0o755)  # mkdtemp's folders are for their maker alone
-        os.replace(unfinished, out)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    print(f"{out}: voices {', '.join(voices)}; default {default}", file=sys.stderr)
+    with new_folder(args.out) as folder:
+        model = joined(
+            Lip2SpeechModel.from_pretrained(args.lip2speech),
+            UnitVocoderModel.from_pretrained(args.vocoder),
+            named_voices(args.voices, args.rename or []),
+            args.default_voice,
+        )
+        save(model, folder, float16=args.float16)
+        shutil.copytree(PreparedFolder(args.voices[0]).unit_extractor, folder / UNIT_EXTRACTOR)
+    voices = model.config.voices
+    print(f"{args.out}: voices {', '.join(voices)}; default {model.config.default_voice}", file=sys.stderr)
     return 0
+
+
+def joined(
+    lip2speech: Lip2SpeechModel,
+    vocoder: UnitVocoderModel,
+    voices: dict[str, np.ndarray],
+    default_voice: str | None,
+) -> Lip2SpeechWithVocoder:
+    """The composite; its default voice is the named one, else the first of the voices, if there are any.
+
+    Raises:
+        Lip2SpeechError: the default voice is none of the voices.
+    """
+    default_voice = default_voice or next(iter(voices), None)
+    if default_voice is not None and default_voice not in voices:
+        raise Lip2SpeechError(
+            f"The default voice {default_voice!r} is none of the voices: {', '.join(voices) or 'no voices'}."
+        )
+    return Lip2SpeechWithVocoder.from_parts(lip2speech, vocoder, voices=voices, default_voice=default_voice)
 
 
 def named_voices(folders: Sequence[str], renamed: Sequence[str]) -> dict[str, np.ndarray]:
@@ -64,7 +70,7 @@ def named_voices(folders: Sequence[str], renamed: Sequence[str]) -> dict[str, np
             if speaker in voices:
                 raise Lip2SpeechError(f"{folder} has a speaker {speaker!r}, as a folder before it has.")
             voices[speaker] = embedding
-    names = dict(pair.split("=", 1) if "=" in pair else (pair, "") for pair in renamed)
+    names = {speaker: name for speaker, _, name in (pair.partition("=") for pair in renamed)}
     for speaker, name in names.items():
         if speaker not in voices or not name:
             raise Lip2SpeechError(

@@ -1,0 +1,214 @@
+"""Published checkpoints -> models of this package, tensor by tensor; and the vocoder's way back."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from transformers import PreTrainedModel
+from transformers.initialization import no_init_weights
+
+from ..constants import NUM_MEL_BINS, SAMPLES_PER_UNIT
+from ..errors import CheckpointError
+from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
+from ..models.configuration_unit_vocoder import UnitVocoderConfig
+from ..models.modeling_avhubert import AVHubertModel
+from ..models.modeling_lip2speech import Lip2SpeechModel
+from ..models.modeling_unit_vocoder import UnitVocoderModel, fold_weight_norm
+from .avhubert_names import avhubert_names
+from .card import Part, model_card
+from .folder import new_folder
+from .names import lip2speech_names, vocoder_names
+from .recognise import Kind, PublishedFile, read_published
+from .sizes import avhubert_config, lip2speech_config, vocoder_config
+
+PUBLISHED_VOCODER = "g_00000000"  # the published code looks for g_ and eight digits
+_NAMED = 10  # tensors that an error names of each sort of mistake
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A published checkpoint and the model that was made of it.
+
+    Attributes:
+        file: what was read.
+        model: float32, on the CPU, in eval mode.
+        dropped: published names of the tensors that no model here has.
+    """
+
+    file: PublishedFile
+    model: PreTrainedModel
+    dropped: list[str]
+
+    @property
+    def part(self) -> Part:
+        """What a card tells of it."""
+        return Part.of_file(self.file, self.dropped)
+
+
+def convert(source: str | Path, destination: str | Path) -> Conversion:
+    """Write a published checkpoint as a folder that `from_pretrained` loads, with a card, or write nothing.
+
+    Args:
+        source: the file, of any of the four kinds; a vocoder's config.json beside it.
+        destination: a folder that does not exist.
+
+    Raises:
+        CheckpointError: see `load_published`.
+        Lip2SpeechError: `destination` exists.
+    """
+    with new_folder(destination) as folder:
+        conversion = load_published(source)
+        conversion.model.save_pretrained(folder)
+        if conversion.file.kind is not Kind.VOCODER:
+            Lip2SpeechFeatureExtractor().save_pretrained(folder)
+        card = model_card(conversion.part, type(conversion.model).__name__)
+        (folder / "README.md").write_text(card, encoding="utf-8")
+    return conversion
+
+
+def load_published(source: str | Path) -> Conversion:
+    """The model that a published checkpoint holds.
+
+    Raises:
+        CheckpointError: the file is of no known kind, or a tensor of it is missing, unknown or mis-shaped;
+            the message names it. UnsafeCheckpointError: it would run code.
+    """
+    file = read_published(source)
+    try:
+        model, names = _empty_model(file)
+    except StrictDataclassError as error:
+        raise CheckpointError(
+            f"{file.path} was recognised as a {file.kind.value}, but its sizes are impossible: "
+            f"{' '.join(str(error).split())}"
+        ) from error
+    _check(file, names, _published_shapes(names, model))
+    kept = {ours: file.tensors[theirs] for theirs, ours in names.items() if ours is not None}
+    if file.kind is Kind.VOCODER:
+        kept = fold_weight_norm(kept)
+    shapes = {name: value.shape for name, value in model.state_dict().items()}
+    weights = {
+        # A pointwise convolution is a linear layer here, without the kernel's dimension of 1.
+        name: (value.float() if value.is_floating_point() else value).reshape(shapes[name]).clone()
+        for name, value in kept.items()
+    }
+    model.load_state_dict(weights, assign=True)
+    dropped = sorted(name for name in file.tensors if names[name] is None)
+    return Conversion(file, model.eval(), dropped)
+
+
+def _empty_model(file: PublishedFile) -> tuple[PreTrainedModel, dict[str, str | None]]:
+    """A model of the file's sizes without memory behind it, and how the file calls its tensors."""
+    with torch.device("meta"), no_init_weights():
+        if file.kind is Kind.VOCODER:
+            config = vocoder_config(file)
+            normed = any(name.endswith(".weight_g") for name in file.tensors)
+            return UnitVocoderModel(config), dict(vocoder_names(config, weight_norm=normed))
+        if file.kind is Kind.AVHUBERT:
+            config = avhubert_config(file, file.tensors, file.settings)
+            return AVHubertModel(config), avhubert_names(config)
+        config = lip2speech_config(file)
+        return Lip2SpeechModel(config), lip2speech_names(config)
+
+
+def _published_shapes(names: Mapping[str, str | None], model: PreTrainedModel) -> dict[str, tuple[int, ...]]:
+    """The shape that each published tensor must have; dropped ones may have any."""
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    published = {}
+    for theirs, ours in names.items():
+        if ours is None:
+            continue
+        if ours.endswith(".weight_g"):
+            plain = shapes[ours.removesuffix("_g")]
+            published[theirs] = (plain[0], *[1] * (len(plain) - 1))
+        elif ours.endswith(".weight_v"):
+            published[theirs] = shapes[ours.removesuffix("_v")]
+        elif theirs.endswith((".pointwise_cov1.weight", ".pointwise_cov2.weight")):
+            published[theirs] = (*shapes[ours], 1)
+        else:
+            published[theirs] = shapes[ours]
+    return published
+
+
+def _check(file: PublishedFile, names: Mapping[str, str | None], shapes: dict[str, tuple[int, ...]]) -> None:
+    """Raise a CheckpointError that names what the file lacks, has too much, or has in another shape."""
+    mistakes = {
+        "lacks": [name for name in shapes if name not in file.tensors],
+        "holds the unknown": [name for name in file.tensors if name not in names],
+        "has in another shape": [
+            f"{name} {tuple(file.tensors[name].shape)} (expected {shape})"
+            for name, shape in shapes.items()
+            if name in file.tensors and tuple(file.tensors[name].shape) != shape
+        ],
+    }
+    told = []
+    for mistake, tensors in mistakes.items():
+        if tensors:
+            more = f" and {len(tensors) - _NAMED} more" if len(tensors) > _NAMED else ""
+            told.append(f"{mistake} {', '.join(tensors[:_NAMED])}{more}")
+    if told:
+        raise CheckpointError(
+            f"{file.path} was recognised as a {file.kind.value}, but it {'; it '.join(told)}. Nothing was "
+            "written. Expected every tensor of that model and no other; a file of a changed model cannot be "
+            "converted."
+        )
+
+
+def to_published(source: str | Path, destination: str | Path) -> Path:
+    """Write a vocoder as the published code reads it: {"generator": weights with weight norm}, config.json.
+
+    Args:
+        source: folder or Hub repository of a `UnitVocoderModel`, or of a composite, whose vocoder is taken.
+        destination: a folder that does not exist.
+
+    Returns:
+        The checkpoint file in it. Converted again, it gives the same weights, bit by bit.
+    """
+    model = UnitVocoderModel.from_pretrained(source, dtype=torch.float32)
+    config = cast(UnitVocoderConfig, model.config)
+    plain = {ours: model.get_parameter(ours).detach() for ours in vocoder_names(config).values()}
+    generator = {}
+    for theirs, ours in vocoder_names(config, weight_norm=True).items():
+        if ours.endswith(".weight_g"):
+            weight = plain[ours.removesuffix("_g")]
+            generator[theirs] = _magnitude(weight)
+        elif ours.endswith(".weight_v"):
+            weight = plain[ours.removesuffix("_v")]
+            # A filter of zeros has no direction: any will do, times its magnitude of 0.
+            generator[theirs] = torch.where(_magnitude(weight) == 0, torch.ones_like(weight), weight)
+        else:
+            generator[theirs] = plain[ours].clone()
+    with new_folder(destination) as folder:
+        torch.save({"generator": generator}, folder / PUBLISHED_VOCODER)
+        text = json.dumps(_published_settings(config), indent=4) + "\n"
+        (folder / "config.json").write_text(text, encoding="utf-8")
+    return Path(destination) / PUBLISHED_VOCODER
+
+
+def _magnitude(weight: torch.Tensor) -> torch.Tensor:
+    """The norm of each filter as torch's own weight norm computes it, which then multiplies by exactly 1.
+
+    `torch.norm_except_dim` sums in another order, and its weights came back with other last bits.
+    """
+    return torch._weight_norm_interface(weight, torch.ones_like(weight[:, :1, :1]), 0)[1]
+
+
+def _published_settings(config: UnitVocoderConfig) -> dict[str, object]:
+    """The published config.json's entries that describe the model; its trainings' own are not known here."""
+    return {
+        "resblock": "1",
+        "upsample_rates": config.upsample_rates,
+        "upsample_kernel_sizes": config.upsample_kernel_sizes,
+        "upsample_initial_channel": config.upsample_initial_channel,
+        "resblock_kernel_sizes": config.resblock_kernel_sizes,
+        "resblock_dilation_sizes": config.resblock_dilation_sizes,
+        "num_embeddings": config.num_units,
+        "embedding_dim": config.unit_embedding_dim,
+        "model_in_dim": config.input_channels,
+        "code_hop_size": SAMPLES_PER_UNIT,
+        "num_mels": NUM_MEL_BINS,
+        "sampling_rate": config.sampling_rate,
+    }
