@@ -1,8 +1,15 @@
 # Everything runs in .venv, which scripts/setup.sh makes (it reads PYTHON, TORCH_VERSION and TORCH_INDEX_URL).
 BIN := .venv/bin
+DEMO_READY := .venv/.ready-demo
 READY := .venv/.ready
+VIDEO := examples/sample/talker.mp4
+OUT := demo
 
-.PHONY: test test-all lint format
+.PHONY: demo test test-all lint format
+
+demo: $(DEMO_READY)  ## speech from the silent video of a face: make demo [VIDEO=mine.mp4] [OUT=folder]
+	@mkdir -p "$(OUT)"
+	$(BIN)/hf-lip2speech speak "$(VIDEO)" -o "$(OUT)/speech.wav" --video "$(OUT)/speech.mp4" --plot "$(OUT)/speech.png"
 
 test: $(READY)  ## make the environment where it is missing, then run the tests
 	$(BIN)/python -m pytest -m "not slow"
@@ -18,6 +25,10 @@ lint: $(READY)  ## what the checks ask of the code's form and types
 format: $(READY)
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+$(DEMO_READY): pyproject.toml scripts/setup.sh
+	scripts/setup.sh .venv plot
+	touch $(DEMO_READY)
 
 $(READY): pyproject.toml scripts/setup.sh
 	scripts/setup.sh .venv

@@ -10,13 +10,11 @@ import torch
 
 from hf_lip2speech.data.augmentation import VideoAugmentation
 from hf_lip2speech.data.collation import Lip2SpeechCollator
-from hf_lip2speech.data.prepared import PreparedDataset
+from hf_lip2speech.data.prepared import prepared_split
 from hf_lip2speech.data.sampling import AugmentedDataset
 from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
-from hf_lip2speech.models.configuration_lip2speech import Lip2SpeechConfig
-from hf_lip2speech.models.modeling_lip2speech import Lip2SpeechModel
 from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
-from hf_lip2speech.training.arguments import checked, new_or_saved, parse_arguments
+from hf_lip2speech.training.arguments import checked, lip2speech_to_train, parse_arguments
 from hf_lip2speech.training.config import Lip2SpeechTrainingConfig
 from hf_lip2speech.training.lip2speech_stage import Lip2SpeechStage
 from hf_lip2speech.training.loop import start, train
@@ -28,11 +26,11 @@ def main(argv=None):
     config, arguments = parse_arguments(Lip2SpeechTrainingConfig, __doc__, argv)
     accelerator = start(config)
 
-    model = new_or_saved(Lip2SpeechModel, Lip2SpeechConfig, config)
+    model = lip2speech_to_train(config)
     augmentation = checked(VideoAugmentation, config.augmentation, "augmentation.")
-    clips = PreparedDataset(config.data, "train", fields=FIELDS, cache=config.cache)
+    clips = prepared_split(config.data, "train", fields=FIELDS, cache=config.cache)
     train_data = AugmentedDataset(clips, augmentation, max_frames=config.max_frames, seed=config.seed)
-    clips = PreparedDataset(config.data, "val", fields=(*FIELDS, "waveform"), cache=config.cache)
+    clips = prepared_split(config.data, "val", fields=(*FIELDS, "waveform"), cache=config.cache)
     validation_data = AugmentedDataset(clips, None, max_frames=None)
 
     stage = Lip2SpeechStage(

@@ -8,7 +8,7 @@
 
 from hf_lip2speech.data.augmentation import VideoAugmentation
 from hf_lip2speech.data.collation import VocoderSegmentCollator
-from hf_lip2speech.data.prepared import PreparedDataset
+from hf_lip2speech.data.prepared import prepared_split
 from hf_lip2speech.data.sampling import AugmentedDataset, VocoderSegmentDataset
 from hf_lip2speech.models.configuration_unit_vocoder import UnitVocoderConfig
 from hf_lip2speech.models.modeling_lip2speech import Lip2SpeechModel
@@ -35,18 +35,18 @@ def main(argv=None):
     predictions = None
     if config.lip2speech is not None:
         lip2speech = Lip2SpeechModel.from_pretrained(config.lip2speech).to(accelerator.device).eval()
-        clips = PreparedDataset(config.data, "train", fields=("frames", "speaker_embedding"))
+        clips = prepared_split(config.data, "train", fields=("frames", "speaker_embedding"))
         clips = AugmentedDataset(clips, VideoAugmentation(), max_frames=None, seed=config.seed)
         predictions = predicted_inputs(lip2speech, clips, progress=accelerator.is_local_main_process)
     train_data = VocoderSegmentDataset(
-        PreparedDataset(config.data, "train", fields=FIELDS, cache=config.cache),
+        prepared_split(config.data, "train", fields=FIELDS, cache=config.cache),
         segment_units=config.segment_units,
         augmentation=augmentation,
         predictions=predictions,
         predicted_share=config.predicted_share,
         seed=config.seed,
     )
-    validation_data = WholeClips(PreparedDataset(config.data, "val", fields=FIELDS, cache=config.cache))
+    validation_data = WholeClips(prepared_split(config.data, "val", fields=FIELDS, cache=config.cache))
 
     collate = VocoderSegmentCollator()
     stage = VocoderStage(config, accelerator, generator, discriminators, train_data, validation_data, collate)

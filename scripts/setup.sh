@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Makes a virtual environment with this package, everything that its tests need, and nothing taken from outside it.
-# Usage: scripts/setup.sh [FOLDER]   (default .venv)
+# Makes a virtual environment with this package, one of its extras, and nothing taken from outside it.
+# Usage: scripts/setup.sh [FOLDER [EXTRA]]   (default .venv, and dev: everything that the tests need)
 #   PYTHON           the interpreter to start from, 3.11 or newer (default python3)
 #   TORCH_VERSION    (default 2.13.0)
 #   TORCH_INDEX_URL  where to get torch, for instance the index of its CPU or CUDA builds (default: pip's own)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${1:-.venv}
+extra=${2:-dev}
 python=${PYTHON:-python3}
 
 stop() { printf 'scripts/setup.sh: %s\n' "$1" >&2; exit 1; }
@@ -16,15 +17,17 @@ command -v "$python" >/dev/null || stop "$python was not found; Python 3.11 or n
     || stop "$("$python" --version) is too old; Python 3.11 or newer is needed (name it: PYTHON=...)"
 "$python" -c 'import ensurepip, venv' 2>/dev/null \
     || stop "$python cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv"
-command -v gcc >/dev/null || stop "gcc was not found; the metric pesq is compiled here. On Debian and Ubuntu: apt-get install gcc"
-"$python" -c 'import os, sysconfig; os.stat(os.path.join(sysconfig.get_path("include"), "Python.h"))' 2>/dev/null \
-    || stop "Python.h was not found; the metric pesq is compiled here. On Debian and Ubuntu: apt-get install python3-dev"
+if [ "$extra" = dev ]; then
+    command -v gcc >/dev/null || stop "gcc was not found; the metric pesq is compiled here. On Debian and Ubuntu: apt-get install gcc"
+    "$python" -c 'import os, sysconfig; os.stat(os.path.join(sysconfig.get_path("include"), "Python.h"))' 2>/dev/null \
+        || stop "Python.h was not found; the metric pesq is compiled here. On Debian and Ubuntu: apt-get install python3-dev"
+fi
 
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 pip=("$venv/bin/python" -m pip --disable-pip-version-check --quiet)
 # torch goes first and alone: left to the resolver, it would be whatever build is newest, with gigabytes of CUDA.
 "${pip[@]}" install "torch==${TORCH_VERSION:-2.13.0}" ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"}
-"${pip[@]}" install --editable '.[dev]'
+"${pip[@]}" install --editable ".[$extra]"
 "$venv/bin/python" - <<'EOF'
 import torch
 

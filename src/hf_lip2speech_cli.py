@@ -10,30 +10,21 @@ Exit codes: 0 done; 1 failed, with one line on standard error (`--debug` shows t
 
 import argparse
 import importlib
-import os
 import sys
 import warnings
 from collections.abc import Sequence
 from typing import TextIO
 
 PROGRAM = "hf-lip2speech"
-MODEL_VARIABLE = "HF_LIP2SPEECH_MODEL"
-DEFAULT_MODEL: str | None = None  # no model is published yet
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns its exit code (wrong usage leaves through argparse's SystemExit 2)."""
     parser = make_parser()
     args = parser.parse_args(arguments)
+    args.command_line = [PROGRAM, *(sys.argv[1:] if arguments is None else arguments)]
     if not args.debug:
         warnings.showwarning = _show_warning  # ty: ignore[invalid-assignment]
-    if args.command == "speak":
-        args.model = args.model or os.environ.get(MODEL_VARIABLE) or DEFAULT_MODEL
-        if args.model is None:
-            args.usage_error(
-                "no model: pass -m/--model with a folder or a Hub repository, or set the variable "
-                f"{MODEL_VARIABLE}"
-            )
     try:
         return importlib.import_module(f"hf_lip2speech.cli.{args.command}").run(args)
     except KeyboardInterrupt:
@@ -60,23 +51,33 @@ def make_parser() -> argparse.ArgumentParser:
     _add_prepare(
         commands.add_parser("prepare", parents=[common], help="make training data from a corpus of videos")
     )
+    _add_render(
+        commands.add_parser("render", parents=[common], help="draw talking faces to learn from, with flite")
+    )
     _add_compose(
         commands.add_parser("compose", parents=[common], help="join trained models into one that speaks")
+    )
+    _add_evaluate(
+        commands.add_parser("evaluate", parents=[common], help="score a model and show what it says")
+    )
+    _add_convert(
+        commands.add_parser("convert", parents=[common], help="make a published checkpoint loadable here")
+    )
+    _add_publish(
+        commands.add_parser("publish", parents=[common], help="put a model on the Hub, with its card")
     )
     return parser
 
 
 def _add_speak(parser: argparse.ArgumentParser) -> None:
     parser.description = "Make speech from the silent video of a face."
-    parser.set_defaults(usage_error=parser.error)
     parser.add_argument(
         "video", metavar="VIDEO", help="video file or http(s) URL, any container, codec and rate"
     )
     parser.add_argument(
         "-m",
         "--model",
-        help="folder or Hub repository of a lip2speech_with_vocoder model "
-        f"(default: the variable {MODEL_VARIABLE})",
+        help="folder or Hub repository of a lip2speech_with_vocoder model (default: the one in the package)",
     )
     parser.add_argument(
         "-o",
@@ -114,17 +115,50 @@ def _add_speak(parser: argparse.ArgumentParser) -> None:
 def _add_prepare(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Make training data: mouth crops, sound, mel spectrograms, speech units and speaker embeddings. Goes "
-        "on where it was interrupted; OUT/report.json says what was skipped and why."
+        "on where it was interrupted; OUT/report.json says what was skipped and why, OUT/contact_sheet.png "
+        "shows what came out."
     )
     parser.add_argument(
         "corpus",
         metavar="CORPUS",
-        choices=("grid", "folder"),
-        help="grid, or folder: any folder of talking-face videos with sound",
+        choices=("grid", "lrs2", "lrs3", "rendered", "folder"),
+        help="grid, lrs2, lrs3, rendered (by the command render), or folder: any folder of talking-face "
+        "videos with sound",
     )
     parser.add_argument("data_dir", metavar="DATA_DIR", help="where the corpus lies")
     parser.add_argument("out", metavar="OUT", help="folder to write")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="write nothing; tell time and disk from a sample of the clips"
+    )
     parser.add_argument("--num-proc", type=_positive, default=1, metavar="N", help="processes (default: 1)")
+    parser.add_argument(
+        "--shard",
+        type=_shard,
+        metavar="i/n",
+        help="only the i-th of n parts, 1/n to n/n, as in a job array; after all of them, the same command "
+        "without --shard writes manifest and report",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="processes of this machine, or the Ray cluster that is running (default: local)",
+    )
+    parser.add_argument(
+        "--max-seconds",
+        type=_positive,
+        metavar="S",
+        help="cut longer clips between words, where the corpus has word times (default: 24)",
+    )
+    parser.add_argument(
+        "--configuration",
+        metavar="NAME",
+        help="lrs3: 433h (default), 30h or pretrain; lrs2: 224h (default), 29h or pretrain; grid: "
+        "speaker-dependent (default), 33-speaker or unseen-speaker",
+    )
+    parser.add_argument(
+        "--valid-ids", metavar="FILE", help="lrs3: the validation clips, one a line (default: 1,200 drawn)"
+    )
     parser.add_argument(
         "--splits", nargs="+", metavar="SPLIT", help="only these splits, such as train val (default: all)"
     )
@@ -141,6 +175,22 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--num-units", type=_positive, metavar="N", help="speech units to fit (default: 200)")
 
 
+def _add_render(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Draw talking faces that speak GRID's sentences with the voices of flite, which must be installed, "
+        "and write them as a corpus for `prepare rendered`. Goes on where it was interrupted."
+    )
+    parser.add_argument("out", metavar="OUT", help="folder to write")
+    parser.add_argument(
+        "--clips", type=_positive, required=True, metavar="N", help="clips of 3 s, of four talkers in turn"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of sentences, looks and movements (default: 0)")
+    parser.add_argument(
+        "--size", type=_positive, nargs=2, default=(360, 288), metavar=("W", "H"), help="default: 360 288"
+    )
+    parser.add_argument("--num-proc", type=_positive, default=1, metavar="N", help="processes (default: 1)")
+
+
 def _add_compose(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Join a trained lip-to-speech model, a vocoder and the voices of a prepared folder's speakers into "
@@ -154,12 +204,158 @@ def _add_compose(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--voices",
         metavar="PREPARED",
+        nargs="+",
         required=True,
-        help="prepared folder: each of its speakers becomes a voice",
+        help="prepared folders: each of their speakers becomes a voice",
     )
     parser.add_argument(
-        "--default-voice", metavar="NAME", help="the voice of who names none (default: the first by name)"
+        "--rename", metavar="SPEAKER=NAME", nargs="+", help="call a speaker's voice otherwise"
     )
+    parser.add_argument(
+        "--default-voice", metavar="NAME", help="the voice of who names none (default: the first of all)"
+    )
+    parser.add_argument(
+        "--float16", action="store_true", help="store the weights in half the size; computed in float32"
+    )
+
+
+def _add_convert(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Turn a published checkpoint (multi-target, multi-target on AV-HuBERT, vocoder with its config.json "
+        "beside it, AV-HuBERT pre-training) into a folder that from_pretrained loads. Nothing in the file is "
+        "run."
+    )
+    parser.set_defaults(usage_error=parser.error)
+    parser.usage = (
+        f"{PROGRAM} convert SRC DST\n"
+        f"       {PROGRAM} convert --composite L2S VOCODER DST [--voices PREPARED ...] "
+        "[--default-voice NAME]\n"
+        f"       {PROGRAM} convert --to-published SRC DST"
+    )
+    parser.add_argument(
+        "paths",
+        metavar="PATH",
+        nargs="+",
+        help="what to read, then the folder to write, which must not exist",
+    )
+    direction = parser.add_mutually_exclusive_group()
+    direction.add_argument(
+        "--composite",
+        action="store_true",
+        help="join a lip-to-speech model and a vocoder, each a published file or a converted folder, into "
+        "the one folder that speak and the pipeline load",
+    )
+    direction.add_argument(
+        "--to-published",
+        action="store_true",
+        help="the way back: write the vocoder of a folder as the published code reads it",
+    )
+    parser.add_argument(
+        "--voices",
+        metavar="PREPARED",
+        nargs="+",
+        help="with --composite: prepared folders, each of whose speakers becomes a voice",
+    )
+    parser.add_argument(
+        "--default-voice", metavar="NAME", help="the voice of who names none (default: the first of all)"
+    )
+
+
+def _add_publish(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Upload a model to the Hub, loadable by whoever has this package: weights, configuration, feature "
+        "extractor, a sample, results and a card. Log in first: hf auth login."
+    )
+    parser.add_argument(
+        "checkpoint",
+        metavar="CHECKPOINT",
+        help="folder of a model, whole or a part, as compose, convert and the trainings write it, or "
+        "`bundled`",
+    )
+    parser.add_argument("repo_id", metavar="user/name", help="repository; made where it does not exist")
+    parser.add_argument("--private", action="store_true", help="visible to you alone")
+    parser.add_argument(
+        "--facts",
+        metavar="FILE.yaml",
+        help="what the card says: title, license, data, recipe, limits, ... (default: CHECKPOINT/card.yaml, "
+        "else CHECKPOINT/README.md as it is)",
+    )
+    parser.add_argument(
+        "--evaluation",
+        metavar="DIR",
+        help="folder that evaluate wrote (default: CHECKPOINT/results.json, if it is there)",
+    )
+    parser.add_argument(
+        "--sample",
+        metavar="VIDEO",
+        help="a face for the sample; its speech alone is published (default: CHECKPOINT/samples, else a "
+        "drawn talker)",
+    )
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Score a model on a split of a corpus: a table with intervals, the speech, and a page to look at "
+        "without a network. Goes on where it was interrupted; under `accelerate launch -m hf_lip2speech "
+        "evaluate ...` the processes share the clips."
+    )
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="folder or Hub repository of a lip2speech_with_vocoder model, or `bundled`",
+    )
+    parser.add_argument(
+        "dataset",
+        metavar="DATASET",
+        help="GRID, a folder that prepare wrote, or any folder of talking-face videos with sound",
+    )
+    parser.add_argument("--out", metavar="DIR", required=True, help="folder to write")
+    parser.add_argument(
+        "--split", metavar="SPLIT", help="train, val or test (default: test where there is one, else val)"
+    )
+    parser.add_argument(
+        "--recogniser",
+        metavar="NAME",
+        help="grid (pocketsphinx with GRID's grammar), whisper:MODEL (faster-whisper), the folder or Hub "
+        "name of a transformers model, or none (default: grid where all sentences are GRID's, else none)",
+    )
+    parser.add_argument("--prompt", metavar="TEXT", help="what Whisper is told beforehand (default: nothing)")
+    parser.add_argument(
+        "--speaker",
+        metavar="VOICE",
+        help="a voice of the model, a recording, or `own`: each clip's own, from its true sound (default: "
+        "the model's voice of the clip's speaker's name, else its default voice)",
+    )
+    parser.add_argument(
+        "--units",
+        metavar="EXTRACTOR",
+        help="unit extractor that the model was trained with, or a prepared folder that holds it (default: "
+        "the model's own)",
+    )
+    parser.add_argument(
+        "--vocoder-units-only", metavar="VOCODER", help="a vocoder trained without mel: a row of its own"
+    )
+    parser.add_argument(
+        "--vocoder-mel-only", metavar="VOCODER", help="a vocoder trained without units: a row of its own"
+    )
+    parser.add_argument(
+        "--syncnet", metavar="FILE", help="SyncNet's weights, syncnet_v2.model: adds lip-sync scores"
+    )
+    parser.add_argument(
+        "--hub-dataset", metavar="OWNER/NAME", help="the data set on the Hub: also write .eval_results"
+    )
+    parser.add_argument("--limit", type=_positive, metavar="N", help="only the first N clips")
+    parser.add_argument("--seed", type=int, default=0, help="of shuffling, noise and intervals (default: 0)")
+    parser.add_argument(
+        "--device", help="cpu, cuda, cuda:1, mps, ... (default: the first accelerator, else cpu)"
+    )
+
+
+def _shard(text: str) -> tuple[int, int]:
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise argparse.ArgumentTypeError(f"expected i/n with i from 1 to n, such as 1/8, got {text!r}")
+    return int(index), int(count)
 
 
 def _positive(text: str) -> int:

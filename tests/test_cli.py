@@ -23,7 +23,6 @@ SOURCES = str(Path(hf_lip2speech_cli.__file__).parent)
 
 def run_process(*arguments: str, **kwargs) -> subprocess.CompletedProcess:
     environment = {**os.environ, "PYTHONPATH": SOURCES, "OMP_NUM_THREADS": "1"}
-    environment.pop(hf_lip2speech_cli.MODEL_VARIABLE, None)
     return subprocess.run(
         [sys.executable, *arguments], capture_output=True, text=True, env=environment, check=False, **kwargs
     )
@@ -41,7 +40,6 @@ def model(tmp_path_factory) -> str:
 def here(tmp_path, monkeypatch) -> Path:
     """An empty current folder with a video of mouth crops, clip.mp4."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(hf_lip2speech_cli.MODEL_VARIABLE, raising=False)
     crops = np.random.default_rng(0).integers(0, 256, (FRAMES, 96, 96), dtype=np.uint8)
     write_video("clip.mp4", crops)
     return tmp_path
@@ -85,15 +83,14 @@ def test_speak_writes_the_sound_beside_nothing_else(here, model, capsys):
     assert "reading lips" in output.err and "speaking" in output.err
 
 
-def test_speak_writes_sound_video_and_picture_in_a_chosen_voice(here, model, monkeypatch):
+def test_speak_writes_sound_video_and_picture_in_a_chosen_voice(here, model):
     pytest.importorskip("matplotlib")
     import soundfile
 
     from hf_lip2speech.audio.io import read_audio
 
-    monkeypatch.setenv(hf_lip2speech_cli.MODEL_VARIABLE, model)
     (here / "out").mkdir()
-    common = ("--cropped", "--device", "cpu")
+    common = ("--cropped", "--device", "cpu", "--model", model)
     assert speak("clip.mp4", "-o", "out/ann.flac", *common) == 0
     assert speak("clip.mp4", "-o", "out/bob.flac", *common, "--speaker", "bob", "--video", "out/bob.mp4",
                  "--plot", "out/bob.png") == 0  # fmt: skip
@@ -210,15 +207,6 @@ def test_wrong_usage_exits_with_2(arguments, capsys):
         hf_lip2speech_cli.main(arguments)
     assert exit_info.value.code == 2
     assert "usage: hf-lip2speech" in capsys.readouterr().err
-
-
-def test_without_a_model_the_usage_names_the_option_and_the_variable(here, capsys):
-    with pytest.raises(SystemExit) as exit_info:
-        speak("clip.mp4")
-    assert exit_info.value.code == 2
-    error = capsys.readouterr().err
-    assert "--model" in error and hf_lip2speech_cli.MODEL_VARIABLE in error
-    assert "usage: hf-lip2speech speak" in error
 
 
 def fake_command(monkeypatch, run):

@@ -60,8 +60,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def load_pipeline(model: str, device: str | None, dtype: str) -> LipToSpeechPipeline:
-    """The pipeline of a folder or Hub repository.
+def load_pipeline(model: str | None, device: str | None, dtype: str) -> LipToSpeechPipeline:
+    """The pipeline of a folder or Hub repository; None: of the model that comes with the package.
 
     Raises:
         Lip2SpeechError: what is there is not a lip-to-speech model, or the device is unknown.
@@ -71,9 +71,11 @@ def load_pipeline(model: str, device: str | None, dtype: str) -> LipToSpeechPipe
     from transformers import AutoConfig
 
     from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
+    from ..loading import said_plainly
     from ..models.configuration_lip2speech_with_vocoder import Lip2SpeechWithVocoderConfig
-    from ..models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
+    from ..models.modeling_lip2speech_with_vocoder import BUNDLED, Lip2SpeechWithVocoder
 
+    model = str(BUNDLED) if model is None else model
     if device is not None:
         try:
             torch.empty(0, device=device)
@@ -81,7 +83,8 @@ def load_pipeline(model: str, device: str | None, dtype: str) -> LipToSpeechPipe
             reason = str(error).splitlines()[0]
             raise Lip2SpeechError(f"The device {device!r} cannot be used: {reason}") from error
     try:
-        config = AutoConfig.from_pretrained(model)
+        with said_plainly(model):
+            config = AutoConfig.from_pretrained(model)
     except OSError as error:
         raise Lip2SpeechError(
             f"{model!r} is no folder here, and no repository of that name could be had from the Hub: check "

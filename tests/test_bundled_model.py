@@ -1,0 +1,93 @@
+"""The model that comes with the package: its size, its default place, and that it still says what it said."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import pipeline
+
+import hf_lip2speech
+from hf_lip2speech import SpeakerEncoder, SpeechUnitExtractor
+from hf_lip2speech.data.corpora import Clip
+from hf_lip2speech.data.rendered import RenderedTalker
+from hf_lip2speech.evaluation.metrics import wer
+from hf_lip2speech.evaluation.recognisers import PocketsphinxGrid
+from hf_lip2speech.models.modeling_lip2speech_with_vocoder import BUNDLED
+
+ASSETS = Path(hf_lip2speech.__file__).parent / "assets"
+SAMPLE = Path(__file__).parents[1] / "examples" / "sample"
+CLIPS = Path(__file__).parent / "data" / "rendered"
+
+
+@pytest.fixture(scope="module")
+def speak():
+    return pipeline("lip-to-speech", device="cpu")
+
+
+def test_the_pipeline_without_a_model_speaks_with_the_bundled_one(speak):
+    assert Path(speak.model.config._name_or_path) == BUNDLED
+    assert speak.model.config.default_voice == "grid_s1"
+    assert speak.voices == ["awb", "grid_s1", "kal", "rms", "slt"]
+
+
+def test_it_is_stored_in_half_the_size_and_computed_in_float32_unless_told_otherwise(speak):
+    stored = load_file(BUNDLED / "model.safetensors")
+    assert {tensor.dtype for tensor in stored.values() if tensor.is_floating_point()} == {torch.float16}
+    assert json.loads((BUNDLED / "config.json").read_text())["dtype"] == "float32"
+    assert {parameter.dtype for parameter in speak.model.parameters()} == {torch.float32}
+    half = pipeline("lip-to-speech", device="cpu", dtype=torch.bfloat16)
+    assert half.model.dtype is torch.bfloat16
+
+
+def test_all_weights_together_stay_below_20_megabytes_and_each_file_below_16():
+    folders = (BUNDLED, ASSETS / "speaker_encoder")
+    sizes = [path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file()]
+    assert sum(sizes) <= 20_000_000
+    assert max(sizes) <= 16_000_000
+
+
+@pytest.fixture(scope="module")
+def rendered() -> list[Clip]:
+    """A clip of each rendered talker, none of whose sentences the model has seen."""
+    return list(RenderedTalker(CLIPS))
+
+
+def test_it_brings_the_extractor_of_its_units_and_uses_both_heads_and_both_vocoder_inputs(speak, rendered):
+    extractor = SpeechUnitExtractor.from_pretrained(BUNDLED / "unit_extractor")
+    model = speak.model
+    assert extractor.config.num_units == model.config.lip2speech.num_units == model.config.vocoder.num_units
+    speech = speak(str(rendered[0].video), return_units=True, return_spectrogram=True)
+    units, mel = (torch.from_numpy(speech[name])[None] for name in ("unit_ids", "spectrogram"))
+    voice = model.voice()[None]
+    with torch.no_grad():
+        both = model.vocoder(units, mel, voice).waveform
+        other_units = model.vocoder(torch.zeros_like(units), mel, voice).waveform
+        no_mel = model.vocoder(units, torch.zeros_like(mel), voice).waveform
+    np.testing.assert_allclose(both[0].numpy(), speech["audio"], atol=1e-4)
+    assert (both - other_units).abs().max() > 0.05 * both.abs().max()
+    assert (both - no_mel).abs().max() > 0.05 * both.abs().max()
+
+
+def test_it_still_says_what_is_said_in_the_rendered_clips(speak, rendered):
+    hear = PocketsphinxGrid()
+    heard = [hear(speak(str(clip.video), speaker=clip.speaker)["audio"]) for clip in rendered]
+    assert wer([clip.text for clip in rendered], heard) <= 0.2, heard
+
+
+def test_it_says_the_sample_videos_sentence_in_its_default_voice(speak):
+    said = (SAMPLE / "talker.txt").read_text().strip()
+    heard = PocketsphinxGrid()(speak(str(SAMPLE / "talker.mp4"))["audio"])
+    assert wer([said], [heard]) <= 1 / 6, heard
+
+
+def test_every_voice_sounds_more_like_itself_than_like_any_other(speak, rendered):
+    encoder = SpeakerEncoder.bundled()
+    voices = speak.model.config.voices
+    for asked in voices:
+        speech = np.concatenate([speak(str(clip.video), speaker=asked)["audio"] for clip in rendered])
+        embedding = encoder.embed(speech)
+        similarity = {name: float(np.dot(embedding, voice)) for name, voice in voices.items()}
+        assert max(similarity, key=similarity.get) == asked, similarity
