@@ -59,11 +59,23 @@ class WorkerDiedError(Lip2SpeechError):
 
 
 class CheckpointError(Lip2SpeechError):
-    """A published checkpoint is damaged, of no known kind, or lacks, exceeds or misshapes what its kind holds."""
+    """A published checkpoint is damaged, of no known kind, or lacks or misshapes what its kind holds."""
 
 
 class UnsafeCheckpointError(CheckpointError):
     """A checkpoint names something that only code to be run would name."""
+
+
+class NotLoadedError(Lip2SpeechError, OSError):
+    """Nothing could be loaded: no such folder, repository or revision, no access, or no connection."""
+
+
+class WrongKindError(Lip2SpeechError):
+    """A repository or folder holds another kind of model than the class that was to load it."""
+
+
+class PublishError(Lip2SpeechError):
+    """A checkpoint cannot be published: it is not whole, its card is not, or the Hub refuses."""
 
 
 class MetricError(Lip2SpeechError):

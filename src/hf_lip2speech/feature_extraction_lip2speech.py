@@ -17,11 +17,12 @@ from transformers.utils import PaddingStrategy
 
 from .constants import CROP_SIZE, FRAME_RATE, MOUTH_SIZE, PIXEL_MEAN, PIXEL_STD
 from .errors import Lip2SpeechError
+from .loading import OneKindFromHub
 
 Clip = np.ndarray | torch.Tensor
 
 
-class Lip2SpeechFeatureExtractor(SequenceFeatureExtractor):
+class Lip2SpeechFeatureExtractor(OneKindFromHub, SequenceFeatureExtractor):
     """Turns gray mouth clips into `pixel_values_videos` and `attention_mask`.
 
     Args:

@@ -15,8 +15,9 @@ from hf_lip2speech.audio.io import read_audio
 from hf_lip2speech.audio.mel import log_mel_spectrogram
 from hf_lip2speech.data.clip_files import common_frames
 from hf_lip2speech.data.corpora import GRID, Clip, FaceVideoFolder
+from hf_lip2speech.data.journal import Journal
 from hf_lip2speech.data.prepare import prepare
-from hf_lip2speech.data.prepared import PreparedDataset, read_crops
+from hf_lip2speech.data.prepared import PreparedDataset
 from hf_lip2speech.errors import ClipLengthError, DatasetError, NoFaceError, WorkerDiedError
 from hf_lip2speech.models.modeling_speaker_encoder import SpeakerEncoder
 from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
@@ -31,16 +32,10 @@ class Killed(BaseException):
     """What no part of the package can handle."""
 
 
-def contents(out: Path) -> dict[str, object]:
-    """Every file of a prepared folder but the notes on the work's state; of a video, its shape."""
+def contents(out: Path) -> dict[str, bytes]:
+    """Every file of a prepared folder but the notes on the work."""
     files = [path for path in out.rglob("*") if path.is_file() and ".prepare" not in path.parts]
-    # x264 does not promise the same bits twice.
-    return {
-        path.relative_to(out).as_posix(): read_crops(path).shape
-        if path.suffix == ".mp4"
-        else path.read_bytes()
-        for path in files
-    }
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
 
 
 def manifest(out: Path) -> list[dict]:
@@ -58,9 +53,11 @@ class TestRealClips:
     def test_report_counts_clips_and_hours(self, prepared_grid):
         out, report = prepared_grid
         assert report == json.loads((out / "report.json").read_text())
-        assert (report["corpus"], report["clips"], report["skipped"]) == ("grid", 4, {})
+        assert (report["corpus"], report["found"], report["clips"], report["skipped"]) == ("grid", 4, 4, {})
         assert report["hours"] == round(4 * 74 / 25 / 3600, 4)
-        assert report["splits"]["val"] == {"clips": 2, "hours": round(2 * 74 / 25 / 3600, 4), "speakers": 1}
+        hours = round(2 * 74 / 25 / 3600, 4)
+        assert report["splits"]["val"] == {"found": 2, "clips": 2, "hours": hours, "speakers": 1}
+        assert report["lost"] == {"clips": 0, "hours": 0.0, "unknown": 0}
         assert report["unit_extractor"]["clips"] == 2
 
     def test_targets_are_those_of_the_source_cut_to_the_common_length(self, prepared_grid, grid_dir):
@@ -72,7 +69,7 @@ class TestRealClips:
         mel = log_mel_spectrogram(torch.from_numpy(sound)).numpy()[: 4 * frames]
         np.testing.assert_allclose(item["mel"], mel, atol=1e-5)
         extractor = SpeechUnitExtractor.from_pretrained(out / "unit_extractor")
-        np.testing.assert_array_equal(item["unit_ids"], extractor(sound)[: 2 * frames])
+        np.testing.assert_array_equal(item["unit_ids"], extractor(sound[: 640 * frames]))
         speaker = SpeakerEncoder.bundled().embed(sound[: 640 * frames])
         np.testing.assert_allclose(item["speaker_embedding"], speaker, atol=1e-5)
         assert len(np.unique(item["unit_ids"])) > 5
@@ -144,6 +141,9 @@ class TestSkipping:
             "anna/text": "UnreadableVideoError",
         }
         assert "10 frames" in report["skipped"]["ClipLengthError"][0]["message"]
+        assert (report["found"], report["clips"]) == (7, 3)
+        known = (6 * 640 + 2 * len(read_audio(sound))) / 16_000 / 3600
+        assert report["lost"] == {"clips": 4, "hours": round(known, 4), "unknown": 1}
         assert [row["id"] for row in manifest(tmp_path / "out")] == ["anna/one", "anna/two", "ben/one"]
         cropped.clear()
         assert quiet(corpus, tmp_path / "out", unit_extractor=units) == report
@@ -292,8 +292,8 @@ class TestGoingOn:
                     raise Killed
             replace(source, target)
 
-        # Two clips of five files (a marker is one) and one of units, the extractor, the report, the manifest.
-        for count in range(15):
+        # The extractor, four files of each of two clips, two of units, contact sheet, report, manifest.
+        for count in range(14):
             left = count
             out = tmp_path / f"out{count}"
             monkeypatch.setattr(os, "replace", deadly)
@@ -305,7 +305,7 @@ class TestGoingOn:
             cropped.clear()
             quiet(corpus, out, unit_extractor=units)
             assert contents(out) == expected
-            assert len(cropped) == (2 if count < 5 else 1 if count < 10 else 0)
+            assert len(cropped) == (2 if count < 5 else 1 if count < 9 else 0)
             assert not list(out.rglob("staging/*"))
 
     def test_two_runs_in_one_folder_are_kept_apart(self, cropped, corpus, units, tmp_path, monkeypatch):
@@ -351,6 +351,11 @@ if __name__ == "__main__":
 """
 
 
+def journal(out: Path) -> list[str]:
+    """The IDs of the clips that are done, as often as they were."""
+    return [record["id"] for record in Journal(out / ".prepare" / "journal").read()]
+
+
 def wait_for(condition, seconds=120):
     end = time.monotonic() + seconds
     while not condition():
@@ -370,7 +375,7 @@ def test_two_processes_die_with_their_parent_and_the_next_run_goes_on(grid_dir, 
     script.write_text(RUN)
     command = [sys.executable, str(script), str(grid_dir), str(out)]
     process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
-    wait_for(lambda: len(list(out.rglob(".prepare/clips/*/*.json"))) >= 2)
+    wait_for(lambda: len(journal(out)) >= 2)
     workers = children_of(process.pid)
     if sent == signal.SIGKILL:
         process.kill()
@@ -381,10 +386,11 @@ def test_two_processes_die_with_their_parent_and_the_next_run_goes_on(grid_dir, 
     assert len(workers) >= 2
     with pytest.raises(DatasetError, match="was not finished"):
         PreparedDataset(out)
-    done = {path: path.stat().st_mtime_ns for path in out.rglob(".prepare/clips/*/*.json")}
+    done = journal(out)
     assert 2 <= len(done) < 10
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-    assert all(path.stat().st_mtime_ns == at for path, at in done.items())
+    assert sorted(journal(out)) == sorted(row["id"] for row in manifest(out)), "each clip was done once"
+    assert set(done) < set(journal(out))
     dataset = PreparedDataset(out)
     assert len(dataset) == 10
     assert all(len(item["unit_ids"]) == 148 for item in dataset)
@@ -396,7 +402,7 @@ def test_a_worker_that_dies_is_an_error_that_says_what_to_do(grid_dir, tmp_path)
     import threading
 
     def kill_one():
-        wait_for(lambda: list(tmp_path.rglob(".prepare/clips/*/*.json")))
+        wait_for(lambda: journal(tmp_path / "out"))
         for child in children_of(os.getpid()):
             if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
                 os.kill(child, signal.SIGKILL)
@@ -428,6 +434,7 @@ class TestCommandLine:
         printed = capsys.readouterr().err
         assert "Skipped 1, NoAudioError:" in printed and "s1/silent: " in printed
         assert f"3 clips (train 2, val 1), 0.00 hours in {out}" in printed
+        assert "Lost 1 of 4 clips: 0.00 hours, and 1 clips without sound." in printed
         assert {row["speaker"] for row in manifest(out)} == {"carla"}
 
     def test_another_folder_than_the_corpus_fails_with_one_line(self, main, tmp_path, capsys):

@@ -102,7 +102,7 @@ def test_validation_measures_what_the_saved_model_does(scripts, configuration, p
     state = scripts["train"].main([str(configuration("train", eval_batch_size=2, max_steps=2))])
     model = Lip2SpeechModel.from_pretrained(tmp_path / "run/best").eval()
     module = scripts["train"]
-    clips = module.PreparedDataset(prepared, "val", fields=module.FIELDS)
+    clips = module.prepared_split(prepared, "val", fields=module.FIELDS)
     hits = total = 0
     for clip in clips:
         inputs = Lip2SpeechFeatureExtractor()(clip["frames"])

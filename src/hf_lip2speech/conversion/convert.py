@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from ..constants import NUM_MEL_BINS, SAMPLES_PER_UNIT
-from ..errors import CheckpointError
+from ..errors import CheckpointError, Lip2SpeechError
 from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from ..models.configuration_unit_vocoder import UnitVocoderConfig
 from ..models.modeling_avhubert import AVHubertModel
@@ -80,7 +80,16 @@ def load_published(source: str | Path) -> Conversion:
     file = read_published(source)
     try:
         model, names = _empty_model(file)
-    except StrictDataclassError as error:
+    except Lip2SpeechError:
+        raise
+    except (
+        StrictDataclassError,
+        ArithmeticError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:  # wherever in the model they show
         raise CheckpointError(
             f"{file.path} was recognised as a {file.kind.value}, but its sizes are impossible: "
             f"{' '.join(str(error).split())}"
@@ -142,6 +151,12 @@ def _check(file: PublishedFile, names: Mapping[str, str | None], shapes: dict[st
             f"{name} {tuple(file.tensors[name].shape)} (expected {shape})"
             for name, shape in shapes.items()
             if name in file.tensors and tuple(file.tensors[name].shape) != shape
+        ],
+        "has of another type": [
+            f"{name} ({file.tensors[name].dtype})"
+            for name in shapes
+            if name in file.tensors
+            and file.tensors[name].is_floating_point() == name.endswith("num_batches_tracked")
         ],
     }
     told = []

@@ -36,9 +36,13 @@ def size_of(tensors: Tensors, pattern: str, dimension: int, published: int) -> i
 
 
 def count_of(tensors: Tensors, pattern: str, published: int) -> int:
-    """One more than the largest number that stands for the group in a name's beginning."""
-    numbers = [int(match[1]) for name in tensors if (match := re.match(pattern, name))]
-    return max(numbers, default=published - 1) + 1
+    """One more than the largest number that stands for the group in a name's beginning.
+
+    A number far above how many there are is a stray one, and no reason to build so many layers.
+    """
+    matches = [re.match(pattern, name) for name in tensors]
+    numbers = {int(match[1]) for match in matches if match and len(match[1]) < 10}
+    return max((number for number in numbers if number < 4 * len(numbers)), default=published - 1) + 1
 
 
 def lip2speech_config(file: PublishedFile) -> Lip2SpeechConfig:
@@ -87,8 +91,8 @@ def lip2speech_config(file: PublishedFile) -> Lip2SpeechConfig:
 def avhubert_config(file: PublishedFile, tensors: Tensors, settings: Any) -> AVHubertConfig:
     """Of AV-HuBERT's tensors under their pre-training names, and of its pre-training's settings.
 
-    Heads and position groups come from the settings if these are of a model of this width; else heads are
-    64 wide and the groups are told by the shape of the convolution.
+    Heads, position groups and audio features come from the settings if these are of a model of this width;
+    else heads are 64 wide and the shapes of the convolution and of the audio projection tell the others.
 
     Raises:
         CheckpointError: the settings say that it is built otherwise.
@@ -99,12 +103,14 @@ def avhubert_config(file: PublishedFile, tensors: Tensors, settings: Any) -> AVH
     defaults = AVHubertConfig()
     width = size_of(tensors, r"encoder\.layers\.\d+\.\w+_norm\.\w+", 0, defaults.hidden_size)
     heads, groups = max(1, width // AVHUBERT_HEAD_SIZE), defaults.position_groups
+    audio = size_of(tensors, r"feature_extractor_audio\.proj\.weight", 1, defaults.audio_feature_size)
     positions = tensors.get("encoder.pos_conv.0.weight_v")
     if positions is not None and positions.ndim == 3 and positions.shape[1]:
         groups = max(1, width // positions.shape[1])
     if setting(settings, "model", "encoder_embed_dim") == width:
         heads = setting(settings, "model", "encoder_attention_heads") or heads
         groups = setting(settings, "model", "conv_pos_groups") or groups
+        audio = setting(settings, "model", "audio_feat_dim") or audio
     # A multi-target file's own settings, which its training put in place of those of the pre-training.
     stated = {
         "input_dropout": setting(file.settings, "model", "dropout_input"),
@@ -119,14 +125,15 @@ def avhubert_config(file: PublishedFile, tensors: Tensors, settings: Any) -> AVH
         intermediate_size=size_of(tensors, r"encoder\.layers\.\d+\.fc1\.\w+", 0, defaults.intermediate_size),
         position_kernel_size=size_of(tensors, r"encoder\.pos_conv\.0\.weight_.", 2, 128),
         position_groups=groups,
-        audio_feature_size=size_of(tensors, r"feature_extractor_audio\.proj\.weight", 1, 104),
+        audio_feature_size=audio,
+        frontend_activation=setting(settings, "model", "resnet_relu_type") or defaults.frontend_activation,
         **_frontend_sizes(tensors, r"feature_extractor_video\.resnet"),
         **{name: value for name, value in stated.items() if value is not None},
     )
 
 
 def _frontend_sizes(tensors: Tensors, prefix: str) -> dict[str, Any]:
-    """Widths and blocks of a front end; PReLU is told by its slopes."""
+    """Widths and blocks of a front end."""
     published = (64, 128, 256, 512)
     stages = count_of(tensors, rf"{prefix}\.trunk\.layer(\d+)\.", 5) - 1  # layer1 is the first
     trunk = [rf"{prefix}\.trunk\.layer{stage + 1}" for stage in range(stages)]

@@ -205,9 +205,16 @@ def read_checkpoint(path: str | Path) -> Any:
 
 def _read_archive(file: IO[bytes]) -> Any:
     """The zip format: one pickle, and one member for each storage."""
+    room = file.seek(0, 2)
     with zipfile.ZipFile(file) as archive:
+        # Members that neither shrink nor overlap: a small file cannot fill the memory.
+        unpacked = sum(member.file_size for member in archive.infolist())
+        if unpacked > room:
+            raise EOFError(f"{unpacked} bytes in an archive of {room}, and torch.save compresses nothing")
         (pickled,) = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         root = pickled.removesuffix("data.pkl")
+        if f"{root}byteorder" in archive.namelist():
+            _check_byte_order(archive.read(f"{root}byteorder") == b"little")
         storages: dict[str, torch.Tensor] = {}
 
         def storage(key: str, dtype: torch.dtype, numel: int) -> torch.Tensor:
@@ -239,13 +246,26 @@ def _read_legacy(file: IO[bytes]) -> Any:
     if load() != _LEGACY_MAGIC:
         raise pickle.UnpicklingError("no checkpoint of torch starts like this")
     load()  # version of the format
-    load()  # byte order and integer sizes of the machine
+    machine = load()  # its byte order and integer sizes
+    _check_byte_order(machine["little_endian"])
     checkpoint = load()
-    for key in load():
+    keys = load()
+    if storages.keys() != set(keys):
+        raise EOFError(
+            f"the numbers of {len(storages)} storages are asked for, but those of {len(keys)} follow"
+        )
+    for key in keys:
         numel = int.from_bytes(file.read(8), "little")
         numbers = storages[key]
         numbers.copy_(_numbers(file.read(numel * numbers.dtype.itemsize), numbers.dtype))
     return checkpoint
+
+
+def _check_byte_order(little: bool) -> None:
+    if not little:
+        raise pickle.UnpicklingError(
+            "its numbers are big-endian; expected the order of all machines of today"
+        )
 
 
 def _numbers(content: bytes, dtype: torch.dtype) -> torch.Tensor:

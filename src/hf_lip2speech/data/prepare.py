@@ -1,36 +1,36 @@
 """A corpus of talking-face videos -> a prepared folder that training reads (layout.py shows what is in it).
 
-Clips are worked on by several processes; whatever is killed goes on where it was when run again, since every
-file is written elsewhere and moved into place, and a clip's marker is the last of its files. Units come in a
-second pass: their extractor may have to be fitted on the sound of the first.
+Clips are worked on by several processes, or by several machines in shards of the corpus; whatever is killed
+goes on where it was when run again, since every file is written elsewhere and moved into place, and a clip's
+line in the journal is the last that is written. Units come in a second pass over the stored sound, clips of
+one length together: so a GPU can take them in batches. A run without a shard finds what all shards have done,
+does what is left, and writes manifest, report and contact sheet.
 """
 
-import json
-import multiprocessing
-import os
-import shutil
-import signal
-import threading
-from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from shutil import rmtree
+from typing import IO, Any
 
-import pyarrow
-import pyarrow.parquet
 import torch
 from tqdm import tqdm
 from transformers.utils import logging
 
 from ..constants import FRAME_RATE, NUM_UNITS
-from ..errors import DatasetError, WorkerDiedError
+from ..errors import DatasetError
 from ..models.modeling_speech_units import SpeechUnitExtractor
-from .clip_files import ClipWriter, valid_marker
-from .corpora import Clip, Corpus
+from .clip_files import ClipWriter, file_signature
+from .contact_sheet import write_contact_sheet
+from .corpora import Clip, Corpus, ListedCorpus
+from .engines import Run, local_engine
+from .journal import Journal
 from .layout import COLUMNS, PreparedFolder
+from .ray_engine import ray_engine
+from .report import make_report, write_manifest
 from .unit_targets import needs_fitting, place_unit_extractor
 
 try:
@@ -39,11 +39,40 @@ except ImportError:  # Windows has no flock: nothing there keeps two runs out of
     fcntl = None
 
 DEFAULT_UNITS = "facebook/hubert-base-ls960"  # whose layer 6 the published systems cluster
-MANIFEST_SCHEMA = pyarrow.schema(
-    [("id", "string"), ("speaker", "string"), ("split", "string"), ("text", "string"), ("words", "string")]
-    + [("frames", "int64")]
-    + [(column, "string") for column in COLUMNS]
-)
+MAX_SECONDS = 24.0  # 600 frames, which training takes at once (published setup)
+UNIT_BATCH = 60 * FRAME_RATE  # frames; HuBERT Base's first layer takes 0.4 GB of memory for them
+ENGINES = {"local": local_engine, "ray": ray_engine}
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Part `index` of `count`, 1 <= index <= count."""
+
+    index: int
+    count: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.index <= self.count:
+            raise DatasetError(
+                f"shard {self.index}/{self.count}; expected i/n with i from 1 to n, such as 1/8 to 8/8."
+            )
+
+    @property
+    def name(self) -> str:
+        return f"{self.index}-of-{self.count}"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What is to be prepared.
+
+    splits: clip ID -> split, in the order of the IDs. clip: ID -> the clip, read when it is asked for.
+    sources: ID -> the files on which the clip depends.
+    """
+
+    splits: dict[str, str]
+    clip: Callable[[str], Clip]
+    sources: Callable[[str], list[Path]]
 
 
 def prepare(
@@ -51,10 +80,13 @@ def prepare(
     out: str | Path,
     *,
     num_proc: int = 1,
+    engine: str = "local",
+    shard: tuple[int, int] | None = None,
     unit_extractor: str | Path | SpeechUnitExtractor = DEFAULT_UNITS,
     num_units: int = NUM_UNITS,
     splits: Iterable[str] | None = None,
     limit: int | None = None,
+    max_seconds: float = MAX_SECONDS,
     seed: int = 0,
     progress: bool = True,
 ) -> dict[str, Any]:
@@ -65,109 +97,219 @@ def prepare(
     them. Clips that are done are left alone while their source files' size and time stay the same.
 
     Args:
-        corpus: GRID, FaceVideoFolder or anything else that has a name and iterates over `Clip`s.
+        corpus: GRID, LRS3, FaceVideoFolder or anything else that has a name and iterates over `Clip`s.
         out: The folder to write.
         num_proc: Processes; with more than 1 a script needs the usual `if __name__ == "__main__":`.
+        engine: "local", or "ray": the Ray cluster that is running, else `num_proc` processes of Ray here.
+        shard: (i, n): only the i-th of n parts of the clips, 1 <= i <= n, on this machine or another that
+            shares `out`; manifest, report and contact sheet are left to a run without it. All shards and that
+            run take the same corpus and arguments.
         unit_extractor: "mfcc" or the Hub name or path of a self-supervised speech model: its features are
-            clustered on the prepared train split (in whole, so more clips or another `limit` mean other
-            units). A fitted SpeechUnitExtractor, or the path or Hub name of one: taken as it is.
+            clustered on the sound of the train split, drawn with `seed` where that has more than 10,000 s. A
+            fitted SpeechUnitExtractor, or the path or Hub name of one: taken as it is. It runs on the GPU if
+            there is one.
         num_units: Clusters of an extractor that is fitted here.
         splits: Only these of the corpus's splits.
         limit: At most this many clips of each split, the first by ID.
-        seed: Of the clustering.
+        max_seconds: Longer clips are cut between words, where the corpus has word times.
+        seed: Of the clustering and of the contact sheet.
         progress: Show progress bars on stderr.
 
     Returns:
-        The report, which is OUT/report.json as well: {"corpus", "clips", "hours", "splits": {split: {"clips",
-        "hours", "speakers"}}, "unit_extractor", "skipped": {reason: [{"id", "message"}]}, "warnings": [{"id",
-        "message"}]}. A reason is the name of the error (NoFaceError, NoAudioError, ClipLengthError, ...).
+        The report, which is OUT/report.json as well: what `make_report` returns, with "unit_extractor" and
+        "contact_sheet", the IDs shown. Of a shard, that of its clips, with "shard" and without
+        "contact_sheet".
 
     Raises:
-        DatasetError: No clip, no clip that could be prepared, no train split to fit units on, or another run
-            is at work in `out`.
+        DatasetError: No clip, no clip that could be prepared, no train split to fit units on, an impossible
+            argument, or another run is at work in `out`.
         WorkerDiedError: A process died.
     """
-    if num_proc < 1 or (limit is not None and limit < 1):
-        raise DatasetError(f"num_proc={num_proc}, limit={limit}; expected at least 1 of each.")
-    clips = _chosen(corpus, splits, limit)
-    train = [clip.id for clip in clips if clip.split == "train"]
+    if num_proc < 1 or (limit is not None and limit < 1) or max_seconds < 1:
+        raise DatasetError(
+            f"num_proc={num_proc}, limit={limit}, max_seconds={max_seconds}; expected at least 1 of each."
+        )
+    if engine not in ENGINES:
+        raise DatasetError(f"engine={engine!r}; expected one of {', '.join(ENGINES)}.")
+    part = None if shard is None else Shard(*shard)
+    whole = list_clips(corpus, splits, limit)
+    train = [clip for clip, split in whole.splits.items() if split == "train"]
     # Asked before the long work, so that a wrong name does not turn up after hours.
     if needs_fitting(unit_extractor) and not train:
         raise DatasetError(
             f"unit_extractor={str(unit_extractor)!r} is to be fitted on the train split, but the clips are "
-            f"of {', '.join(sorted({clip.split for clip in clips}))} only. Prepare train too, or give a "
+            f"of {', '.join(sorted(set(whole.splits.values())))} only. Prepare train too, or give a "
             "fitted extractor."
         )
-    folder = PreparedFolder(out)
-    with _sole_use(folder), _quiet_transformers(), _workers(folder, min(num_proc, len(clips))) as run:
-        folder.manifest.unlink(missing_ok=True)
-        markers = {clip.id: marker for clip in clips if (marker := valid_marker(folder, clip))}
-        todo: list[tuple] = [(clip,) for clip in clips if clip.id not in markers]
-        with tqdm(total=len(clips), initial=len(markers), desc="clips", disable=not progress) as bar:
-            for marker in run("write_files", todo):
-                markers[marker["id"]] = marker
-                bar.update()
-        report = _report(corpus, clips, markers)
-        done = [clip for clip in clips if "frames" in markers[clip.id]]
-        if not done:
-            folder.write_json(folder.report, report)
-            reasons = "; ".join(f"{len(skipped)} x {reason}" for reason, skipped in report["skipped"].items())
-            raise DatasetError(
-                f"None of the {len(clips)} clips could be prepared: {reasons}. {folder.report} names each "
-                "with its reason."
-            )
-        report["unit_extractor"] = place_unit_extractor(
+    mine = dict(whole.splits)
+    if part is not None:
+        mine = dict(list(mine.items())[part.index - 1 :: part.count])
+    folder = PreparedFolder(out, "all" if part is None else part.name)
+    max_frames = round(FRAME_RATE * max_seconds)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with _sole_use(folder, part), _quiet_transformers(), ENGINES[engine](folder, num_proc) as run:
+        origin = place_unit_extractor(
             folder,
             unit_extractor,
             num_units=num_units,
             seed=seed,
-            train_ids=[clip.id for clip in done if clip.split == "train"],
+            train=train,
+            clip=whole.clip,
+            device=device,
+            replace=part is None,
             progress=progress,
         )
-        missing = [clip for clip in done if not folder.path("units", clip.id).is_file()]
-        todo = [(clip, markers[clip.id]["frames"]) for clip in missing]
-        with tqdm(total=len(done), initial=len(done) - len(todo), desc="units", disable=not progress) as bar:
-            for _ in run("write_units", todo):
-                bar.update()
+        records = _write_files(folder, Listing(mine, whole.clip, whole.sources), run, max_frames, progress)
+        report = make_report(corpus.name, mine, records)
+        if not report["clips"] and part is None:
+            folder.write_json(folder.report, report)
+            reasons = "; ".join(f"{len(skipped)} x {reason}" for reason, skipped in report["skipped"].items())
+            raise DatasetError(
+                f"None of the {len(mine)} clips could be prepared: {reasons}. {folder.report} names each "
+                "with its reason."
+            )
+        report["unit_extractor"] = origin
+        if device != "cpu":  # one process has the GPU, and needs no others
+            writer = ClipWriter(folder, device)
+            _write_units(folder, records, lambda _, calls: (writer.write_units(*c) for c in calls), progress)
+        else:
+            _write_units(folder, records, run, progress)
+        if part is not None:
+            return report | {"shard": f"{part.index}/{part.count}"}
+        ids = [segment[0] for record in records.values() for segment in record.get("segments", ())]
+        report["contact_sheet"] = write_contact_sheet(folder, ids, seed)
         folder.write_json(folder.report, report)
-        _write_manifest(folder, done, markers)
+        write_manifest(folder, mine, records, whole.clip)
     return report
 
 
-def _chosen(corpus: Corpus, splits: Iterable[str] | None, limit: int | None) -> list[Clip]:
+def list_clips(corpus: Corpus, splits: Iterable[str] | None = None, limit: int | None = None) -> Listing:
+    """The clips of a corpus that are asked for, by ID; see `prepare`.
+
+    Raises:
+        DatasetError: None, or the corpus has no such split.
+    """
+    if isinstance(corpus, ListedCorpus):  # a transcript is not read before it is needed
+        every, clip, sources = corpus.splits, corpus.clip, corpus.files
+    else:
+        clips = {clip.id: clip for clip in corpus}
+        every, clip = {name: clip.split for name, clip in clips.items()}, clips.__getitem__
+
+        def sources(name: str) -> list[Path]:
+            return [path for path in (clips[name].video, clips[name].audio) if path is not None]
+
     wanted = None if splits is None else set(splits)
-    clips = sorted(corpus, key=lambda clip: clip.id)
-    present = {clip.split for clip in clips}
-    if not clips or (wanted is not None and not wanted <= present):
+    present = set(every.values())
+    if not every or (wanted is not None and not wanted <= present):
         raise DatasetError(
             f"splits={sorted(wanted or ())} of {corpus.name}; expected some of {sorted(present)}, the splits "
             "in which this corpus has clips."
         )
     taken: Counter[str] = Counter()
-    chosen = []
-    for clip in clips:
-        if (wanted is None or clip.split in wanted) and (limit is None or taken[clip.split] < limit):
-            taken[clip.split] += 1
-            chosen.append(clip)
-    return chosen
+    chosen = {}
+    for name, split in sorted(every.items()):
+        if (wanted is None or split in wanted) and (limit is None or taken[split] < limit):
+            taken[split] += 1
+            chosen[name] = split
+    return Listing(chosen, clip, sources)
+
+
+def _write_files(
+    folder: PreparedFolder, listing: Listing, run: Run, max_frames: int, progress: bool
+) -> dict[str, dict[str, Any]]:
+    """Do the clips that are not done; the record of each, in the order of the listing."""
+    records = done_records(folder, listing, max_frames)
+    todo = [clip for clip in listing.splits if clip not in records]
+    if todo:
+        folder.manifest.unlink(missing_ok=True)
+    calls = ((listing.clip(clip), listing.sources(clip), max_frames) for clip in todo)
+    total = len(listing.splits)
+    with tqdm(total=total, initial=total - len(todo), desc="clips", disable=not progress) as bar:
+        for record in run("write_files", calls):
+            records[record["id"]] = record
+            bar.update()
+    return {clip: records[clip] for clip in listing.splits}
+
+
+def done_records(folder: PreparedFolder, listing: Listing, max_frames: int) -> dict[str, dict[str, Any]]:
+    """The newest line of the journal for each clip that is done: sources as they were, all files there."""
+    newest: dict[str, dict[str, Any]] = {}
+    for record in Journal(folder.journal).read():
+        clip = record["id"]
+        if clip in listing.splits and (clip not in newest or record["time"] >= newest[clip]["time"]):
+            newest[clip] = record
+    if not newest:
+        return {}
+    present = [folder.existing(column) for column in COLUMNS if column != "units"]
+
+    def is_done(record: dict[str, Any]) -> bool:
+        segments = record.get("segments", ())
+        whole = sum(segment[2] for segment in segments) <= min(max_frames, record["limit"])
+        return (
+            (whole or record["limit"] == max_frames)
+            and all(segment[0] in ids for segment in segments for ids in present)
+            and record["sources"] == file_signature(listing.sources(record["id"]))
+        )
+
+    return {clip: record for clip, record in newest.items() if is_done(record)}
+
+
+def _write_units(
+    folder: PreparedFolder, records: Mapping[str, dict[str, Any]], run: Run, progress: bool
+) -> None:
+    """Units of all stored clips that have none, those of one length in batches."""
+    present = folder.existing("units")
+    lengths: dict[int, list[str]] = defaultdict(list)
+    for record in records.values():
+        for clip, _, frames in record.get("segments", ()):
+            if clip not in present:
+                lengths[frames].append(clip)
+    todo = sum(map(len, lengths.values()))
+    if todo:
+        folder.manifest.unlink(missing_ok=True)
+
+    def batches() -> Iterator[tuple]:
+        for frames, clips in sorted(lengths.items()):
+            size = max(1, UNIT_BATCH // frames)
+            yield from ((clips[start : start + size], frames) for start in range(0, len(clips), size))
+
+    with tqdm(total=todo, desc="units", disable=not progress) as bar:
+        for count in run("write_units", batches()):
+            bar.update(count)
 
 
 @contextmanager
-def _sole_use(folder: PreparedFolder) -> Generator[None]:
-    """Keep a second run out by a lock that dies with the process; remove what a killed one left half."""
+def _sole_use(folder: PreparedFolder, part: Shard | None) -> Generator[None]:
+    """Keep a second run of the same part out, and a run of all; remove what a killed one left half.
+
+    The locks die with the process.
+    """
     folder.state.mkdir(parents=True, exist_ok=True)
-    with open(folder.state / "lock", "w") as lock:
-        if fcntl is not None:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise DatasetError(
-                    f"Another run is preparing {folder.root}; expected to be the only one. Wait for it, or "
-                    "give another folder."
-                ) from None
-        shutil.rmtree(folder.staging, ignore_errors=True)
+    staging = folder.staging.parent if part is None else folder.staging
+    with ExitStack() as stack:
+        locks = [("lock", part is not None)] + ([] if part is None else [(f"lock-{part.name}", False)])
+        for name, shared in locks:
+            _lock(stack.enter_context(open(folder.state / name, "w")), shared, folder)
+        rmtree(staging, ignore_errors=True)
         yield
-        shutil.rmtree(folder.staging, ignore_errors=True)
+        rmtree(staging, ignore_errors=True)
+
+
+def _lock(file: IO, shared: bool, folder: PreparedFolder) -> None:
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DatasetError(
+            f"Another run is preparing {folder.root}; expected to be the only one (of shards: each once, and "
+            "none beside a run without shard). Wait for it, or give another folder."
+        ) from None
+    except OSError as error:  # some network file systems have no locks
+        warnings.warn(
+            f"{folder.root} cannot be locked ({error}): take care that no other run prepares the same clips.",
+            stacklevel=2,
+        )
 
 
 @contextmanager
@@ -180,114 +322,3 @@ def _quiet_transformers() -> Generator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()
-
-
-_writer: ClipWriter | None = None  # of a worker process
-
-
-def _start_worker(folder: PreparedFolder) -> None:
-    global _writer
-    _writer = ClipWriter(folder)
-    torch.set_num_threads(1)
-    logging.disable_progress_bar()
-    # Ctrl-C reaches the whole process group: the parent alone decides, and the clip at hand is finished.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def die_with_parent() -> None:
-        # A killed parent cannot tell: without this its workers would wait for tasks for ever.
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=die_with_parent, daemon=True).start()
-
-
-def _work(task: str, arguments: tuple) -> Any:
-    assert _writer is not None
-    return getattr(_writer, task)(*arguments)
-
-
-Run = Callable[[str, list[tuple]], Iterator[Any]]
-
-
-@contextmanager
-def _workers(folder: PreparedFolder, num_proc: int) -> Generator[Run]:
-    """A function that calls a method of ClipWriter with each of many arguments, yielding as they are done."""
-    threads = torch.get_num_threads()
-    if num_proc == 1:
-        writer = ClipWriter(folder)
-        torch.set_num_threads(1)  # as in a worker, so that the files do not depend on num_proc
-        try:
-            yield lambda task, todo: (getattr(writer, task)(*arguments) for arguments in todo)
-        finally:
-            torch.set_num_threads(threads)
-        return
-    # Spawned, not forked: PyTorch's and LiteRT's thread pools do not survive a fork.
-    pool = ProcessPoolExecutor(
-        num_proc,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(folder,),
-    )
-
-    def run(task: str, todo: list[tuple]) -> Iterator[Any]:
-        futures = [pool.submit(_work, task, arguments) for arguments in todo]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BrokenProcessPool as error:
-            raise WorkerDiedError(
-                f"One of the {num_proc} processes preparing {folder.root} died, most likely for want of "
-                "memory. What was done is kept: run again to go on, with a smaller num_proc if so."
-            ) from error
-
-    try:
-        yield run
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _report(corpus: Corpus, clips: list[Clip], markers: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    splits: dict[str, dict[str, Any]] = {}
-    skipped: dict[str, list[dict[str, str]]] = {}
-    for clip in clips:
-        marker = markers[clip.id]
-        if "skipped" in marker:
-            skipped.setdefault(marker["skipped"], []).append({"id": clip.id, "message": marker["message"]})
-            continue
-        split = splits.setdefault(clip.split, {"clips": 0, "frames": 0, "speakers": set()})
-        split["clips"] += 1
-        split["frames"] += marker["frames"]
-        split["speakers"].add(clip.speaker)
-    warned = [{"id": clip.id, "message": text} for clip in clips for text in markers[clip.id]["warnings"]]
-    return {
-        "corpus": corpus.name,
-        "clips": sum(split["clips"] for split in splits.values()),
-        "hours": _hours(sum(split["frames"] for split in splits.values())),
-        "splits": {
-            name: {
-                "clips": split["clips"],
-                "hours": _hours(split["frames"]),
-                "speakers": len(split["speakers"]),
-            }
-            for name, split in sorted(splits.items())
-        },
-        "skipped": dict(sorted(skipped.items())),
-        "warnings": warned,
-    }
-
-
-def _hours(frames: int) -> float:
-    return round(frames / FRAME_RATE / 3600, 4)
-
-
-def _write_manifest(folder: PreparedFolder, clips: list[Clip], markers: dict[str, dict[str, Any]]) -> None:
-    rows = []
-    for clip in clips:
-        words = [{"word": word.word, "start": word.start, "end": word.end} for word in clip.words]
-        row = {"id": clip.id, "speaker": clip.speaker, "split": clip.split, "text": clip.text}
-        row |= {"words": json.dumps(words, ensure_ascii=False), "frames": markers[clip.id]["frames"]}
-        rows.append(row | {column: folder.relative(column, clip.id) for column in COLUMNS})
-    table = pyarrow.Table.from_pylist(rows, schema=MANIFEST_SCHEMA)
-    folder.write(folder.manifest, lambda path: pyarrow.parquet.write_table(table, path))

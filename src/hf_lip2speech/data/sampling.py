@@ -66,6 +66,12 @@ class AugmentedDataset(EpochDataset):
         self.augmentation = augmentation
         self.max_frames = max_frames
 
+    @property
+    def lengths(self) -> list[int]:
+        """Frames of each item, as they are before a change of speed."""
+        longest = self.max_frames or max(self.dataset.lengths)  # ty: ignore[missing-attribute]
+        return [min(length, longest) for length in self.dataset.lengths]  # ty: ignore[missing-attribute]
+
     def __getitem__(self, index: int) -> dict[str, Any]:
         generator = self.generator(index)
         item = self.dataset[index]

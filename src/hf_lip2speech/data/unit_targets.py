@@ -1,21 +1,29 @@
-"""Which unit extractor a corpus is prepared with: one that is given, or one fitted on its train split."""
+"""Which unit extractor a corpus is prepared with: one that is given, or one fitted on its train split.
+
+Fitting reads the corpus's own sound and no prepared file: so each shard of a preparation can have its
+extractor before any other is done, and all fit the same.
+"""
 
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 from transformers import PreTrainedConfig
 
-from ..audio.io import read_audio
-from ..errors import DatasetError
+from ..constants import SAMPLING_RATE
+from ..errors import DatasetError, NoAudioError
 from ..models.configuration_speech_units import SpeechUnitExtractorConfig
 from ..models.modeling_speech_units import SpeechUnitExtractor
+from .clip_files import read_sound
+from .corpora import Clip
+from .corpora.clip import shuffled
 from .layout import PreparedFolder
 
+FITTING_SECONDS = 10_000  # of sound that is clustered: 500,000 features, 2,500 a cluster of 200
 ORIGIN = "prepared_from.json"  # in the extractor's folder: what it was made of
 
 
@@ -50,19 +58,32 @@ def place_unit_extractor(
     *,
     num_units: int,
     seed: int,
-    train_ids: Sequence[str],
+    train: Sequence[str],
+    clip: Callable[[str], Clip],
+    device: str,
+    replace: bool,
     progress: bool,
 ) -> dict:
     """Put the extractor into the prepared folder, unless it is there; units of another one are removed.
 
+    Args:
+        train: The IDs of all training clips of the corpus.
+        clip: ID -> clip.
+        device: Where features are computed.
+        replace: Whether another extractor may be replaced.
+
     Returns:
-        What it was made of: {"units", "num_units", "seed", "clips", "fingerprint"} if fitted (on the prepared
-        sound of `train_ids`), {"units", "fingerprint"} if given.
+        What it was made of: {"units", "num_units", "seed", "clips", "fingerprint"} if fitted (on clips drawn
+        from `train` with `seed`, all or as many as have 10,000 s of sound), {"units", "fingerprint"} if
+        given.
+
+    Raises:
+        DatasetError: Another extractor is there and must not be replaced.
     """
     extractor = None
     if needs_fitting(units):
-        ids = hashlib.sha256("\n".join(train_ids).encode()).hexdigest()
-        origin = {"units": str(units), "num_units": num_units, "seed": seed, "clips": len(train_ids)}
+        ids = hashlib.sha256("\n".join(sorted(train)).encode()).hexdigest()
+        origin = {"units": str(units), "num_units": num_units, "seed": seed, "clips": len(train)}
         origin["fingerprint"] = ids
     elif isinstance(units, SpeechUnitExtractor):
         extractor = units
@@ -70,13 +91,18 @@ def place_unit_extractor(
     else:
         extractor = SpeechUnitExtractor.from_pretrained(str(units))
         origin = {"units": str(units), "fingerprint": _fingerprint(extractor)}
-    placed = folder.unit_extractor / ORIGIN
-    if placed.is_file() and json.loads(placed.read_text(encoding="utf-8")) == origin:
+    placed = _origin(folder)
+    if placed == origin:
         return origin
+    if placed is not None and not replace:
+        raise DatasetError(
+            f"{folder.unit_extractor} was made of {placed}; this shard asks for {origin}. Give every shard "
+            "the same corpus and arguments, or another folder; without a shard the extractor is replaced."
+        )
     if extractor is None:
         config = SpeechUnitExtractorConfig(features=str(units), num_units=num_units)
-        extractor = SpeechUnitExtractor(config).eval()
-        extractor.fit(_sounds(folder, train_ids, progress), seed=seed)
+        extractor = SpeechUnitExtractor(config).eval().to(device)
+        extractor.fit(_sounds(shuffled(train, seed), clip, progress), seed=seed)
 
     def save(unfinished: Path) -> None:
         extractor.save_pretrained(unfinished)
@@ -84,16 +110,37 @@ def place_unit_extractor(
 
     # The old extractor goes first and the new one comes last: units never lie beside an extractor that did
     # not make them, wherever this is interrupted.
-    for old in (folder.unit_extractor, folder.root / "units"):
-        if old.exists():
-            shutil.rmtree(old)
-    folder.write(folder.unit_extractor, save)
+    if replace:
+        folder.manifest.unlink(missing_ok=True)
+        for old in (folder.unit_extractor, folder.root / "units"):
+            if old.exists():
+                shutil.rmtree(old)
+    try:
+        folder.write(folder.unit_extractor, save)
+    except OSError:
+        # A folder cannot be put in the place of another: one of the other shards was faster.
+        if _origin(folder) != origin:
+            raise
     return origin
 
 
-def _sounds(folder: PreparedFolder, ids: Sequence[str], progress: bool) -> Iterator[np.ndarray]:
+def _origin(folder: PreparedFolder) -> dict | None:
+    path = folder.unit_extractor / ORIGIN
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _sounds(ids: Sequence[str], clip: Callable[[str], Clip], progress: bool) -> Iterator[np.ndarray]:
+    """The sound of clips, until there is enough; clips without any are passed over (their report says so)."""
+    left = FITTING_SECONDS * SAMPLING_RATE
     for clip_id in tqdm(ids, desc="sound for the units' extractor", disable=not progress):
-        yield read_audio(folder.path("audio", clip_id))
+        if left <= 0:
+            return
+        try:
+            sound = read_sound(clip(clip_id))
+        except NoAudioError:
+            continue
+        left -= len(sound)
+        yield sound
 
 
 def _fingerprint(extractor: SpeechUnitExtractor) -> str:

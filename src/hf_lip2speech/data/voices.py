@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..constants import SPEAKER_EMBEDDING_DIM
 from .prepared import PreparedDataset
 
 
@@ -18,9 +19,9 @@ def speaker_voices(root: str | Path) -> dict[str, np.ndarray]:
         DatasetError: It is not a prepared folder.
     """
     dataset = PreparedDataset(root, fields=("speaker_embedding",))
-    train = [index for index, row in enumerate(dataset.rows) if row["split"] == "train"]
-    embeddings: dict[str, list[np.ndarray]] = defaultdict(list)
+    speakers, splits = dataset.column("speaker"), dataset.column("split")
+    train = [index for index, split in enumerate(splits) if split == "train"]
+    sums: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(SPEAKER_EMBEDDING_DIM))
     for index in train or range(len(dataset)):
-        embeddings[dataset.rows[index]["speaker"]].append(dataset[index]["speaker_embedding"])
-    means = {speaker: np.mean(found, axis=0) for speaker, found in embeddings.items()}
-    return {speaker: (mean / np.linalg.norm(mean)).astype(np.float32) for speaker, mean in means.items()}
+        sums[speakers[index]] += dataset[index]["speaker_embedding"]
+    return {speaker: (total / np.linalg.norm(total)).astype(np.float32) for speaker, total in sums.items()}

@@ -6,6 +6,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from ..constants import CROP_SIZE
+from ..loading import OneKindFromHub
 
 AVHUBERT_LARGE = {
     "hidden_size": 1024,
@@ -16,7 +17,7 @@ AVHUBERT_LARGE = {
 
 
 @strict
-class AVHubertConfig(PreTrainedConfig):
+class AVHubertConfig(OneKindFromHub, PreTrainedConfig):
     r"""
     Sizes of [`AVHubertModel`]. The defaults are those of Base; `AVHubertConfig(**AVHUBERT_LARGE)` is Large.
 
@@ -57,6 +58,19 @@ class AVHubertConfig(PreTrainedConfig):
     def validate_architecture(self):
         """Part of `@strict`-powered validation. Validates the architecture of the config."""
         super().validate_architecture()
+        positive = (
+            "hidden_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "intermediate_size",
+            "crop_size",
+            "frontend_stem_stride",
+            "position_kernel_size",
+            "position_groups",
+        )
+        for name in positive:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1: got {getattr(self, name)}.")
         for name in ("num_attention_heads", "position_groups"):
             if self.hidden_size % getattr(self, name):
                 raise ValueError(
@@ -68,9 +82,6 @@ class AVHubertConfig(PreTrainedConfig):
                 "frontend_channels and frontend_blocks describe the same stages and must be equally long: "
                 f"got {list(self.frontend_channels)} and {list(self.frontend_blocks)}."
             )
-        for name in ("num_hidden_layers", "crop_size", "frontend_stem_stride", "position_kernel_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1: got {getattr(self, name)}.")
 
 
 __all__ = ["AVHUBERT_LARGE", "AVHubertConfig"]

@@ -7,11 +7,12 @@ from transformers import PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 from ..constants import CROP_SIZE, NUM_MEL_BINS, NUM_UNITS, SPEAKER_EMBEDDING_DIM
+from ..loading import OneKindFromHub
 from .configuration_avhubert import AVHubertConfig
 
 
 @strict
-class Lip2SpeechConfig(PreTrainedConfig):
+class Lip2SpeechConfig(OneKindFromHub, PreTrainedConfig):
     r"""
     Sizes of [`Lip2SpeechModel`]. The defaults are those of the paper (90,271,788 parameters).
 

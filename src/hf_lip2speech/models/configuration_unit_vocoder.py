@@ -13,12 +13,13 @@ from ..constants import (
     SAMPLING_RATE,
     SPEAKER_EMBEDDING_DIM,
 )
+from ..loading import OneKindFromHub
 
 _MEL_PER_UNIT = SAMPLES_PER_UNIT // HOP_LENGTH
 
 
 @strict
-class UnitVocoderConfig(PreTrainedConfig):
+class UnitVocoderConfig(OneKindFromHub, PreTrainedConfig):
     """Sizes of a `UnitVocoderModel`; the defaults are the paper's (14,101,185 parameters; 14,111,618 with the
     weight norm of its training).
 

@@ -11,7 +11,11 @@ from typing import TypeVar, cast
 
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from .config import Config, ConfigError, TrainingConfig, check_keys, load_config
+from ..models.configuration_avhubert import AVHubertConfig
+from ..models.configuration_lip2speech import Lip2SpeechConfig
+from ..models.modeling_avhubert import AVHubertModel
+from ..models.modeling_lip2speech import Lip2SpeechModel
+from .config import Config, ConfigError, Lip2SpeechTrainingConfig, TrainingConfig, check_keys, load_config
 
 Part = TypeVar("Part")
 Model = TypeVar("Model", bound=PreTrainedModel)
@@ -94,3 +98,27 @@ def new_or_saved(model: type[Model], model_config: type[PreTrainedConfig], confi
             f"init_from {config.init_from} lacks weights such as {min(report['missing_keys'])}."
         )
     return loaded
+
+
+def lip2speech_to_train(config: Lip2SpeechTrainingConfig) -> Lip2SpeechModel:
+    """As `new_or_saved`; a new model has the AV-HuBERT in config.encoder, if one is given.
+
+    Raises:
+        ConfigError: see `new_or_saved`; or config.encoder holds no AV-HuBERT.
+    """
+    if config.encoder is None:
+        return new_or_saved(Lip2SpeechModel, Lip2SpeechConfig, config)
+    check_keys(config.model, known_fields(Lip2SpeechConfig) - {"encoder"}, prefix="model.")
+    try:
+        found, _ = AVHubertConfig.get_config_dict(config.encoder)
+    except OSError as error:
+        raise ConfigError(f"encoder {config.encoder} cannot be loaded: {error}") from error
+    if found.get("model_type") != AVHubertConfig.model_type:
+        raise ConfigError(
+            f"encoder {config.encoder} holds a {found.get('model_type')}; expected a "
+            f"{AVHubertConfig.model_type}, as the conversion of a published AV-HuBERT makes it."
+        )
+    encoder, report = cast(tuple, AVHubertModel.from_pretrained(config.encoder, output_loading_info=True))
+    if report["missing_keys"]:
+        raise ConfigError(f"encoder {config.encoder} lacks weights such as {min(report['missing_keys'])}.")
+    return Lip2SpeechModel.with_encoder(encoder, **config.model)

@@ -34,7 +34,7 @@ class TrainingState:
     step: int = 0
     best_metric: float | None = None
     best_step: int | None = None
-    clips_per_update: int | None = None
+    clips_per_update: float | None = None
     processes: int | None = None
     threads: int | None = None
 
@@ -67,7 +67,7 @@ class Checkpoints:
             )
         return TrainingState()
 
-    def resume(self, clips_per_update: int) -> TrainingState:
+    def resume(self, clips_per_update: float) -> TrainingState:
         """Load the latest complete checkpoint, random states included; a new state if there is none yet."""
         steps = self.steps()
         if not steps:
@@ -92,7 +92,7 @@ class Checkpoints:
         self.accelerator.print(f"Resumed from {path}.")
         return state
 
-    def save(self, state: TrainingState, clips_per_update: int) -> Path:
+    def save(self, state: TrainingState, clips_per_update: float) -> Path:
         """Write a checkpoint of the current step; call it on all processes, at the end of an update."""
         path = self.directory / f"step_{state.step}"
         unfinished = self.directory / f"writing_{state.step}"

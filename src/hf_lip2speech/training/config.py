@@ -45,7 +45,8 @@ class OptimizerConfig:
 class TrainingConfig:
     """What both stages share.
 
-    data: the prepared folder. output_dir: checkpoints, best/, last/, logs.
+    data: the prepared folder, or a list of several, whose units the same extractor made. output_dir:
+    checkpoints, best/, last/, logs.
     model: fields of the model's config that differ from its defaults.
     init_from: a saved model to start from (fine-tuning); `model` may then change dropout and the like, not
     sizes.
@@ -67,7 +68,7 @@ class TrainingConfig:
     tracker: any that accelerate knows (tensorboard, wandb, trackio ...), or none.
     """
 
-    data: str
+    data: str | tuple[str, ...]
     output_dir: str
     model: dict = field(default_factory=dict)
     init_from: str | None = None
@@ -127,16 +128,40 @@ class Lip2SpeechTrainingConfig(TrainingConfig):
 
     warmup_steps: of the learning rate. max_frames: longer training clips are cut to a random stretch of this
     many frames.
+    batch_frames: clips of about one length form micro-batches of at most this many frames, padding included;
+    batch_size then is not read, and each clip counts the same whatever the size of its batch. null =
+    batch_size clips of any length.
     augmentation: fields of the video augmentation that differ from its defaults.
+    encoder: a saved AV-HuBERT (folder or Hub repository) that a new model reads lips with, frozen unless
+    model.freeze_encoder is false; null = the front end. unfreeze_encoder_after: updates after which a frozen
+    one is trained with the rest, at the same learning rate; null = never.
     vocoder: a saved unit vocoder that voices the validation samples; null = Griffin-Lim on the predicted mel.
     """
 
     warmup_steps: int = 10_000
     max_frames: int = 600
+    batch_frames: int | None = None
     augmentation: dict = field(default_factory=dict)
+    encoder: str | None = None
+    unfreeze_encoder_after: int | None = None
     vocoder: str | None = None
     ema_decay: float = 0.999
     best_metric: str = "unit_accuracy"
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.batch_frames is not None and self.batch_frames < 1:
+            raise ConfigError(f"batch_frames must be at least 1, or null: got {self.batch_frames}.")
+        if self.encoder is not None and self.init_from is not None:
+            raise ConfigError(
+                f"encoder {self.encoder} is for a new model, but init_from {self.init_from} names a saved "
+                "one, which has its own: give one of them."
+            )
+        if self.unfreeze_encoder_after is not None and self.unfreeze_encoder_after < 1:
+            raise ConfigError(
+                "unfreeze_encoder_after counts updates and must be at least 1 (model.freeze_encoder: false "
+                f"trains the encoder from the start): got {self.unfreeze_encoder_after}."
+            )
 
 
 @dataclass(kw_only=True)

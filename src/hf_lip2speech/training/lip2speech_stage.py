@@ -7,10 +7,11 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
 from torch.utils.data import Dataset
 
 from ..models.modeling_lip2speech import Lip2SpeechModel, Lip2SpeechOutput
-from .config import Lip2SpeechTrainingConfig
+from .config import ConfigError, Lip2SpeechTrainingConfig
 from .griffin_lim import griffin_lim
 from .loop import Stage, clip_gradients, training_loader, validation_batches
 from .optimization import adamw, set_learning_rate, warmup_cosine, weight_average
@@ -26,13 +27,16 @@ class Lip2SpeechStage(Stage):
         config, accelerator: the latter from `loop.start`.
         model: to be trained.
         train_data: items that `collate` turns into the model's arguments; `set_epoch` is called on it if it
-            has one.
+            has one. config.batch_frames asks for an `AugmentedDataset`.
         validation_data: the same, without augmentation; items with a "waveform" (N,) have it tracked beside
             the prediction.
         collate: list of items -> the model's arguments.
         extras: saved beside the model (a feature extractor): objects with save_pretrained.
         voice: speaks the samples: (unit_ids (U,), spectrogram (2U, 80), speaker embedding (256,)) -> waveform
             (N,); default: Griffin-Lim on the mel.
+
+    Raises:
+        ConfigError: an encoder is to be unfrozen later, but the model has no frozen one.
     """
 
     def __init__(
@@ -54,6 +58,17 @@ class Lip2SpeechStage(Stage):
         self.extras = extras
         self.voice = voice or (lambda units, mel, speaker: griffin_lim(mel))
 
+        if config.unfreeze_encoder_after is not None:
+            if not model.encoder_is_frozen:
+                raise ConfigError(
+                    f"unfreeze_encoder_after is {config.unfreeze_encoder_after}, but the model has no frozen "
+                    "AV-HuBERT: give one (encoder, or an init_from that has one) and leave "
+                    "model.freeze_encoder true, or leave unfreeze_encoder_after out."
+                )
+            # The optimiser and the processes' exchange take in its weights from the start; until then, the
+            # forward pass alone keeps gradients from them.
+            model.avhubert.requires_grad_(True)
+            accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=True)
         self.plain_model = model.to(accelerator.device)
         self.average = weight_average(self.plain_model, config.ema_decay) if config.ema_decay else None
         if self.average is not None:
@@ -61,17 +76,24 @@ class Lip2SpeechStage(Stage):
         optimizer = adamw(self.plain_model, config.optimizer, accelerator.device)
         self.model, self.optimizer = accelerator.prepare(self.plain_model, optimizer)
         self.modules = [self.model]
-        self.loader = training_loader(train_data, collate, config, accelerator)
+        self.loader = training_loader(train_data, collate, config, accelerator, config.batch_frames)
+        if config.batch_frames is not None:
+            self.clips_per_batch = len(train_data) / (len(self.loader) * accelerator.num_processes)
         self._learning_rate = 0.0
 
     def training_step(self, batch: dict, step: int, epoch: int) -> dict[str, torch.Tensor]:
         factor = warmup_cosine(step, self.config.warmup_steps, self.config.max_steps)
         self._learning_rate = self.config.optimizer.learning_rate * factor
         set_learning_rate(self.optimizer, self._learning_rate)
+        unfreeze_after = self.config.unfreeze_encoder_after
+        if unfreeze_after is not None and step >= unfreeze_after and self.plain_model.encoder_is_frozen:
+            self.plain_model.unfreeze_encoder()
 
         self.model.train()
         output = self.model(**batch)
-        self.accelerator.backward(output.loss)
+        # The loss is a mean over the batch: where batches differ in size, so each clip counts the same.
+        weight = len(batch["unit_labels"]) / self.clips_per_batch if self.clips_per_batch else 1.0
+        self.accelerator.backward(output.loss * weight)
         clip_gradients(self.model, self.optimizer, self.config.optimizer.max_grad_norm, self.accelerator)
         self.optimizer.step()
         self.optimizer.zero_grad()

@@ -2,10 +2,10 @@
 bits.
 
 What makes a resumed run equal one that never stopped: the position in the data follows from the number of
-updates; each epoch's order is drawn from (seed, epoch) by accelerate's seedable sampler, and each sample's
-augmentation from (seed, epoch, index); learning rates are functions of the step; weights, optimisers,
-averages and random states (dropout) are in the checkpoint; validation draws no random numbers that training
-would miss.
+updates; each epoch's order is drawn from (seed, epoch), by accelerate's seedable sampler or by ours for clips
+of about one length, and each sample's augmentation from (seed, epoch, index); learning rates are functions of
+the step; weights, optimisers, averages and random states (dropout) are in the checkpoint; validation draws no
+random numbers that training would miss.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator, skip_first_batches
@@ -25,6 +26,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset
 from transformers.utils.logging import disable_progress_bar
 
+from ..data.batching import FrameBatchSampler
+from ..data.sampling import AugmentedDataset
 from ..errors import Lip2SpeechError
 from .checkpoint import Checkpoints, TrainingState, export, settle
 from .config import TrainingConfig, to_yaml
@@ -65,10 +68,12 @@ class Stage(ABC):
     """One of the two trainings, as the loop sees it.
 
     modules: the trainable modules, prepared by the accelerator. loader: the prepared training loader.
+    clips_per_batch: the mean where batches differ in size, else None.
     """
 
     modules: list[nn.Module]
     loader: DataLoader
+    clips_per_batch: float | None = None
 
     @abstractmethod
     def training_step(self, batch: dict, step: int, epoch: int) -> dict[str, torch.Tensor]:
@@ -98,19 +103,31 @@ class Stage(ABC):
 
 
 def training_loader(
-    dataset: Dataset, collate: Callable, config: TrainingConfig, accelerator: Accelerator
+    dataset: Dataset,
+    collate: Callable,
+    config: TrainingConfig,
+    accelerator: Accelerator,
+    batch_frames: int | None = None,
 ) -> DataLoader:
-    """Shuffled full batches of batch_size clips; the last, incomplete batch of an epoch is left out."""
-    if len(dataset) < config.batch_size * accelerator.num_processes:
-        raise TrainingError(
-            f"The training split has {len(dataset)} clips, fewer than one batch needs (batch_size "
-            f"{config.batch_size} x {accelerator.num_processes} processes): lower batch_size."
-        )
+    """Shuffled full batches of batch_size clips; the last, incomplete batch of an epoch is left out.
+
+    With `batch_frames`, batches of clips of about one length instead, see `FrameBatchSampler`; the dataset
+    then has `lengths`, `seed` and `epoch`.
+    """
+    if batch_frames is not None:
+        clips = cast(AugmentedDataset, dataset)
+        sampler = FrameBatchSampler(clips.lengths, batch_frames, clips, accelerator.num_processes)
+        batches: dict[str, Any] = {"batch_sampler": sampler}
+    else:
+        if len(dataset) < config.batch_size * accelerator.num_processes:
+            raise TrainingError(
+                f"The training split has {len(dataset)} clips, fewer than one batch needs (batch_size "
+                f"{config.batch_size} x {accelerator.num_processes} processes): lower batch_size."
+            )
+        batches = {"batch_size": config.batch_size, "shuffle": True, "drop_last": True}
     loader = DataLoader(
         dataset,
-        batch_size=config.batch_size,
-        shuffle=True,
-        drop_last=True,
+        **batches,
         collate_fn=collate,
         num_workers=config.num_workers,
         persistent_workers=config.num_workers > 0,
@@ -164,7 +181,8 @@ def train(
     """
     output = Path(config.output_dir)
     checkpoints = Checkpoints(output, accelerator, config.keep_checkpoints)
-    clips_per_update = config.batch_size * config.gradient_accumulation * accelerator.num_processes
+    batch_size = stage.clips_per_batch or config.batch_size
+    clips_per_update = batch_size * config.gradient_accumulation * accelerator.num_processes
     set_seed(config.seed, device_specific=True)  # the processes' dropout masks differ
     state = checkpoints.resume(clips_per_update) if resume else checkpoints.start_fresh()
     if accelerator.is_main_process:
@@ -177,7 +195,8 @@ def train(
     tracking = Tracking(config, accelerator, first_step=state.step, clips_per_update=clips_per_update)
     saved_at = state.step if state.step else None
     with StopRequest(config.max_minutes) as stop:
-        for epoch, batch in endless_batches(stage.loader, done=state.step * config.gradient_accumulation):
+        batches = endless_batches(stage.loader, done=state.step * config.gradient_accumulation)
+        for epoch, batch in tracking.waited_for(batches):
             if state.step >= config.max_steps:
                 break
             with accelerator.accumulate(*stage.modules):

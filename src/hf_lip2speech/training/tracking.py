@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from ..constants import SAMPLING_RATE
 from .checkpoint import TrainingState
 from .config import TrainingConfig
 from .pictures import compare_targets
+
+Batch = TypeVar("Batch")
 
 
 @dataclass
@@ -41,7 +44,7 @@ class Tracking:
     """
 
     def __init__(
-        self, config: TrainingConfig, accelerator: Accelerator, first_step: int, clips_per_update: int
+        self, config: TrainingConfig, accelerator: Accelerator, first_step: int, clips_per_update: float
     ):
         self.config = config
         self.accelerator = accelerator
@@ -55,6 +58,19 @@ class Tracking:
             project = "logs" if config.tracker == "tensorboard" else "hf-lip2speech"
             accelerator.init_trackers(project, init_kwargs=purge)
         self._clock, self._clock_step = time.monotonic(), first_step
+        self._waited = 0.0
+
+    def waited_for(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The batches; the time in which there is none to be had is counted: 0 where workers keep pace."""
+        batches = iter(batches)
+        while True:
+            begin = time.monotonic()
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            self._waited += time.monotonic() - begin
+            yield batch
 
     @contextmanager
     def paused(self) -> Generator[None]:
@@ -77,12 +93,15 @@ class Tracking:
         self._sums, self._counts = {}, {}
         now = time.monotonic()
         seconds = (now - self._clock) / max(1, step - self._clock_step)
-        self._clock, self._clock_step = now, step
+        waiting = self._waited / max(now - self._clock, 1e-9)
+        self._clock, self._clock_step, self._waited = now, step, 0.0
         speed = {"seconds_per_step": seconds, "clips_per_second": self.clips_per_update / max(seconds, 1e-9)}
+        speed["waiting_for_data"] = waiting
         epoch = step * self.config.gradient_accumulation / epoch_length
         self.accelerator.print(
             f"step {step}/{self.config.max_steps} epoch {epoch:.2f} | {_numbers(losses)}"
             f" | lr {learning_rate:.3g} | {seconds:.3f} s/step {speed['clips_per_second']:.1f} clips/s"
+            f" {waiting:.0%} waiting for data"
             f" | {(now - self.started) / 60:.1f} min, about "
             f"{(self.config.max_steps - step) * seconds / 60:.1f} to go",
             flush=True,

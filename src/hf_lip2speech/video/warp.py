@@ -1,6 +1,8 @@
-"""Affine warps of images in plain numpy: fast enough for faces, and no image library to install."""
+"""Affine warps of images, without an image library to install."""
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 
 
 def similarity_transform(source: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -49,52 +51,52 @@ def warp_affine(image: np.ndarray, matrix: np.ndarray, height: int, width: int) 
     Returns:
         float32 (height, width, 3), 0..255.
     """
-    step = int(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
-    if step >= 2:
-        image, matrix = _shrink(image, matrix, height, width, step)
-    rows, columns = image.shape[:2]
-    u, v = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
-    (a, b, c), (d, e, f) = matrix.astype(np.float32)
-    x = np.clip(a * u + (b * v + c), 0, columns - 1).ravel()
-    y = np.clip(d * u + (e * v + f), 0, rows - 1).ravel()
-    left, top = x.astype(np.intp), y.astype(np.intp)
-    x -= left
-    y -= top
-    right = (left < columns - 1).astype(np.intp)
-    down = (top < rows - 1) * np.intp(columns)
-    corner = top * columns + left
-    pixels = image.reshape(rows * columns, -1)
-    x, y = x[:, None], y[:, None]
-    upper = pixels[corner].astype(np.float32)
-    upper += (pixels[corner + right] - upper) * x
-    corner += down
-    lower = pixels[corner].astype(np.float32)
-    lower += (pixels[corner + right] - lower) * x
-    upper += (lower - upper) * y
-    return upper.reshape(height, width, -1)
-
-
-def _shrink(
-    image: np.ndarray, matrix: np.ndarray, height: int, width: int, step: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The part of the image under the grid, averaged over step x step blocks, and the matrix into it."""
+    matrix = np.array(matrix, dtype=np.float64)  # a copy: it is shifted below
     corners = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]], dtype=np.float64)
     corners = apply_affine(matrix, corners)
+    step = max(1, int(np.sqrt(abs(np.linalg.det(matrix[:, :2])))))
     size = np.array([image.shape[1], image.shape[0]])
     low = np.clip(np.floor(corners.min(axis=0)).astype(int) - step, 0, np.maximum(size - step, 0))
-    high = np.clip(np.ceil(corners.max(axis=0)).astype(int) + step, low + step, np.maximum(size, low + step))
+    high = np.clip(
+        np.ceil(corners.max(axis=0)).astype(int) + step + 1, low + step, np.maximum(size, low + step)
+    )
     part = image[low[1] : high[1], low[0] : high[0]]
-    rows, columns = part.shape[0] // step, part.shape[1] // step
-    if rows == 0 or columns == 0:
-        return image, matrix
-    part = part[: rows * step, : columns * step]
-    lines = part[::step].astype(np.uint16)
+    if step >= 2 and min(part.shape[:2]) >= step:
+        part = _shrink(part, step)
+        shift = (0.5 - low) / step - 0.5
+        matrix /= step
+    else:
+        shift = -low
+    matrix[:, 2] += shift
+    return _sample(part, matrix, height, width)
+
+
+def _sample(image: np.ndarray, matrix: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Bilinear samples of an image on an affine grid, by PyTorch: five times as fast as numpy's indexing."""
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).to(torch.float32)
+    rows, columns = image.shape[:2]
+    # grid_sample counts from -1 to 1 between the middles of the first and the last pixel
+    scale = 2 / np.maximum(np.array([columns, rows]) - 1, 1)
+    a, b, c = (matrix[0] * scale[0]).tolist()
+    d, e, f = (matrix[1] * scale[1]).tolist()
+    u = torch.arange(width, dtype=torch.float32)
+    v = torch.arange(height, dtype=torch.float32)[:, None]
+    grid = torch.empty(1, height, width, 2)
+    torch.add(a * u, b * v + (c - 1), out=grid[0, ..., 0])
+    torch.add(d * u, e * v + (f - 1), out=grid[0, ..., 1])
+    sampled = F.grid_sample(pixels[None], grid, padding_mode="border", align_corners=True)
+    return sampled[0].permute(1, 2, 0).contiguous().numpy()
+
+
+def _shrink(image: np.ndarray, step: int) -> np.ndarray:
+    """An image averaged over step x step blocks, float32."""
+    rows, columns = image.shape[0] // step, image.shape[1] // step
+    image = image[: rows * step, : columns * step]
+    lines = image[::step].astype(np.uint16)
     for i in range(1, step):
-        lines += part[i::step]
+        lines += image[i::step]
     total = lines[:, ::step].astype(np.float32)
     for j in range(1, step):
         total += lines[:, j::step]
     total /= step * step
-    matrix = matrix / step
-    matrix[:, 2] += (0.5 - low) / step - 0.5
-    return total, matrix
+    return total

@@ -1,0 +1,1 @@
+"""On the Hub: model cards and publishing."""

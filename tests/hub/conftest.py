@@ -1,0 +1,116 @@
+"""Small checkpoints of all kinds, and a Hub on which they are published."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from hf_lip2speech import Lip2SpeechFeatureExtractor, SpeechUnitExtractor
+from hf_lip2speech.evaluation.folder import write_json
+from hf_lip2speech.evaluation.results import summarise
+from hf_lip2speech.models.configuration_speech_units import SpeechUnitExtractorConfig
+
+from ..hub_server import HubServer
+from ..tiny_model import tiny_model
+
+FACTS = """
+title: Small
+license: cc-by-nc-4.0
+license_reason: It was drawn at random from data of that licence.
+language: [en]
+data: [Numbers drawn at random.]
+recipe: [Nothing was trained.]
+limits: [It says nothing.]
+"""
+PUBLISH = """
+import hf_lip2speech_cli
+from huggingface_hub import HfApi
+publish = lambda *arguments: hf_lip2speech_cli.main(["publish", *map(str, arguments)])
+codes = [
+    publish("{folder}/whole", "anna/whole", "--private", "--evaluation", "{folder}/evaluation"),
+    publish("{folder}/lip2speech", "anna/lip2speech"),
+    publish("{folder}/vocoder", "anna/vocoder"),
+    publish("{folder}/whole/unit_extractor", "anna/units"),
+]
+HfApi().create_tag("anna/whole", tag="v1")
+codes.append(publish("{folder}/changed", "anna/whole", "--facts", "{folder}/whole/card.yaml"))
+print(codes)
+"""
+
+
+class Published(NamedTuple):
+    hub: HubServer
+    folder: Path  # of the checkpoints: whole (its default voice is ann), changed (bob), lip2speech, vocoder
+    printed: list[str]
+
+
+def unit_extractor() -> SpeechUnitExtractor:
+    extractor = SpeechUnitExtractor(SpeechUnitExtractorConfig(features="mfcc", num_units=20, fitted=True))
+    extractor.centroids.copy_(extractor.centroids.new_tensor(np.random.default_rng(0).normal(size=(20, 39))))
+    return extractor
+
+
+def some_results() -> dict:
+    """What an evaluation of two clips would have written."""
+
+    def row(words: int, stoi: float) -> dict:
+        numbers = {"word_errors": words, "words": 6, "stoi": stoi, "estoi": stoi}
+        return {"voice": "ann", "against": "", "text": "", "heard": "", "sound": "", "numbers": numbers}
+
+    clips = [
+        {
+            "id": name,
+            "speaker": "a",
+            "seconds": 3.0,
+            "rows": {"truth": row(0, 1.0), "whole_path": row(2, stoi)},
+        }
+        for name, stoi in (("one", 0.5), ("two", 0.6))
+    ]
+    listener = {
+        "name": "pocketsphinx 5.1.1, GRID grammar",
+        "weights": None,
+        "text_normalisation": "lower case",
+    }
+    facts = {"dataset": "Two clips", "corpus": "two", "hub_dataset": None, "split": "test", "clips": 2}
+    facts |= {
+        "recogniser": listener,
+        "versions": {"torch": "2"},
+        "vocoders_sha256": None,
+        "model": "some/model",
+    }
+    return summarise(
+        clips, ["truth", "whole_path"], facts | {"command": ["hf-lip2speech", "evaluate"]}, [], 0
+    )
+
+
+def write_checkpoints(folder: Path) -> None:
+    model = tiny_model()
+    for name, voice in (("whole", "ann"), ("changed", "bob")):
+        model.config.default_voice = voice
+        model.save_pretrained(folder / name)
+        Lip2SpeechFeatureExtractor().save_pretrained(folder / name)
+    unit_extractor().save_pretrained(folder / "whole" / "unit_extractor")
+    (folder / "whole" / "card.yaml").write_text(FACTS)
+    (folder / "whole" / "optimizer.bin").write_bytes(b"nothing of the public's")
+    model.lip2speech.save_pretrained(folder / "lip2speech")
+    model.vocoder.save_pretrained(folder / "vocoder")
+    write_json(folder / "evaluation" / "results.json", some_results())
+    entries = folder / "evaluation" / "card" / ".eval_results"
+    entries.mkdir(parents=True)
+    (entries / "two_test.yaml").write_text("- dataset: {id: owner/two, task_id: wer}\n  value: 33.3\n")
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("checkpoints")
+    write_checkpoints(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def published(checkpoints, tmp_path_factory):
+    with HubServer(tmp_path_factory.mktemp("hub")) as server:
+        printed = server.python(PUBLISH.format(folder=checkpoints)).splitlines()
+        assert printed[-1] == "[0, 0, 0, 0, 0]"
+        yield Published(server, checkpoints, printed)

@@ -1,0 +1,119 @@
+"""Model cards: the filled ones are what the templates make, and each says what a card has to say."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+
+from hf_lip2speech.errors import Lip2SpeechError
+from hf_lip2speech.hub.cards import KINDS, model_card, read_facts
+
+from .conftest import FACTS, some_results
+
+ROOT = Path(__file__).resolve().parents[2]
+CARDS = ROOT / "model_cards"
+SECTIONS = (
+    "How to use it",
+    "Training data",
+    "Training",
+    "Evaluation",
+    "Licence",
+    "Intended use",
+    "Limits",
+    "Misuse",
+)
+
+
+@pytest.fixture(scope="module")
+def build():
+    spec = importlib.util.spec_from_file_location("build_cards", CARDS / "build.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_filled_cards_are_what_the_templates_make_of_facts_and_results(build):
+    made = build.cards()
+    assert len(made) == len(KINDS) + 1
+    for path, text in made.items():
+        if path.parent.is_dir():
+            assert path.read_text(encoding="utf-8") == text, f"{path}: run python model_cards/build.py"
+    assert {path.name for path in CARDS.glob("*.md")} - {"README.md"} == {
+        path.name for path in made if path.parent == CARDS
+    }
+
+
+def test_the_bundled_models_card_names_data_recipe_and_licence():
+    card = ModelCard.load(CARDS / "lip2speech_grid_s1.md")
+    assert card.data.license == "cc-by-nc-4.0"
+    text = " ".join(card.text.split())
+    for said in (
+        "Cooke",
+        "2006",
+        "890",
+        "680 clips",
+        "awb, kal, rms and slt",
+        "bundled.yaml",
+        "label_lag: 3",
+        "51 words",
+    ):
+        assert said in text, said
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("results", [None, "some"], ids=["unmeasured", "measured"])
+def test_every_card_has_every_section_and_valid_metadata(kind, results):
+    results = some_results() if results else None
+    card = model_card(kind, yaml.safe_load(FACTS), results, repo_id="anna/small")
+    assert [title for title in SECTIONS if f"\n## {title}\n" not in card.text] == []
+    assert "covert listening" in card.text and "impersonation" in card.text
+    assert '"anna/small"' in card.text and "{{" not in card.text and "None" not in card.text
+    assert "\n\n\n" not in card.text
+    again = ModelCard(str(card))
+    assert again.data.to_dict() == card.data.to_dict()
+    assert card.data.tags == ["lip-to-speech", "video-to-speech"]
+    assert card.data.library_name == "transformers" and card.data.language == ["en"]
+    if results:
+        assert "| whole path | 33.3" in card.text and "recogniser: pocketsphinx" in card.text
+    else:
+        assert "No measurements came with these weights" in card.text
+    measured_whole = bool(results) and kind == "lip2speech_with_vocoder"
+    assert bool(card.data.eval_results) == measured_whole
+
+
+def test_several_evaluations_stand_one_after_the_other():
+    card = model_card(KINDS[0], {"title": "Small"}, [some_results(), some_results()])
+    assert card.text.count("## Evaluation") == 2
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({}, "title"),
+        ({"title": "a", "licence": "mit"}, "'licence'"),
+        ({"title": "a", "data": {"corpus": "GRID"}}, "data"),
+        ({"title": ["a"]}, "title"),
+    ],
+)
+def test_facts_that_have_no_place_are_refused(facts, said):
+    with pytest.raises(Lip2SpeechError, match=said):
+        model_card(KINDS[0], facts)
+
+
+def test_an_unknown_kind_is_refused():
+    with pytest.raises(Lip2SpeechError, match="'bert'"):
+        model_card("bert", {"title": "a"})
+
+
+def test_facts_are_read_from_yaml_or_it_is_said_why_not(tmp_path):
+    path = tmp_path / "card.yaml"
+    path.write_text(FACTS)
+    assert read_facts(path)["title"] == "Small"
+    for text in ("- a\n- b\n", "a: [", "x: \x00"):
+        path.write_text(text)
+        with pytest.raises(Lip2SpeechError, match="card.yaml"):
+            read_facts(path)
+    with pytest.raises(Lip2SpeechError, match="nowhere"):
+        read_facts(tmp_path / "nowhere.yaml")

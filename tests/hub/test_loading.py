@@ -1,0 +1,210 @@
+"""`from_pretrained` from a Hub over HTTP, for every class; and what it says when that does not work."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+LOAD = """
+import json, sys
+import torch
+import hf_lip2speech as h
+from huggingface_hub import HfApi
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
+from hf_lip2speech.errors import Lip2SpeechError
+
+sizes = dict(frontend_stem_channels=8, frontend_channels=(8, 16), frontend_blocks=(1, 1), hidden_size=32)
+sizes |= dict(num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, position_groups=2)
+h.AVHubertModel(h.AVHubertConfig(**sizes)).push_to_hub("anna/avhubert")
+h.SpeakerEncoder(h.SpeakerEncoderConfig()).push_to_hub("anna/speaker")
+api = HfApi()
+api.create_repo("anna/bert")
+api.upload_file(path_or_fileobj=b'{"model_type": "bert"}', path_in_repo="config.json", repo_id="anna/bert")
+other = b'{"feature_extractor_type": "Wav2Vec2FeatureExtractor"}'
+api.upload_file(path_or_fileobj=other, path_in_repo="preprocessor_config.json", repo_id="anna/bert")
+
+whole, units = "anna/whole", dict(subfolder="unit_extractor")
+places = [
+    (h.Lip2SpeechWithVocoder, whole, {}), (h.Lip2SpeechModel, whole, {}), (h.UnitVocoderModel, whole, {}),
+    (h.SpeechUnitExtractor, whole, units | {"revision": "v1"}), (h.Lip2SpeechModel, "anna/lip2speech", {}),
+    (h.UnitVocoderModel, "anna/vocoder", {}), (h.SpeechUnitExtractor, "anna/units", {}),
+    (h.AVHubertModel, "anna/avhubert", {}), (h.SpeakerEncoder, "anna/speaker", {}),
+]
+loaded = []
+for model_class, name, where in places:
+    model, report = model_class.from_pretrained(name, output_loading_info=True, **where)
+    again = model_class.from_pretrained(name, local_files_only=True, **where)
+    same = all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values()))
+    half = model_class.from_pretrained(name, dtype="bfloat16", device_map="auto", **where)
+    config = model_class.config_class.from_pretrained(name, **where)
+    unfit = [*report["missing_keys"], *report["mismatched_keys"]]
+    placed = {str(tensor.device) for tensor in half.state_dict().values()}
+    loaded.append([type(model).__name__, same, str(half.dtype), sorted(placed), unfit, type(config).__name__])
+
+def refusal(call):
+    try:
+        call()
+    except Exception as error:
+        return [isinstance(error, Lip2SpeechError), isinstance(error, OSError), str(error)]
+
+composite = h.Lip2SpeechWithVocoder
+revisions = ["v1", "main", api.model_info(whole, revision="v1").sha]
+autos = (AutoConfig, AutoModel, AutoFeatureExtractor)
+absent = dict(cache_dir=sys.argv[1])
+print(json.dumps({
+    "loaded": loaded,
+    "auto": [type(auto.from_pretrained(whole)).__name__ for auto in autos],
+    "extractor": type(h.Lip2SpeechFeatureExtractor.from_pretrained(whole)).__name__,
+    "voices": [composite.from_pretrained(whole, revision=one).config.default_voice for one in revisions],
+    "refusals": {
+        "repository": refusal(lambda: composite.from_pretrained("anna/none")),
+        "form": refusal(lambda: composite.from_pretrained("runs/grid_s1/best")),
+        "revision": refusal(lambda: composite.from_pretrained(whole, revision="v9")),
+        "subfolder": refusal(lambda: h.SpeechUnitExtractor.from_pretrained(whole, subfolder="none")),
+        "kind": refusal(lambda: composite.from_pretrained("anna/bert")),
+        "part": refusal(lambda: h.Lip2SpeechModel.from_pretrained("anna/vocoder")),
+        "extractor": refusal(lambda: h.Lip2SpeechFeatureExtractor.from_pretrained("anna/bert")),
+        "no extractor": refusal(lambda: h.Lip2SpeechFeatureExtractor.from_pretrained("anna/units")),
+        "token": refusal(lambda: composite.from_pretrained(whole, token=False, **absent)),
+        "cache": refusal(lambda: composite.from_pretrained(whole, local_files_only=True, **absent)),
+    },
+}))
+"""
+CUT = """
+import json, time
+time.sleep = lambda seconds: None  # the client waits a second before each new attempt
+import hf_lip2speech_cli
+from hf_lip2speech import Lip2SpeechModel, UnitVocoderModel
+answers = []
+for model_class in (Lip2SpeechModel, UnitVocoderModel):
+    try:
+        answers.append(model_class.from_pretrained("anna/whole", cache_dir={cache!r}).config.model_type)
+    except OSError as error:
+        answers.append(str(error))
+print(json.dumps(answers))
+"""
+
+
+@pytest.fixture(scope="module")
+def loaded(published, tmp_path_factory) -> dict:
+    empty = tmp_path_factory.mktemp("empty")
+    done = published.hub.run("python", "-c", LOAD, empty)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_every_class_loads_from_the_hub_and_then_without_it_in_any_dtype(loaded):
+    classes = ["Lip2SpeechWithVocoder", "Lip2SpeechModel", "UnitVocoderModel", "SpeechUnitExtractor"]
+    classes += [
+        "Lip2SpeechModel",
+        "UnitVocoderModel",
+        "SpeechUnitExtractor",
+        "AVHubertModel",
+        "SpeakerEncoder",
+    ]
+    assert [entry[0] for entry in loaded["loaded"]] == classes
+    for name, same, dtype, placed, unfit, config in loaded["loaded"]:
+        assert same and dtype == "torch.bfloat16" and unfit == [], name
+        assert placed and "meta" not in placed, name
+        assert config == name.removesuffix("Model") + "Config"
+
+
+def test_the_auto_classes_find_them(loaded):
+    assert loaded["auto"] == [
+        "Lip2SpeechWithVocoderConfig",
+        "Lip2SpeechWithVocoder",
+        "Lip2SpeechFeatureExtractor",
+    ]
+    assert loaded["extractor"] == "Lip2SpeechFeatureExtractor"
+
+
+def test_a_tag_a_branch_and_a_commit_are_revisions(loaded):
+    assert loaded["voices"] == ["ann", "bob", "ann"]
+
+
+@pytest.mark.parametrize(
+    ("case", "said"),
+    {
+        "repository": ["anna/none", "no such repository", "hf auth login"],
+        "form": ["runs/grid_s1/best", "owner/name"],
+        "revision": ["anna/whole", "no branch, tag or commit 'v9'"],
+        "kind": ["anna/bert", "'bert'", "'lip2speech_with_vocoder'"],
+        "part": ["anna/vocoder", "'unit_vocoder'", "'lip2speech'"],
+        "extractor": ["anna/bert", "Wav2Vec2FeatureExtractor"],
+        "token": ["anna/whole", "none that you may read"],
+        "cache": ["anna/whole", "local_files_only", "cache does not hold it"],
+    }.items(),
+)
+def test_what_cannot_be_loaded_is_said_in_a_sentence_that_names_it(loaded, case, said):
+    ours, _, message = loaded["refusals"][case]
+    assert ours
+    assert [part for part in said if part not in message] == [], message
+    assert len(message) < 330
+
+
+@pytest.mark.parametrize("case", ["repository", "form", "revision", "token", "cache"])
+def test_what_is_not_there_is_an_oserror_as_everywhere_in_transformers(loaded, case):
+    assert loaded["refusals"][case][1]
+
+
+@pytest.mark.parametrize(
+    ("case", "name", "file"),
+    [
+        ("subfolder", "anna/whole", "model.safetensors"),
+        ("no extractor", "anna/units", "preprocessor_config.json"),
+    ],
+)
+def test_a_missing_file_is_said_by_transformers_own_sentence(loaded, case, name, file):
+    _, is_os_error, message = loaded["refusals"][case]
+    assert is_os_error and name in message and file in message
+
+
+def downloads(hub) -> int:
+    return sum(method == "GET" and path.startswith("/files/") for method, path in hub.requests)
+
+
+@pytest.mark.slow
+def test_a_connection_that_breaks_off_is_taken_up_again(published, tmp_path):
+    hub, before = published.hub, downloads(published.hub)
+    hub.cuts = 2  # config.json's download and the weights' first
+    try:
+        printed = hub.python(CUT.format(cache=str(tmp_path)))
+    finally:
+        left, hub.cuts = hub.cuts, 0
+    assert json.loads(printed.splitlines()[-1]) == ["lip2speech", "unit_vocoder"]
+    assert left == 0
+    assert downloads(hub) - before == 2  # the first half of the weights, and the rest
+
+
+@pytest.mark.slow
+def test_a_connection_that_stays_away_is_said_so_and_nothing_is_fetched_twice(published, tmp_path):
+    hub = published.hub
+    hub.cuts = 10**6
+    try:
+        printed = hub.python(CUT.format(cache=str(tmp_path)))
+    finally:
+        hub.cuts = 0
+    for message in json.loads(printed.splitlines()[-1]):
+        assert message.startswith(
+            "Nothing could be loaded from 'anna/whole': the connection to the Hub broke off"
+        )
+    arrived = sum(path.stat().st_size for path in Path(tmp_path).rglob("*.incomplete"))
+    assert arrived > 0
+    printed = hub.python(CUT.format(cache=str(tmp_path)))
+    assert json.loads(printed.splitlines()[-1]) == ["lip2speech", "unit_vocoder"]
+
+
+@pytest.mark.slow
+def test_the_command_says_it_in_one_line(published, tmp_path):
+    video = tmp_path / "clip.mp4"
+    video.write_bytes(b"not looked at before the model is there")
+    hub = published.hub
+
+    def speak(name: str) -> list[str]:
+        done = hub.run("python", "-m", "hf_lip2speech", "speak", video, "--model", name, check=False)
+        assert done.returncode == 1 and "Traceback" not in done.stderr
+        return [line for line in done.stderr.splitlines() if line.startswith("hf-lip2speech: error:")]
+
+    (line,) = speak("anna/none")
+    assert "anna/none" in line
+    (line,) = speak("anna/vocoder")
+    assert "unit_vocoder" in line and "lip2speech_with_vocoder" in line
