@@ -174,6 +174,67 @@ def test_an_unknown_tensor_stops_the_conversion_by_name(tmp_path, kind):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("number", ["300000000", "9" * 5000])
+@pytest.mark.parametrize(
+    "name",
+    ["encoder.encoder.encoders.{}.norm.weight", "encoder.encoder.frontend.trunk.layer1.{}.bn1.weight"],
+)
+def test_a_stray_number_in_a_name_is_not_built(tmp_path, name, number):
+    path, _ = small_lip2speech(tmp_path)
+    rewrite(path, lambda tensors: tensors.update({name.format(number): torch.ones(2)}))
+    with pytest.raises(CheckpointError, match=f"it holds the unknown {name.format(number)}"):
+        convert(path, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"), [("proj_out.weight", torch.int8), ("frontend3D.1.num_batches_tracked", torch.float32)]
+)
+def test_a_tensor_of_another_type_is_named(tmp_path, name, dtype):
+    path, _ = small_lip2speech(tmp_path)
+    name = f"encoder.{'encoder.frontend.' * ('frontend' in name)}{name}"
+    rewrite(path, lambda tensors: tensors.update({name: tensors[name].to(dtype)}))
+    with pytest.raises(CheckpointError, match=rf"has of another type {name} \({dtype}\)"):
+        convert(path, tmp_path / "out")
+
+
+def test_the_audio_projection_has_as_many_inputs_as_the_settings_say(tmp_path):
+    path, _ = small_avhubert(tmp_path)
+    tensors, name = read_checkpoint(path)["model"], "feature_extractor_audio.proj.weight"
+    tensors[name] = tensors[name][:, 1:]
+    write_fairseq(path, tensors, {"model": AVHUBERT_SETTINGS | {"audio_feat_dim": 12}})
+    with pytest.raises(CheckpointError, match=rf"in another shape {name} \(64, 11\) \(expected \(64, 12\)\)"):
+        convert(path, tmp_path / "out")
+
+
+def test_a_front_end_with_relu_has_no_slopes(tmp_path):
+    path, _ = small_avhubert(tmp_path)
+    tensors = read_checkpoint(path)["model"]
+    slopes = [name for name in tensors if "relu" in name or name.endswith("frontend3D.2.weight")]
+    assert len(slopes) == 1 + 2 * 3
+    for name in slopes:
+        del tensors[name]
+    with pytest.raises(CheckpointError, match=f"it lacks {slopes[0]}"):
+        convert(write_fairseq(path, tensors, {"model": AVHUBERT_SETTINGS}), tmp_path / "out")
+    settings = {"model": AVHUBERT_SETTINGS | {"resnet_relu_type": "relu"}}
+    model = convert(write_fairseq(path, tensors, settings), tmp_path / "out").model
+    assert isinstance(model.frontend.blocks[0].activation1, torch.nn.ReLU)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"conformer_dropout": 7.5},
+        {"conformer_dropout": "x"},
+        {"w2v_args": {"model": AVHUBERT_SETTINGS | {"encoder_attention_heads": -4}}},
+    ],
+)
+def test_settings_that_no_model_can_have_are_an_error_of_the_file(tmp_path, settings):
+    path, _ = small_lip2speech(tmp_path, on_avhubert=True)
+    write_fairseq(path, read_checkpoint(path)["model"], {"model": settings})
+    with pytest.raises(CheckpointError, match="its sizes are impossible"):
+        convert(path, tmp_path / "out")
+
+
 def test_dropped_tensors_are_printed_and_on_the_card(tmp_path, capsys):
     path, _ = small_avhubert(tmp_path)
     assert hf_lip2speech_cli.main(["convert", str(path), str(tmp_path / "out")]) == 0
@@ -235,6 +296,9 @@ def test_an_existing_folder_is_left_alone(tmp_path):
     with pytest.raises(Lip2SpeechError, match="exists already"):
         convert(path, tmp_path / "out")
     assert not list((tmp_path / "out").iterdir())
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(Lip2SpeechError, match="exists already"):
+        convert(path, tmp_path / "link")
 
 
 def test_the_command_refuses_a_malicious_file_in_one_line(tmp_path, capsys):

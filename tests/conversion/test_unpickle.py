@@ -4,6 +4,7 @@ import builtins
 import collections
 import os
 import pickle
+import re
 import subprocess
 import sys
 import zipfile
@@ -175,6 +176,45 @@ def test_a_tensor_cannot_reach_outside_its_storage(tmp_path):
             archive.writestr(name, content)
     with pytest.raises(CheckpointError, match="out of bounds"):
         read_checkpoint(checkpoint)
+
+
+def replace_members(path: Path, members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> None:
+    """Rewrite an archive with the contents of some of its members, named by their ends, changed."""
+    with zipfile.ZipFile(path) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in contents.items():
+            archive.writestr(name, members.get(name.partition("/")[2], content))
+
+
+def test_a_small_file_cannot_fill_the_memory(tmp_path):
+    path = save({"x": torch.ones(4)}, tmp_path / "x.pt")
+    replace_members(path, {"data/0": bytes(10_000_000)}, zipfile.ZIP_DEFLATED)
+    assert path.stat().st_size < 20_000
+    with pytest.raises(CheckpointError, match="torch.save compresses nothing"):
+        read_checkpoint(path)
+
+
+def test_numbers_in_another_byte_order_are_not_taken_for_ours(tmp_path):
+    path = save({"x": torch.ones(4)}, tmp_path / "x.pt")
+    replace_members(path, {"byteorder": b"big"})
+    with pytest.raises(CheckpointError, match="big-endian"):
+        read_checkpoint(path)
+    legacy = save({"x": torch.ones(4)}, tmp_path / "legacy.pt", legacy=True)
+    content, changed = re.subn(rb"(little_endianq.)\x88", b"\\1\x89", legacy.read_bytes())
+    assert changed == 1
+    legacy.write_bytes(content)
+    with pytest.raises(CheckpointError, match="big-endian"):
+        read_checkpoint(legacy)
+
+
+def test_a_storage_whose_numbers_are_not_there_is_found_out(tmp_path):
+    path = save({"x": torch.ones(4)}, tmp_path / "x.pt", legacy=True)
+    content = path.read_bytes()
+    keys = content.rindex(b"\x80\x02]")  # the list of the storages whose numbers follow
+    path.write_bytes(content[:keys] + b"\x80\x02].")
+    with pytest.raises(CheckpointError, match="numbers of 1 storages are asked for, but those of 0 follow"):
+        read_checkpoint(path)
 
 
 def test_an_object_that_holds_itself_is_no_endless_loop(tmp_path):

@@ -18,7 +18,7 @@ def new_folder(path: str | Path) -> Generator[Path]:
         Lip2SpeechError: `path` exists.
     """
     path = Path(path)
-    if path.exists():
+    if path.exists() or path.is_symlink():  # a link to nowhere is something, too
         raise Lip2SpeechError(f"{path} exists already: name a folder that does not, or remove it.")
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))

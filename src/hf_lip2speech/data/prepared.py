@@ -90,7 +90,7 @@ class JoinedClips(ConcatDataset):
 
     @property
     def lengths(self) -> list[int]:
-        return [length for part in self.datasets for length in part.lengths]  # ty: ignore[unresolved-attribute]
+        return [length for part in self.datasets for length in part.lengths]  # ty: ignore[missing-attribute]
 
 
 class PreparedDataset(Dataset):
