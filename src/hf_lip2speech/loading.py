@@ -67,12 +67,12 @@ def _reason(error: BaseException, revision: str | None) -> str | None:
         return f"the repository has no branch, tag or commit {revision!r}. See its page for those it has."
     if has(LocalEntryNotFoundError):
         return (
-            "the Hub was not asked (local_files_only or HF_HUB_OFFLINE) or could not be reached, and the "
-            "cache does not hold it. Connect and load it once."
+            "it is no folder here, the Hub was not asked (local_files_only or HF_HUB_OFFLINE) or could not "
+            "be reached, and the cache does not hold it. Check the name; connect and load it once."
         )
     if has(httpx2.TransportError):
         return (
-            "the connection to the Hub broke off and stayed away. Try again: what has arrived is kept. "
+            "the connection to the Hub broke off, again and again. Try later. "
             f"({next(str(one) for one in causes if isinstance(one, httpx2.TransportError))})"
         )
     return None

@@ -14,7 +14,7 @@ import torch
 from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 
 from hf_lip2speech.data import clip_files, unit_targets
-from hf_lip2speech.data.corpora import Word
+from hf_lip2speech.data.corpora import LRS3, Word
 from hf_lip2speech.data.dry_run import estimate
 from hf_lip2speech.data.journal import Journal
 from hf_lip2speech.data.layout import PreparedFolder
@@ -22,6 +22,8 @@ from hf_lip2speech.data.prepare import prepare
 from hf_lip2speech.data.prepared import PreparedDataset, read_crops
 from hf_lip2speech.errors import DatasetError
 from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
+
+from ..fake_corpora import make_lrs3
 
 
 def quiet(corpus, out, **arguments):
@@ -186,6 +188,23 @@ class TestJournal:
         clip_maker("anna/one", frames=14)
         assert quiet(corpus, tmp_path, unit_extractor=units)["lost"]["clips"] == 0
         assert PreparedDataset(tmp_path).lengths[0] == 14
+
+
+def test_of_a_damaged_lrs3_every_clip_is_stored_or_named_with_its_reason(cropped, talks, units, tmp_path):
+    fake = make_lrs3(tmp_path / "lrs3", talks)
+    with pytest.warns(UserWarning, match="files are not named as clips"):
+        corpus = LRS3(tmp_path / "lrs3")
+    report = quiet(corpus, tmp_path / "out", unit_extractor=units, max_seconds=2)
+    reasons = {clip["id"]: reason for reason, clips in report["skipped"].items() for clip in clips}
+    assert fake.unwatchable <= set(reasons) <= fake.unwatchable | fake.cut_off
+    assert reasons["trainval/_0bAdFiLeS_/50004"] == "MissingVideoError"
+    assert reasons["trainval/_0bAdFiLeS_/50003"] in ("EmptyVideoError", "UnreadableVideoError")
+    rows = table(tmp_path / "out").to_pylist()
+    assert {row["source"] for row in rows} | set(reasons) == set(fake.splits)
+    assert fake.untold <= {warning["id"] for warning in report["warnings"]}
+    long = [row for row in rows if row["source"] == "pretrain/-pAQW3_1dEk/00002"]
+    assert len(long) > 1 and max(row["frames"] for row in long) <= 50
+    assert report["cut"] >= 1 and len(PreparedDataset(tmp_path / "out")) == report["clips"]
 
 
 @pytest.fixture(scope="module")

@@ -182,6 +182,22 @@ def test_a_clip_that_cannot_be_used_counts_for_no_row_and_is_named(untrained, fe
         evaluate(Systems(untrained, open_evaluation_set(folder)), tmp_path / "none", progress=False)
 
 
+def test_a_clip_without_sound_takes_no_other_clip_with_it(untrained, few_measures, tmp_path):
+    folder = write_prepared(tmp_path / "set", clips=4)
+    for silent, kept in ((("ann/clip 0", "carl/clip 1"), 2), (("ann/clip 2",), 1)):
+        for name in silent:
+            (folder / f"audio/{name}.flac").write_bytes(b"no sound")
+        out = tmp_path / str(kept)
+        results = evaluate(Systems(untrained, open_evaluation_set(folder)), out, progress=False)
+        assert results["facts"]["clips"] == kept and len(results["skipped"]) == 4 - kept
+        shuffled = [line for line in lines_of(out) if line["row"] == "shuffled"]
+        # set against each other; where there is no other, there is no such row
+        assert {line["id"]: line["against"] for line in shuffled} == (
+            {"ann/clip 2": "carl/clip 3", "carl/clip 3": "ann/clip 2"} if kept == 2 else {}
+        )
+        assert ("shuffled" in {row["row"] for row in results["rows"]}) == bool(shuffled)
+
+
 def test_without_recogniser_and_second_clip_there_are_no_word_errors_and_no_shuffled_row(
     make_systems, few_measures, tmp_path
 ):

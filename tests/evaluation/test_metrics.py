@@ -57,6 +57,14 @@ def test_stoi_of_a_reference_without_enough_speech_is_undefined(reference, speec
         metrics.stoi(reference, speech)
 
 
+@pytest.mark.parametrize("metric", [metrics.stoi, metrics.estoi, metrics.pesq_wb, metrics.pesq_nb])
+@pytest.mark.parametrize("samples", [1, 100, 400, 640, 3000])
+def test_a_few_samples_are_undefined_whatever_their_number(metric, samples, speech):
+    part = speech[2000 : 2000 + samples]
+    with pytest.raises(metrics.UndefinedMetricError):
+        metric(part, part)
+
+
 def test_estoi_is_not_stoi_and_wide_band_is_not_narrow_band(speech, noise):
     noisy = speech + noise
     assert metrics.estoi(speech, noisy) < metrics.stoi(speech, noisy) - 0.01
@@ -69,8 +77,9 @@ def test_estoi_is_not_stoi_and_wide_band_is_not_narrow_band(speech, noise):
         (np.zeros((2, 100)), r"\(2, 100\)"),
         (np.zeros(0), r"\(0,\)"),
         (np.full(RATE, np.nan), "NaN"),
+        (np.full(RATE, 12_000, dtype=np.int16), r"12000; \[-1, 1\] was expected"),
     ],
-    ids=["two channels", "no sample", "not finite"],
+    ids=["two channels", "no sample", "not finite", "16-bit integers"],
 )
 def test_a_signal_that_cannot_be_scored_is_named(reference, message, speech):
     with pytest.raises(metrics.MetricError, match=f"reference.*{message}"):

@@ -74,8 +74,15 @@ def test_the_name_holds_the_version_and_the_grammar(listen):
 
 
 @pytest.mark.parametrize(
-    "waveform", [np.zeros((2, RATE)), np.zeros(0), np.full(RATE, np.nan)], ids=["stereo", "empty", "nan"]
+    "waveform, message",
+    [
+        (np.zeros((2, RATE)), "mono"),
+        (np.zeros(0), "mono"),
+        (np.full(RATE, np.nan), "NaN"),
+        (np.full(RATE, 12_000, np.int16), "16-bit"),
+    ],
+    ids=["stereo", "empty", "nan", "int16"],
 )
-def test_a_waveform_that_cannot_be_heard_is_refused(listen, waveform):
-    with pytest.raises(Lip2SpeechError, match="mono"):
+def test_a_waveform_that_cannot_be_heard_is_refused(listen, waveform, message):
+    with pytest.raises(Lip2SpeechError, match=f"the waveform.*{message}"):
         listen(waveform)

@@ -14,7 +14,7 @@ from matplotlib import colormaps, image
 
 from hf_lip2speech.evaluation.card import card_section, write_card
 from hf_lip2speech.evaluation.folder import EvaluationFolder
-from hf_lip2speech.evaluation.page import write_page
+from hf_lip2speech.evaluation.page import _marked, write_page
 from hf_lip2speech.evaluation.pictures import write_spectrogram
 from hf_lip2speech.evaluation.results import measures_of, show_score, summarise
 
@@ -144,6 +144,10 @@ def test_what_is_said_and_named_is_text_and_never_markup(evaluated, tmp_path):
     page = Page(tmp_path / "index.html")
     assert len(page.all("script")) == 1 and len(page.all("audio")) == 2 * len(clips)
     assert "&lt;script&gt;" in (tmp_path / "index.html").read_text()
+
+
+def test_the_true_sentence_is_normalised_before_words_are_marked():
+    assert all(right for _, right in _marked("Place BLUE at F2, now!", "place blue at f two now"))
 
 
 def test_words_that_were_not_said_are_marked(evaluated):

@@ -32,6 +32,14 @@ def test_silence_has_no_speaker(encoder, tmp_path):
         speaker_similarity(flite(SENTENCES[0], tmp_path), np.zeros(16_000, np.float32), encoder)
 
 
+def test_a_broken_signal_is_not_taken_for_one_without_speech(encoder):
+    sound = np.ones(16_000, np.float32)
+    with pytest.raises(MetricError, match="NaN"):
+        speaker_similarity(sound, np.full(16_000, np.nan), encoder)
+    with pytest.raises(MetricError, match="12000"):
+        speaker_similarity(sound, np.full(16_000, 12_000, np.int16), encoder)
+
+
 def test_the_similarity_is_the_cosine():
     assert embedding_similarity(np.array([3.0, 4.0]), np.array([30.0, 40.0])) == pytest.approx(1)
     assert embedding_similarity(np.array([1.0, 0.0]), np.array([1.0, 1.0])) == pytest.approx(0.5**0.5)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from hf_lip2speech.audio.mel import log_mel_spectrogram
-from hf_lip2speech.errors import MetricError
+from hf_lip2speech.errors import MetricError, UndefinedMetricError
 from hf_lip2speech.evaluation import spectral
 from hf_lip2speech.evaluation.spectral import log_spectral_distance, mel_cepstra, mel_cepstral_distortion
 from tests.audio.voices import babble
@@ -73,6 +73,12 @@ def test_mel_cepstral_distortion_rises_with_noise(speech):
     assert 0 == mel_cepstral_distortion(speech, speech)
     distortions = [mel_cepstral_distortion(speech, add_noise(speech, snr)) for snr in (40, 20, 0)]
     assert 0 < distortions[0] < distortions[1] < distortions[2]
+
+
+def test_a_signal_without_a_frame_has_no_mel_cepstral_distortion(speech):
+    for reference, given, dtw in ((speech[:320], speech, False), (speech, speech[:320], True)):
+        with pytest.raises(UndefinedMetricError, match="320 samples"):
+            mel_cepstral_distortion(reference, given, dtw=dtw)
 
 
 def test_time_warping_finds_the_cheapest_of_all_paths():

@@ -1,7 +1,6 @@
 """`from_pretrained` from a Hub over HTTP, for every class; and what it says when that does not work."""
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -73,7 +72,6 @@ print(json.dumps({
 CUT = """
 import json, time
 time.sleep = lambda seconds: None  # the client waits a second before each new attempt
-import hf_lip2speech_cli
 from hf_lip2speech import Lip2SpeechModel, UnitVocoderModel
 answers = []
 for model_class in (Lip2SpeechModel, UnitVocoderModel):
@@ -164,31 +162,31 @@ def downloads(hub) -> int:
 
 @pytest.mark.slow
 def test_a_connection_that_breaks_off_is_taken_up_again(published, tmp_path):
-    hub, before = published.hub, downloads(published.hub)
-    hub.cuts = 2  # config.json's download and the weights' first
+    hub = published.hub
+    hub.hf("download", "anna/whole", "config.json", "--cache-dir", tmp_path)
+    before, hub.cuts = downloads(hub), 1
     try:
         printed = hub.python(CUT.format(cache=str(tmp_path)))
     finally:
         left, hub.cuts = hub.cuts, 0
     assert json.loads(printed.splitlines()[-1]) == ["lip2speech", "unit_vocoder"]
     assert left == 0
-    assert downloads(hub) - before == 2  # the first half of the weights, and the rest
+    assert downloads(hub) - before == 2  # of the weights: the one that was cut, and the next attempt
 
 
 @pytest.mark.slow
-def test_a_connection_that_stays_away_is_said_so_and_nothing_is_fetched_twice(published, tmp_path):
+def test_a_connection_that_breaks_off_for_good_is_said_so_and_works_another_time(published, tmp_path):
     hub = published.hub
     hub.cuts = 10**6
     try:
         printed = hub.python(CUT.format(cache=str(tmp_path)))
     finally:
         hub.cuts = 0
-    for message in json.loads(printed.splitlines()[-1]):
+    messages = json.loads(printed.splitlines()[-1])
+    for message in messages:
         assert message.startswith(
             "Nothing could be loaded from 'anna/whole': the connection to the Hub broke off"
         )
-    arrived = sum(path.stat().st_size for path in Path(tmp_path).rglob("*.incomplete"))
-    assert arrived > 0
     printed = hub.python(CUT.format(cache=str(tmp_path)))
     assert json.loads(printed.splitlines()[-1]) == ["lip2speech", "unit_vocoder"]
 

@@ -2,12 +2,12 @@
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from transformers.utils import logging
 
-from ..data.corpora import GRID_SENTENCE
+from ..data.corpora import GRID_SENTENCE, Clip
 from ..data.layout import UNIT_EXTRACTOR
 from ..errors import Lip2SpeechError
 from ..evaluation._extra import require_extra
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
     )
     if state.is_main_process:
-        for notice in _notices(systems.unit_extractor is None, recogniser is None):
+        for notice in _notices(clips.clips, systems.unit_extractor is None, recogniser is None):
             print(f"note: {notice}", file=sys.stderr)
     model = Path(str(speak.model.name_or_path)).name if args.model == BUNDLED else args.model
     facts = {"model": model, "hub_dataset": args.hub_dataset, "command": args.command_line}
@@ -143,12 +143,14 @@ def find_unit_extractor(given: str | None, model: str) -> SpeechUnitExtractor | 
         ) from error
 
 
-def _notices(without_units: bool, without_recogniser: bool) -> list[str]:
-    found = []
+def _notices(clips: Sequence[Clip], without_units: bool, without_recogniser: bool) -> list[str]:
+    found = [clip.problem for clip in clips if clip.problem]
     if without_units:
         found.append(
             "no rows of vocoders and no scores of units: the model comes without its unit extractor (--units)"
         )
     if without_recogniser:
         found.append("no word error rate: name a recogniser (--recogniser)")
+    elif without_text := sum(not normalise_text(clip.text) for clip in clips):
+        found.append(f"no word error rate of {without_text} of {len(clips)} clips: they have no transcript")
     return found

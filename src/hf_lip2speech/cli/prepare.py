@@ -87,10 +87,10 @@ def _tell_report(report: dict[str, Any], out: str) -> None:
     splits = ", ".join(f"{name} {split['clips']}" for name, split in report["splits"].items())
     print(f"{report['clips']} clips ({splits}), {report['hours']:.2f} hours in {out}", file=sys.stderr)
     if report["cut"]:
-        print(f"{report['cut']} long clips were cut between words.", file=sys.stderr)
+        print(f"Cut between words: {report['cut']} long clips.", file=sys.stderr)
     lost = report["lost"]
     if lost["clips"]:
-        unknown = f", and {lost['unknown']} clips without sound" if lost["unknown"] else ""
+        unknown = f", and {lost['unknown']} of unknown length" if lost["unknown"] else ""
         print(
             f"Lost {lost['clips']} of {report['found']} clips: {lost['hours']:.2f} hours{unknown}.",
             file=sys.stderr,
@@ -106,14 +106,18 @@ def _tell_report(report: dict[str, Any], out: str) -> None:
 def _tell_cost(cost: dict[str, Any], num_proc: int) -> None:
     print(
         f"From {cost['sample']} of {cost['clips']} clips:\n"
-        f"  sound and video   {cost['hours']:.1f} hours\n"
-        f"  crops and targets {cost['crop_hours']:.1f} hours of one process, +- {cost['crop_error']:.1f}\n"
-        f"  units             {cost['unit_hours']:.1f} hours of one process on {cost['device']}, and "
-        f"{cost['fit_hours']:.1f} before to fit them\n"
-        f"  in all            {cost['wall_hours']:.1f} hours with --num-proc {num_proc} on this machine; on "
-        "n such machines (--shard i/n) all but the fitting is divided by n\n"
-        f"  on the disk       {cost['gigabytes']:.1f} GB in {cost['files']} files"
+        f"  sound and video   {_span(cost['hours'])}\n"
+        f"  crops and targets {_span(cost['crop_hours'])} of one process, +- {_span(cost['crop_error'])}\n"
+        f"  units             {_span(cost['unit_hours'])} of one process on {cost['device']}, and "
+        f"{_span(cost['fit_hours'])} before to fit them\n"
+        f"  in all            {_span(cost['wall_hours'])} with --num-proc {num_proc} on this machine; on n "
+        "such machines (--shard i/n) all but the fitting is divided by n\n"
+        f"  on the disk       {cost['gigabytes']:.3g} GB in {cost['files']} files"
     )
     if cost["skipped"]:
         reasons = ", ".join(f"{count} {reason}" for reason, count in cost["skipped"].items())
         print(f"  skipped           {reasons}, of the {cost['sample']}")
+
+
+def _span(hours: float) -> str:
+    return f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"

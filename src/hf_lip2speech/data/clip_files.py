@@ -14,10 +14,10 @@ import torch
 from ..audio.io import read_audio, write_audio
 from ..audio.mel import log_mel_spectrogram
 from ..constants import MEL_PER_FRAME, SAMPLES_PER_FRAME, SAMPLING_RATE, UNITS_PER_FRAME
-from ..errors import ClipLengthError, Lip2SpeechError
+from ..errors import ClipLengthError, Lip2SpeechError, NoAudioError
 from ..models.modeling_speaker_encoder import SpeakerEncoder
 from ..models.modeling_speech_units import SpeechUnitExtractor
-from ..video.decode import write_video
+from ..video.decode import iter_frames, write_video
 from ..video.landmarks import MeshLandmarkDetector
 from ..video.mouth import mouth_crops
 from .corpora import Clip
@@ -135,7 +135,11 @@ class ClipWriter:
         speaker_encoder: SpeakerEncoder,
     ) -> list[Segment]:
         # Sound first: it takes a hundredth of the time of the video, and a clip without any is out at once.
-        waveform = read_sound(clip)
+        try:
+            waveform = read_sound(clip)
+        except NoAudioError:
+            next(iter_frames(clip.video))  # if that cannot be read either, its error is the reason
+            raise
         record["seconds"] = round(len(waveform) / SAMPLING_RATE, 3)
         mel = log_mel_spectrogram(torch.from_numpy(waveform)).numpy().astype(np.float32)
         crops = mouth_crops(clip.video, detector=detector)

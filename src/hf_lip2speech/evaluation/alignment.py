@@ -13,6 +13,7 @@ from ..audio.mel import log_mel_spectrogram
 from ..constants import HOP_LENGTH, SAMPLING_RATE
 from ..errors import MetricError, UndefinedMetricError
 
+LOUDEST = 10.0  # 20 dB over full scale: no speech in [-1, 1], whatever its gain, but integers
 _NONE = "none: start upon start, the reference's length"
 
 # What each metric does about time: goes beside every table of results.
@@ -40,7 +41,7 @@ def check_signal(name: str, signal: np.ndarray) -> np.ndarray:
     """A mono signal as float64 (N,).
 
     Raises:
-        MetricError: it is empty, not mono or not finite.
+        MetricError: it is empty, not mono, not finite, or far beyond [-1, 1].
     """
     signal = np.asarray(signal, dtype=np.float64)
     if signal.ndim != 1 or signal.size == 0:
@@ -50,6 +51,10 @@ def check_signal(name: str, signal: np.ndarray) -> np.ndarray:
         )
     if not np.isfinite(signal).all():
         raise MetricError(f"{name} holds NaN or infinite samples; look at the model that produced it.")
+    if (peak := np.abs(signal).max()) > LOUDEST:
+        raise MetricError(
+            f"{name} holds samples up to {peak:.6g}; [-1, 1] was expected. Divide 16-bit samples by 32768."
+        )
     return signal
 
 

@@ -16,6 +16,7 @@ from transformers.audio_utils import hertz_to_mel
 from ..constants import SAMPLING_RATE
 from .card import model_name, shown_facts
 from .folder import EvaluationFolder, write_whole
+from .normalisation import normalise_text
 from .pictures import RANGE
 from .results import arrow, measures_of, show_score
 from .scores import Measure
@@ -135,7 +136,7 @@ def _show(measure: Measure, numbers: Mapping[str, float | None]) -> str:
 
 def _marked(text: str, heard: str) -> list[tuple[str, bool]]:
     """The words heard, each with whether it stands where the text has it; "…" where one is missing."""
-    said, words = text.lower().split(), heard.split()
+    said, words = normalise_text(text).split(), heard.split()
     if not said or not words:
         return [(word, True) for word in words]
     marked: list[tuple[str, bool]] = []

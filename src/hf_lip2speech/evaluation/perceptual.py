@@ -32,15 +32,18 @@ def _stoi(reference: np.ndarray, speech: np.ndarray, sampling_rate: int, extende
     reference, speech = lay_over(reference, speech)
     if not reference.any():
         raise UndefinedMetricError("the reference is silent from end to end: STOI is not defined on it.")
+    too_short = UndefinedMetricError(
+        f"less than 0.4 s of the reference's {len(reference) / sampling_rate:.2f} s are speech: STOI is not "
+        "defined on it. Count such clips apart."
+    )
+    if len(reference) < 0.1 * sampling_rate:  # pystoi falls over sounds shorter than one of its frames
+        raise too_short
     with _fixed_numpy_seed(), warnings.catch_warnings():
         warnings.filterwarnings("error", "Not enough STFT frames", RuntimeWarning)
         try:
             return float(module.stoi(reference, speech, sampling_rate, extended=extended))
         except RuntimeWarning as error:
-            raise UndefinedMetricError(
-                f"less than 0.4 s of the reference's {len(reference) / sampling_rate:.2f} s are speech: STOI "
-                "is not defined on it. Count such clips apart."
-            ) from error
+            raise too_short from error
 
 
 def stoi(reference: np.ndarray, speech: np.ndarray, sampling_rate: int = SAMPLING_RATE) -> float:

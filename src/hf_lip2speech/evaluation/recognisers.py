@@ -10,8 +10,8 @@ import numpy as np
 
 from ..constants import SAMPLING_RATE
 from ..data.corpora import GRID_SENTENCE
-from ..errors import Lip2SpeechError
 from ._extra import require_extra
+from .alignment import check_signal
 from .normalisation import NORMALISATION, normalise_text
 
 
@@ -65,14 +65,9 @@ class Recogniser(ABC):
             Words as `normalise_text` writes them, parted by single spaces; "" for none.
 
         Raises:
-            Lip2SpeechError: the waveform is not mono, empty or not finite.
+            MetricError: the waveform is empty, not mono, not finite, or far beyond [-1, 1].
         """
-        waveform = np.asarray(waveform, dtype=np.float32)
-        if waveform.ndim != 1 or waveform.size == 0 or not np.isfinite(waveform).all():
-            raise Lip2SpeechError(
-                f"a waveform of shape {waveform.shape} was given; finite mono samples of shape (N,), N > 0, "
-                "were expected."
-            )
+        waveform = check_signal("the waveform", waveform).astype(np.float32)
         if sampling_rate != SAMPLING_RATE:
             import soxr
 

@@ -41,7 +41,9 @@ def summarise(
     table: list[dict[str, Any]] = []
     for row in rows:
         name, about = ROWS[row]
-        entries = [clip["rows"][row] for clip in clips]
+        entries = [clip["rows"][row] for clip in clips if row in clip["rows"]]
+        if not entries:  # of two clips one was skipped: there is nothing to shuffle
+            continue
         scores = {
             measure.key: _score(measure, [entry["numbers"] for entry in entries], seed)
             for measure in MEASURES

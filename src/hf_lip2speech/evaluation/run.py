@@ -34,7 +34,7 @@ from .recognisers import Recogniser
 from .results import summarise, write_table
 from .scores import Case, OncePerFace, Tools, score
 from .syncnet import SyncNet
-from .systems import SHUFFLED, TRUTH, WHOLE_PATH, ClipSpeech, Systems, fingerprint
+from .systems import SHUFFLED, TRUTH, WHOLE_PATH, ClipSpeech, Reference, Systems, fingerprint
 
 LIBRARIES = ("torch", "transformers", "numpy", "pystoi", "pesq", "jiwer")
 
@@ -81,11 +81,11 @@ def evaluate(
     clips = systems.clips.clips
     todo = [clip for clip in clips if not folder.marker(clip.id).is_file()]
     state.wait_for_everyone()  # nobody starts before everybody knows what is left, or shares would overlap
-    partners = _partners(clips, seed) if SHUFFLED in systems.rows else {}
+    others = _others(clips, seed) if SHUFFLED in systems.rows else {}
     done, own = len(clips) - len(todo), todo[state.process_index :: state.num_processes]
     with tqdm(total=done + len(own), initial=done, desc="clips", disable=not progress) as bar:
         for clip in own:
-            _evaluate_clip(folder, systems, recogniser, tools, clip, partners.get(clip.id))
+            _evaluate_clip(folder, systems, recogniser, tools, clip, others.get(clip.id, ()))
             bar.update()
     state.wait_for_everyone()
     if state.is_main_process:
@@ -117,9 +117,16 @@ def derangement(count: int, seed: int) -> list[int]:
     return partner.tolist()
 
 
-def _partners(clips: Sequence[Clip], seed: int) -> dict[str, Clip]:
-    order = derangement(len(clips), seed)
-    return {clip.id: clips[place] for clip, place in zip(clips, order, strict=True)}
+def _others(clips: Sequence[Clip], seed: int) -> dict[str, list[Clip]]:
+    """All other clips of each clip, in the order in which it is set against them: the first is used, unless
+    its sound cannot be."""
+    order, found = derangement(len(clips), seed), {}
+    for start, clip in enumerate(clips):
+        found[clip.id], place = [], order[start]
+        while place != start:  # the order is one cycle
+            found[clip.id].append(clips[place])
+            place = order[place]
+    return found
 
 
 def _settings(
@@ -166,12 +173,12 @@ def _evaluate_clip(
     recogniser: Recogniser | None,
     tools: Tools,
     clip: Clip,
-    partner: Clip | None,
+    others: Sequence[Clip],
 ) -> None:
     """Speak and score one clip; write its files, last the marker with its numbers."""
     try:
         speech = systems(clip)
-        other = None if partner is None else systems.reference(partner)
+        partner, other = _counterpart(systems, others)
         faces = None if tools.syncnet is None or systems.clips.cropped else face_crops(clip.video)
     except Lip2SpeechError as error:
         # A clip without a face, say. It counts for no row, and the results name it.
@@ -181,6 +188,8 @@ def _evaluate_clip(
     rows = {}
     measures = [measure for measure in MEASURES if measure.installed]
     for row in systems.rows:
+        if row == SHUFFLED and other is None:
+            continue
         spoken = WHOLE_PATH if row == SHUFFLED else row
         against, judged = (other, partner) if row == SHUFFLED else (speech.reference, clip)
         assert against is not None and judged is not None
@@ -205,6 +214,16 @@ def _evaluate_clip(
         folder.marker(clip.id),
         {"id": clip.id, "speaker": clip.speaker, "seconds": len(speech.mouth) / FRAME_RATE, "rows": rows},
     )
+
+
+def _counterpart(systems: Systems, others: Sequence[Clip]) -> tuple[Clip | None, Reference | None]:
+    """The first of the clips that has a sound, and its truth."""
+    for clip in others:
+        try:
+            return clip, systems.reference(clip)
+        except Lip2SpeechError:  # named among the skipped when its own turn comes
+            continue
+    return None, None
 
 
 def _write_media(folder: EvaluationFolder, clip: Clip, speech: ClipSpeech) -> None:

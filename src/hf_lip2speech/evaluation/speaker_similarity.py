@@ -4,6 +4,7 @@ import numpy as np
 
 from ..errors import MetricError
 from ..models.modeling_speaker_encoder import SpeakerEncoder
+from .alignment import check_signal
 
 
 def embedding_similarity(reference: np.ndarray, embedding: np.ndarray) -> float:
@@ -35,6 +36,7 @@ def speaker_similarity(reference: np.ndarray, speech: np.ndarray, encoder: Speak
 
     Raises:
         NoSpeechError: no speech was detected in one of them (noise, silence): count such clips apart.
-        Lip2SpeechError: not a 1-D waveform.
+        MetricError: a signal is empty, not mono or not finite.
     """
+    reference, speech = check_signal("reference", reference), check_signal("speech", speech)
     return embedding_similarity(encoder.embed(reference), encoder.embed(speech))

@@ -79,11 +79,15 @@ def mel_cepstral_distortion(reference: np.ndarray, speech: np.ndarray, *, dtw: b
 
     Raises:
         MetricError: a signal is empty, not mono or not finite.
-        Lip2SpeechError: 320 samples or fewer.
+        UndefinedMetricError: 320 samples or fewer.
     """
     laid_reference, laid_speech = lay_over(reference, speech)
     if dtw:
         laid_speech = np.asarray(speech, dtype=np.float64)
+    if (shortest := min(len(laid_reference), len(laid_speech))) <= MEL_WINDOW // 2:
+        raise UndefinedMetricError(
+            f"a signal has {shortest} samples; more than {MEL_WINDOW // 2} were expected. Leave the clip out."
+        )
     true, given = mel_cepstra(laid_reference), mel_cepstra(laid_speech)
     if not dtw:
         return float(_distortion((true - given) ** 2).mean())
