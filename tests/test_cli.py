@@ -174,7 +174,8 @@ def test_a_whole_picture_given_as_a_mouth_is_told_the_option_by_its_name(here, m
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("nothing", "'nothing' is no folder"), ("empty", "holds no model")]
+    ("name", "message"),
+    [("nothing", "'nothing' is no folder"), ("empty", "holds no model"), ("clip.mp4", "is a file: name the")],
 )
 def test_a_model_that_is_not_there_is_named(here, capsys, name, message):
     (here / "empty").mkdir()

@@ -76,6 +76,10 @@ def load_pipeline(model: str | None, device: str | None, dtype: str) -> LipToSpe
     from ..models.modeling_lip2speech_with_vocoder import BUNDLED, Lip2SpeechWithVocoder
 
     model = str(BUNDLED) if model is None else model
+    if os.path.isfile(model):
+        raise Lip2SpeechError(
+            f"{model} is a file: name the folder that it lies in, as compose or convert wrote it."
+        )
     if device is not None:
         try:
             torch.empty(0, device=device)
