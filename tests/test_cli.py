@@ -276,7 +276,7 @@ def test_compose_hands_its_arguments_over(monkeypatch):
         "lip2speech": "first",
         "vocoder": "second",
         "out": "out",
-        "voices": "prepared",
+        "voices": ["prepared"],
         "default_voice": "s1",
     }
     assert expected.items() <= seen.items()

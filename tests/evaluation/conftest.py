@@ -35,7 +35,7 @@ def make_systems(prepared_set, untrained) -> Callable[..., Systems]:
     return make
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def few_measures():
     """Without those that take longer than all the rest together."""
     with pytest.MonkeyPatch.context() as patch:
@@ -45,7 +45,7 @@ def few_measures():
         yield kept
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def evaluated(make_systems, few_measures, tmp_path_factory) -> tuple[Path, dict]:
     """The folder of an evaluation, and what it returned."""
     out = tmp_path_factory.mktemp("evaluation") / "out"

@@ -1,6 +1,7 @@
 """`from_pretrained` from a Hub over HTTP, for every class; and what it says when that does not work."""
 
 import json
+import sys
 
 import pytest
 
@@ -86,7 +87,7 @@ print(json.dumps(answers))
 @pytest.fixture(scope="module")
 def loaded(published, tmp_path_factory) -> dict:
     empty = tmp_path_factory.mktemp("empty")
-    done = published.hub.run("python", "-c", LOAD, empty)
+    done = published.hub.run(sys.executable, "-c", LOAD, empty)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -198,7 +199,7 @@ def test_the_command_says_it_in_one_line(published, tmp_path):
     hub = published.hub
 
     def speak(name: str) -> list[str]:
-        done = hub.run("python", "-m", "hf_lip2speech", "speak", video, "--model", name, check=False)
+        done = hub.run(sys.executable, "-m", "hf_lip2speech", "speak", video, "--model", name, check=False)
         assert done.returncode == 1 and "Traceback" not in done.stderr
         return [line for line in done.stderr.splitlines() if line.startswith("hf-lip2speech: error:")]
 

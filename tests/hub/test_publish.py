@@ -1,6 +1,7 @@
 """`hf-lip2speech publish`: what is in the repository, and who can load it how."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -153,7 +154,7 @@ def test_the_example_publishes_as_the_command_does(hub, checkpoints):
     example = ROOT / "examples" / "push_to_hub.py"
     hub.script(example, checkpoints / "vocoder", "anna/vocoder", "--private")
     assert "model.safetensors" in hub.repositories["model", "anna/vocoder"].at("main").files
-    refused = hub.run("python", example, checkpoints / "vocoder", "ben/vocoder", check=False)
+    refused = hub.run(sys.executable, example, checkpoints / "vocoder", "ben/vocoder", check=False)
     assert refused.returncode and "you may not write there" in refused.stderr
 
 
@@ -167,7 +168,7 @@ print([publish("ben/model"), publish("anna/open", "--private"), publish("no-owne
 
 
 def test_the_hubs_refusals_are_one_line_each(hub, checkpoints):
-    done = hub.run("python", "-c", REFUSALS.format(folder=checkpoints))
+    done = hub.run(sys.executable, "-c", REFUSALS.format(folder=checkpoints))
     assert done.stdout.splitlines()[-1] == "[1, 1, 1]"
     errors = [line for line in done.stderr.splitlines() if line.startswith("hf-lip2speech: error")]
     assert [("may not write" in errors[0]), ("is public" in errors[1]), ("owner/name" in errors[2])] == [
@@ -179,7 +180,7 @@ def test_the_hubs_refusals_are_one_line_each(hub, checkpoints):
 
 def test_without_a_token_it_says_how_to_log_in(hub, checkpoints):
     code = f"from hf_lip2speech_cli import main; print(main(['publish', '{checkpoints}/vocoder', 'anna/m']))"
-    done = hub.run("python", "-c", code, token=None)
+    done = hub.run(sys.executable, "-c", code, token=None)
     assert done.stdout.split()[-1] == "1"
     assert "hf auth login" in done.stderr and "Traceback" not in done.stderr
 
