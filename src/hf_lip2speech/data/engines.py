@@ -6,9 +6,6 @@ arguments, and yields what it returns, in any order. Calls are taken as workers 
 """
 
 import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -22,6 +19,7 @@ from transformers.utils import logging
 from ..errors import WorkerDiedError
 from .clip_files import ClipWriter
 from .layout import PreparedFolder
+from .workers import follow_parent
 
 Run = Callable[[str, Iterable[tuple]], Iterator[Any]]
 AHEAD = 4  # calls handed out for each worker, so that none waits
@@ -57,7 +55,7 @@ def local_engine(folder: PreparedFolder, num_proc: int) -> Generator[Run]:
         return
     # Spawned, not forked: PyTorch's and LiteRT's thread pools do not survive a fork.
     pool = ProcessPoolExecutor(
-        num_proc, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
+        num_proc, mp_context=multiprocessing.get_context("spawn"), initializer=follow_parent
     )
 
     def run(method: str, calls: Iterable[tuple]) -> Iterator[Any]:
@@ -82,17 +80,3 @@ def local_engine(folder: PreparedFolder, num_proc: int) -> Generator[Run]:
         yield run
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _start_worker() -> None:
-    # Ctrl-C reaches the whole process group: the parent alone decides, and the clip at hand is finished.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def die_with_parent() -> None:
-        # A killed parent cannot tell: without this its workers would wait for tasks for ever.
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=die_with_parent, daemon=True).start()

@@ -3,10 +3,7 @@
 import importlib.util
 import json
 import multiprocessing
-import os
 import shutil
-import signal
-import threading
 from collections.abc import Generator, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -16,6 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ...errors import DatasetError, WorkerDiedError
+from ..workers import follow_parent
 from .layout import SPLITS, RenderedFolder, write_text
 from .plan import NUM_SENTENCES, SIZE, ClipPlan, plan_clips
 from .speech import flite_version
@@ -120,20 +118,6 @@ def _write(folder: RenderedFolder, plan: ClipPlan, size: tuple[int, int]) -> Non
     write_clip(folder, plan, size)
 
 
-def _start_worker() -> None:
-    # Ctrl-C reaches the whole process group: the parent alone decides, and the clip at hand is finished.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def die_with_parent() -> None:
-        # A killed parent cannot tell: without this its workers would wait for tasks for ever.
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=die_with_parent, daemon=True).start()
-
-
 def _write_all(
     folder: RenderedFolder, plans: list[ClipPlan], size: tuple[int, int], num_proc: int
 ) -> Iterator[None]:
@@ -142,7 +126,7 @@ def _write_all(
             yield _write(folder, plan, size)
         return
     pool = ProcessPoolExecutor(
-        num_proc, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
+        num_proc, mp_context=multiprocessing.get_context("spawn"), initializer=follow_parent
     )
     try:
         for future in as_completed([pool.submit(_write, folder, plan, size) for plan in plans]):
