@@ -44,6 +44,10 @@ class Lip2SpeechConfig(OneKindFromHub, PreTrainedConfig):
     label_lag (`int`): by how many mel frames (10 ms) the labels may lag behind the picture, to either side;
         the loss is that of the lag that fits each clip best. For corpora whose sound and picture were cut to
         one another only to a frame, as GRID's; 0, as published, takes the labels as they are.
+    correlation_loss_weight (`float`): of a loss that the paper does not have: 1 - the mean of a STOI-like and
+        an ESTOI-like correlation of the mel's envelopes (`models/envelope_correlation.py`). With `label_lag`,
+        each clip's labels are given the lag of another clip of the batch for it, so that lags cannot be
+        learnt by heart.
     masked_convolutions (`bool`): keep padding out of the convolutions, so that a clip in a padded batch gives
         what it gives alone. The published code lets padding in; `False` reproduces that.
     initializer_range (`float`): standard deviation of the attention's position biases at the start.
@@ -82,6 +86,7 @@ class Lip2SpeechConfig(OneKindFromHub, PreTrainedConfig):
     unit_loss_weight: float | int = 1.0
     mel_loss_weight: float | int = 10.0
     label_lag: int = 0
+    correlation_loss_weight: float | int = 0.0
     masked_convolutions: bool = True
     initializer_range: float = 0.02
 

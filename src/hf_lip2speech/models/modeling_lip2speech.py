@@ -19,6 +19,7 @@ from ..constants import MEL_PER_FRAME, UNITS_PER_FRAME
 from ..loading import FromHub
 from .configuration_lip2speech import Lip2SpeechConfig
 from .conformer import ConformerEncoder, ConformerLayer, RelativeAttention, channels_last_conv1d
+from .envelope_correlation import envelope_correlation
 from .label_lag import best_lags, move_labels
 from .modeling_avhubert import AVHubertModel
 from .visual_frontend import VisualFrontend, blank_padding, checked_mask, init_frontend_weights
@@ -30,10 +31,12 @@ class Lip2SpeechOutput(ModelOutput):
     Output of [`Lip2SpeechModel`] for B clips of T frames, V unit classes.
 
     loss (`torch.FloatTensor` of shape `()`): `unit_loss_weight * unit_loss + mel_loss_weight * (mel_loss +
-        spectral_convergence_loss)`, over the targets that were given.
+        spectral_convergence_loss) + correlation_loss_weight * correlation_loss`, over the targets that were
+        given.
     unit_loss: label-smoothed cross entropy, summed over a clip's units, mean over clips.
     mel_loss: mean absolute error over a clip's valid mel frames, mean over clips.
     spectral_convergence_loss: |y - x|_F / |y|_F of a clip, mean over clips.
+    correlation_loss: 1 - `envelope_correlation` of a clip, mean over clips; None where its weight is 0.
     unit_logits (`(B, 2T, V)`): class scores; `Lip2SpeechModel.unit_ids` turns them into units.
     spectrogram (`(B, 4T, 80)`): natural-log mel; zeros where a clip has ended.
     last_hidden_state (`(B, 2T, C)`), hidden_states, attentions: of the conformer.
@@ -43,6 +46,7 @@ class Lip2SpeechOutput(ModelOutput):
     unit_loss: torch.FloatTensor | None = None
     mel_loss: torch.FloatTensor | None = None
     spectral_convergence_loss: torch.FloatTensor | None = None
+    correlation_loss: torch.FloatTensor | None = None
     unit_logits: torch.FloatTensor | None = None
     spectrogram: torch.FloatTensor | None = None
     last_hidden_state: torch.FloatTensor | None = None
@@ -214,13 +218,19 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
         if conv_mask is not None:
             spectrogram = spectrogram * mel_mask[..., None].to(spectrogram.dtype)
         mel_mask = mel_mask if mel_attention_mask is None else mel_attention_mask.bool()
-        if self.config.label_lag and mel_labels is not None:
-            mel_labels, unit_labels = self._fitting_labels(spectrogram, mel_labels, unit_labels, mel_mask)
         losses = {}
+        expected = mel_labels
+        if self.config.label_lag and mel_labels is not None:
+            mel_labels, unit_labels, expected = self._fitting_labels(
+                spectrogram, mel_labels, unit_labels, mel_mask
+            )
         if unit_labels is not None:
             losses["unit_loss"] = self._unit_loss(unit_logits, unit_labels)
         if mel_labels is not None:
             losses |= self._mel_losses(spectrogram, mel_labels, mel_mask)
+            if self.config.correlation_loss_weight:
+                correlation = envelope_correlation(spectrogram, expected, mel_mask)
+                losses["correlation_loss"] = 1 - correlation.mean()
         return Lip2SpeechOutput(
             loss=self._total(losses),
             **losses,
@@ -248,13 +258,15 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
             )
 
     def _fitting_labels(self, spectrogram, mel_labels, unit_labels, mel_mask):
-        """Both targets, moved by the lag of at most `label_lag` mel frames that fits each clip's mel best."""
+        """Both targets, moved by the lag of at most `label_lag` mel frames that fits each clip best; and
+        the mel with another clip's lag in place of its own."""
+        lengths = mel_mask.sum(1)
         lags = best_lags(spectrogram, mel_labels, mel_mask, self.config.label_lag)
-        mel_labels = move_labels(mel_labels, lags, mel_mask.sum(1))
+        fitting = move_labels(mel_labels, lags, lengths)
         if unit_labels is not None:
             unit_lags = torch.div(lags, MEL_PER_FRAME // UNITS_PER_FRAME, rounding_mode="trunc")
             unit_labels = move_labels(unit_labels, unit_lags, (unit_labels != -100).sum(1))
-        return mel_labels, unit_labels
+        return fitting, unit_labels, move_labels(mel_labels, lags - lags.roll(1), lengths)
 
     def _unit_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Cross entropy, its smoothing mass spread over the other classes; sum over units, mean over
@@ -288,6 +300,8 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
             total = total + self.config.mel_loss_weight * (
                 losses["mel_loss"] + losses["spectral_convergence_loss"]
             )
+        if "correlation_loss" in losses:
+            total = total + self.config.correlation_loss_weight * losses["correlation_loss"]
         return total
 
 

@@ -62,7 +62,8 @@ class TrainingConfig:
     max_minutes: stop after this wall-clock time of one run, with a checkpoint. The schedule still counts to
     max_steps, so that --resume goes on where it stopped.
     best_metric: the validation metric whose best value decides what best/ holds; higher is better for names
-    that end in "accuracy", lower for all others. max_eval_clips: validate on that many clips; null = all.
+    that end in "accuracy" or "correlation", lower for all others. max_eval_clips: validate on that many
+    clips; null = all.
     eval_batch_size: clips a validation batch. num_samples: validation clips whose sound and picture go to the
     tracker.
     tracker: any that accelerate knows (tensorboard, wandb, trackio ...), or none.
@@ -113,7 +114,7 @@ class TrainingConfig:
 
     @property
     def higher_is_better(self) -> bool:
-        return self.best_metric.endswith("accuracy")
+        return self.best_metric.endswith(("accuracy", "correlation"))
 
     def is_better(self, value: float, best: float | None) -> bool:
         """Whether a validation metric is better than the best one so far (None: there is none)."""
@@ -135,6 +136,7 @@ class Lip2SpeechTrainingConfig(TrainingConfig):
     encoder: a saved AV-HuBERT (folder or Hub repository) that a new model reads lips with, frozen unless
     model.freeze_encoder is false; null = the front end. unfreeze_encoder_after: updates after which a frozen
     one is trained with the rest, at the same learning rate; null = never.
+    freeze_frontend: train the rest alone, at a third of the cost, on the lip reading that init_from brings.
     vocoder: a saved unit vocoder that voices the validation samples; null = Griffin-Lim on the predicted mel.
     """
 
@@ -144,6 +146,7 @@ class Lip2SpeechTrainingConfig(TrainingConfig):
     augmentation: dict = field(default_factory=dict)
     encoder: str | None = None
     unfreeze_encoder_after: int | None = None
+    freeze_frontend: bool = False
     vocoder: str | None = None
     ema_decay: float = 0.999
     best_metric: str = "unit_accuracy"

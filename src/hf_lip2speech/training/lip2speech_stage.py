@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch.utils.data import Dataset
 
+from ..models.envelope_correlation import envelope_correlation
 from ..models.modeling_lip2speech import Lip2SpeechModel, Lip2SpeechOutput
 from .config import ConfigError, Lip2SpeechTrainingConfig
 from .griffin_lim import griffin_lim
@@ -69,6 +70,13 @@ class Lip2SpeechStage(Stage):
             # forward pass alone keeps gradients from them.
             model.avhubert.requires_grad_(True)
             accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=True)
+        if config.freeze_frontend:
+            if model.config.encoder is not None:
+                raise ConfigError(
+                    "freeze_frontend is true, but the model reads lips with an AV-HuBERT and has no front "
+                    "end: leave it out, model.freeze_encoder is for that."
+                )
+            model.frontend.requires_grad_(False)
         self.plain_model = model.to(accelerator.device)
         self.average = weight_average(self.plain_model, config.ema_decay) if config.ema_decay else None
         if self.average is not None:
@@ -90,6 +98,8 @@ class Lip2SpeechStage(Stage):
             self.plain_model.unfreeze_encoder()
 
         self.model.train()
+        if self.config.freeze_frontend:
+            self.plain_model.frontend.eval()
         output = self.model(**batch)
         # The loss is a mean over the batch: where batches differ in size, so each clip counts the same.
         weight = len(batch["unit_labels"]) / self.clips_per_batch if self.clips_per_batch else 1.0
@@ -97,8 +107,8 @@ class Lip2SpeechStage(Stage):
         clip_gradients(self.model, self.optimizer, self.config.optimizer.max_grad_norm, self.accelerator)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        names = ("loss", "unit_loss", "mel_loss", "spectral_convergence_loss")
-        return {name: output[name].detach() for name in names}
+        names = ("loss", "unit_loss", "mel_loss", "spectral_convergence_loss", "correlation_loss")
+        return {name: output[name].detach() for name in names if output.get(name) is not None}
 
     def after_update(self) -> None:
         if self.average is not None:
@@ -114,8 +124,9 @@ class Lip2SpeechStage(Stage):
         return self.plain_model if self.average is None else self.average.module
 
     def validate(self) -> dict[str, float]:
-        """loss (mean over clips); unit_accuracy in 0..1 and mel_l1 over all valid positions."""
-        sums = torch.zeros(6, dtype=torch.float64, device=self.accelerator.device)
+        """loss, envelope_correlation (to the labels as they are) mean over clips; unit_accuracy in 0..1 and
+        mel_l1 over all valid positions."""
+        sums = torch.zeros(7, dtype=torch.float64, device=self.accelerator.device)
         batches = validation_batches(
             self.validation_data, self.collate, self.config.eval_batch_size, self.config, self.accelerator
         )
@@ -127,8 +138,10 @@ class Lip2SpeechStage(Stage):
             hits = ((units == batch["unit_labels"]) & valid_units).sum()
             valid_mel = batch["mel_attention_mask"].bool()
             error = (output.spectrogram.float() - batch["mel_labels"]).abs().mean(-1)[valid_mel].sum()
+            correlation = envelope_correlation(output.spectrogram, batch["mel_labels"], valid_mel)
             parts = [
                 output.loss * clips,
+                correlation.sum(),
                 torch.tensor(clips),
                 hits,
                 valid_units.sum(),
@@ -136,8 +149,14 @@ class Lip2SpeechStage(Stage):
                 valid_mel.sum(),
             ]
             sums += torch.stack([part.to(sums) for part in parts])
-        loss, clips, hits, units, error, frames = self.accelerator.reduce(sums, reduction="sum").tolist()
-        return {"loss": loss / clips, "unit_accuracy": hits / units, "mel_l1": error / frames}
+        sums = self.accelerator.reduce(sums, reduction="sum").tolist()
+        loss, correlation, clips, hits, units, error, frames = sums
+        return {
+            "loss": loss / clips,
+            "envelope_correlation": correlation / clips,
+            "unit_accuracy": hits / units,
+            "mel_l1": error / frames,
+        }
 
     def samples(self) -> list[Sample]:
         samples = []
