@@ -61,13 +61,15 @@ class VocoderSegmentCollator:
         """B items of U units each -> a batch.
 
         Returns:
-            unit_ids (B, U) int64, spectrogram (B, 2U, 80), speaker_embeddings (B, 256), waveform (B, 320U).
+            unit_ids (B, U) int64, spectrogram (B, 2U, 80), speaker_embeddings (B, 256), waveform (B, 320U),
+            predicted (B,) bool.
         """
         return {
             "unit_ids": torch.stack([item["unit_ids"] for item in items]),
             "spectrogram": torch.stack([item["spectrogram"] for item in items]),
             "speaker_embeddings": torch.stack([item["speaker_embedding"] for item in items]),
             "waveform": torch.stack([item["waveform"] for item in items]),
+            "predicted": torch.stack([item["predicted"] for item in items]),
         }
 
 

@@ -98,13 +98,14 @@ class VocoderSegmentDataset(EpochDataset):
         augmentation: What to do to the mel that goes in (blur and noise, say), called with (2U, 80) and a
             generator; None: nothing.
         predictions: For each clip a dict with "mel" and "unit_ids" as a lip-to-speech model predicts them, to
-            stand in for the true ones in `predicted_share` of the items; None: always the true ones.
+            stand in for the true ones in `predicted_share` of the items; None: always the true ones. They are
+            not augmented: they are as poor as they are.
         predicted_share: Probability of predictions, 0 to 1.
         seed: Of all draws.
 
     An item is {"id", "unit_ids" int64 (U,), "spectrogram" float32 (2U, 80), "speaker_embedding" float32
-    (256,), "waveform" float32 (320U,)}; the waveform is scaled so that the whole clip's peak is 0.95. A clip
-    shorter than a segment is followed by silence (its last unit repeated).
+    (256,), "waveform" float32 (320U,), "predicted" bool ()}; the waveform is scaled so that the whole clip's
+    peak is 0.95. A clip shorter than a segment is followed by silence (its last unit repeated).
     """
 
     def __init__(
@@ -134,7 +135,10 @@ class VocoderSegmentDataset(EpochDataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         generator = self.generator(index)
         item = self.dataset[index]
-        if self.predictions is not None and torch.rand((), generator=generator) < self.predicted_share:
+        predicted = (
+            self.predictions is not None and float(torch.rand((), generator=generator)) < self.predicted_share
+        )
+        if predicted:
             item = item | self.predictions[index]
         item = _as_tensors(item)
         units, mel, waveform = item["unit_ids"], item["mel"], item["waveform"]
@@ -150,7 +154,7 @@ class VocoderSegmentDataset(EpochDataset):
             waveform = torch.nn.functional.pad(waveform, (0, SAMPLES_PER_UNIT * missing))
         start = int(torch.randint(len(units) - size + 1, (), generator=generator))
         spectrogram = mel[2 * start : 2 * (start + size)]
-        if self.augmentation is not None:
+        if self.augmentation is not None and not predicted:
             spectrogram = self.augmentation(spectrogram, generator)
         return {
             "id": item["id"],
@@ -158,6 +162,7 @@ class VocoderSegmentDataset(EpochDataset):
             "spectrogram": spectrogram,
             "speaker_embedding": item["speaker_embedding"],
             "waveform": waveform[SAMPLES_PER_UNIT * start : SAMPLES_PER_UNIT * (start + size)],
+            "predicted": torch.tensor(predicted),
         }
 
 

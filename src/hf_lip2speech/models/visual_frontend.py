@@ -42,6 +42,21 @@ def activation(kind: str, channels: int) -> nn.Module:
     return {"silu": nn.SiLU, "relu": nn.ReLU, "prelu": lambda: nn.PReLU(channels)}[kind]()
 
 
+class PointwiseConvolution(nn.Conv2d):
+    """1x1 convolution without bias, with a stride: (N, C_in, H, W) -> (N, C, H / stride, W / stride).
+
+    The pixels are chosen first. Where a CPU has AVX2 and no more, torch 2.13's own strided convolution writes
+    beyond the gradient of its weights if C_in is 4: the process dies, or goes on with wrong numbers.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int):
+        super().__init__(in_channels, out_channels, 1, stride, bias=False)
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        rows, columns = self.stride
+        return F.conv2d(input[..., ::rows, ::columns], self.weight)
+
+
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions with a shortcut (He et al. 2016). (N, C_in, H, W) -> (N, C, H / stride, W /
     stride)."""
@@ -57,7 +72,7 @@ class BasicBlock(nn.Module):
         self.downsample = None
         if stride != 1 or in_channels != channels:
             self.downsample = nn.Sequential(
-                nn.Conv2d(in_channels, channels, 1, stride, bias=False), FrameBatchNorm(channels)
+                PointwiseConvolution(in_channels, channels, stride), FrameBatchNorm(channels)
             )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

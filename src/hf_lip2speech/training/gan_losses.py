@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import nn
 from transformers.audio_utils import mel_filter_bank
 
-from ..constants import MEL_FLOOR, NUM_MEL_BINS, SAMPLING_RATE
+from ..audio.mel import log_mel_spectrogram
+from ..constants import HOP_LENGTH, MEL_FLOOR, MEL_WINDOW, NUM_MEL_BINS, SAMPLING_RATE
 from ..errors import Lip2SpeechError
 
 VOCODER_LOSS_WEIGHTS = {"adversarial": 1.0, "feature_matching": 2.0, "mel": 45.0}
@@ -102,6 +103,10 @@ class LogMelLoss(nn.Module):
 
     def forward(self, fake: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
         """Waveforms (B, N) and (B, N) to a scalar."""
+        return self.distances(fake, real).mean()
+
+    def distances(self, fake: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+        """Waveforms (B, N) and (B, N) to (B,)."""
         if fake.shape != real.shape:
             raise Lip2SpeechError(
                 f"The mel loss was given waveforms of shapes {tuple(fake.shape)} and {tuple(real.shape)}; "
@@ -109,7 +114,28 @@ class LogMelLoss(nn.Module):
             )
         with torch.no_grad():
             target = self.log_mel(real)
-        return F.l1_loss(self.log_mel(fake), target)
+        return (self.log_mel(fake) - target).abs().mean(dim=(1, 2))
+
+
+def given_mel_loss(fake: torch.Tensor, spectrogram: torch.Tensor) -> torch.Tensor:
+    """How far made speech is from the log-mel that it was made of; its loudness is free.
+
+    What a lip-to-speech model predicts differs from the recording in ways that no vocoder can know (in GRID,
+    even in time): compared with the recording, the vocoder would learn to blur.
+
+    Args:
+        fake: (B, 160 L), made of `spectrogram` (B, L, bins), natural-log mel.
+
+    Returns:
+        float32 (B,): mean absolute differences, the ends left out whose windows reach beyond the segment.
+    """
+    edge = MEL_WINDOW // (2 * HOP_LENGTH) + 1
+    inside = slice(edge, spectrogram.shape[1] - edge)
+    with torch.autocast(fake.device.type, enabled=False):
+        error = (log_mel_spectrogram(fake.float())[:, : spectrogram.shape[1]] - spectrogram.float())[
+            :, inside
+        ]
+    return (error - error.mean(dim=(1, 2), keepdim=True).detach()).abs().mean(dim=(1, 2))
 
 
 __all__ = [
@@ -118,4 +144,5 @@ __all__ = [
     "adversarial_loss",
     "discriminator_loss",
     "feature_matching_loss",
+    "given_mel_loss",
 ]

@@ -16,7 +16,13 @@ from ..data.sampling import PEAK
 from ..models.discriminators import DiscriminatorOutput, MultiPeriodDiscriminator, MultiScaleDiscriminator
 from ..models.modeling_unit_vocoder import UnitVocoderModel
 from .config import VocoderTrainingConfig
-from .gan_losses import LogMelLoss, adversarial_loss, discriminator_loss, feature_matching_loss
+from .gan_losses import (
+    LogMelLoss,
+    adversarial_loss,
+    discriminator_loss,
+    feature_matching_loss,
+    given_mel_loss,
+)
 from .loop import Stage, TrainingError, clip_gradients, training_loader, validation_batches
 from .optimization import adamw, set_learning_rate, weight_average
 from .tracking import Sample
@@ -101,12 +107,16 @@ class VocoderStage(Stage):
         self.generator.train()
         real = batch["waveform"]
         fake = self.generator(**_inputs(batch)).waveform.float()
-        distances = [distance(fake, real) for distance in self.mel_losses]
-        losses = {"mel_loss": torch.stack(distances).mean()}
+        of_truth = ~batch["predicted"]
+        distances = torch.stack([loss.distances(fake, real) for loss in self.mel_losses]).mean(0)
+        losses = {"mel_loss": _mean(distances, of_truth)}
         total = self.config.mel_loss_weight * losses["mel_loss"]
+        if self.config.lip2speech is not None:
+            losses["given_mel_loss"] = _mean(given_mel_loss(fake, batch["spectrogram"]), ~of_truth)
+            total = total + self.config.mel_loss_weight * losses["given_mel_loss"]
         if step >= self.config.adversarial_from_step:
             losses["discriminator_loss"] = self._update_discriminators(real, fake.detach())
-            losses |= self._judge(real, fake)
+            losses |= self._judge(real, fake, of_truth)
             total = total + losses["adversarial_loss"]
             total = total + self.config.feature_matching_weight * losses["feature_matching_loss"]
         self.accelerator.backward(total)
@@ -122,12 +132,18 @@ class VocoderStage(Stage):
         self._update(self.discriminators, self.discriminator_optimizer)
         return loss
 
-    def _judge(self, real: torch.Tensor, fake: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The generator's losses; the discriminators are constants here and gather no gradients."""
+    def _judge(
+        self, real: torch.Tensor, fake: torch.Tensor, of_truth: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """The generator's losses; the discriminators are constants here and gather no gradients. Features are
+        matched where the speech was made of the truth."""
         judge = self.accelerator.unwrap_model(self.discriminators).requires_grad_(False)
         with torch.no_grad():
             _, real_maps = judge(real)
         fake_scores, fake_maps = judge(fake)
+        if self.config.lip2speech is not None:
+            share = of_truth / of_truth.float().mean().clamp(min=1 / len(of_truth))
+            real_maps, fake_maps = _weighted(real_maps, share), _weighted(fake_maps, share)
         losses = {
             "adversarial_loss": adversarial_loss(fake_scores),
             "feature_matching_loss": feature_matching_loss(real_maps, fake_maps),
@@ -190,6 +206,16 @@ class VocoderStage(Stage):
             return self.best_model(**_inputs(batch)).waveform.float()
 
 
+def _mean(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """Mean of the chosen of (B,); 0 where none is."""
+    return (values * chosen).sum() / chosen.sum().clamp(min=1)
+
+
+def _weighted(maps: list[list[torch.Tensor]], weights: torch.Tensor) -> list[list[torch.Tensor]]:
+    """Feature maps (B, ...), each clip's times its weight of (B,)."""
+    return [[m * weights.view(-1, *[1] * (m.ndim - 1)) for m in layers] for layers in maps]
+
+
 def _inputs(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: batch[name] for name in ("unit_ids", "spectrogram", "speaker_embeddings")}
 
@@ -215,4 +241,5 @@ class WholeClips(Dataset):
             "spectrogram": torch.as_tensor(item["mel"]),
             "speaker_embedding": torch.as_tensor(item["speaker_embedding"]),
             "waveform": waveform * (PEAK / waveform.abs().max().clamp(min=1e-8)),
+            "predicted": torch.tensor(False),
         }
