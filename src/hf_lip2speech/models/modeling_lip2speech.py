@@ -194,7 +194,7 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
             unit_labels (`(B, 2T)`, *optional*): class ids (unit + `config.unit_offset`), -100 = ignore.
             mel_labels (`(B, 4T, 80)`, *optional*): natural-log mel.
             mel_attention_mask (`(B, 4T)`, *optional*): 1 for a mel frame that counts; default: all of the
-            clip's.
+                clip's.
 
         Raises:
             ValueError: wrong shapes, or no speaker embeddings.
