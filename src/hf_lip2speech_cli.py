@@ -77,7 +77,7 @@ def _add_speak(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-m",
         "--model",
-        help="folder or Hub repository of a lip2speech_with_vocoder model (default: the one in the package)",
+        help="folder or Hub repository of a lip2speech_with_vocoder model (default: `bundled`)",
     )
     parser.add_argument(
         "-o",
@@ -169,8 +169,8 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--units",
         metavar="SOURCE",
-        help="mfcc, the folder of a fitted unit extractor, or the Hub name of a self-supervised speech model "
-        "(default: facebook/hubert-base-ls960)",
+        help="mfcc, the folder of a fitted unit extractor, `bundled` (that of the model in the package), or "
+        "the Hub name of a self-supervised speech model (default: facebook/hubert-base-ls960)",
     )
     parser.add_argument("--num-units", type=_positive, metavar="N", help="speech units to fit (default: 200)")
 
@@ -197,9 +197,11 @@ def _add_compose(parser: argparse.ArgumentParser) -> None:
         "the one folder that speak and the pipeline load."
     )
     parser.add_argument(
-        "lip2speech", metavar="LIP2SPEECH", help="folder or Hub repository of the first model"
+        "lip2speech", metavar="LIP2SPEECH", help="folder or Hub repository of the first model, or `bundled`"
     )
-    parser.add_argument("vocoder", metavar="VOCODER", help="folder or Hub repository of the vocoder")
+    parser.add_argument(
+        "vocoder", metavar="VOCODER", help="folder or Hub repository of the vocoder, or `bundled`"
+    )
     parser.add_argument("out", metavar="OUT", help="folder to write; it must not exist")
     parser.add_argument(
         "--voices",

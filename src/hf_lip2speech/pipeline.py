@@ -28,9 +28,9 @@ from .pipeline_inputs import Numbered, NumberedRows, numbered, video_source
 
 
 class LipToSpeechPipeline(Pipeline):
-    """Speech from the video of a face.
+    """Speech from the video of a face. Arguments of `pipeline(...)` are the defaults of those of a call.
 
-    Args (of `pipeline(...)` as defaults, or of a call):
+    Args:
         cropped: True where the videos are mouth crops already (96x96 or 88x88 gray), False (default) where a
             face is to be found.
         speaker: whose voice. The name of one of the model's voices (`pipe.voices`); a recording of the

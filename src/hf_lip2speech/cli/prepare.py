@@ -8,10 +8,12 @@ from typing import Any
 from ..constants import NUM_UNITS
 from ..data.corpora import GRID, LRS2, LRS3, Corpus, FaceVideoFolder
 from ..data.dry_run import estimate
-from ..data.layout import PreparedFolder
+from ..data.layout import UNIT_EXTRACTOR, PreparedFolder
 from ..data.prepare import DEFAULT_UNITS, MAX_SECONDS, prepare
 from ..data.rendered import RenderedTalker
 from ..errors import DatasetError
+from ..models.modeling_lip2speech_with_vocoder import BUNDLED
+from ..models.modeling_speech_units import SpeechUnitExtractor
 
 INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended: 128 + SIGINT
 SHOWN = 3  # skipped clips that are printed of each reason; the report names all
@@ -28,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     """
     arguments: dict[str, Any] = {
         "num_proc": args.num_proc,
-        "unit_extractor": args.units or DEFAULT_UNITS,
+        "unit_extractor": _units(args.units),
         "num_units": args.num_units or NUM_UNITS,
         "splits": args.splits,
         "limit": args.limit,
@@ -74,6 +76,12 @@ def open_corpus(args: argparse.Namespace) -> Corpus:
         return RenderedTalker(args.data_dir, speakers=speakers)
     setting = {"setting": given["configuration"]} if "configuration" in given else {}
     return GRID(args.data_dir, speakers=speakers, **setting)
+
+
+def _units(name: str | None) -> str | SpeechUnitExtractor:
+    if name == "bundled":
+        return SpeechUnitExtractor.from_pretrained(BUNDLED / UNIT_EXTRACTOR).eval()
+    return name or DEFAULT_UNITS
 
 
 def _tell_report(report: dict[str, Any], out: str) -> None:

@@ -73,9 +73,9 @@ def load_pipeline(model: str | None, device: str | None, dtype: str) -> LipToSpe
     from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
     from ..loading import said_plainly
     from ..models.configuration_lip2speech_with_vocoder import Lip2SpeechWithVocoderConfig
-    from ..models.modeling_lip2speech_with_vocoder import BUNDLED, Lip2SpeechWithVocoder
+    from ..models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder, model_named
 
-    model = str(BUNDLED) if model is None else model
+    model = model_named("bundled" if model is None else model)
     if os.path.isfile(model):
         raise Lip2SpeechError(
             f"{model} is a file: name the folder that it lies in, as compose or convert wrote it."

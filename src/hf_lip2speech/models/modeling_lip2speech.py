@@ -30,16 +30,18 @@ class Lip2SpeechOutput(ModelOutput):
     """
     Output of [`Lip2SpeechModel`] for B clips of T frames, V unit classes.
 
-    loss (`torch.FloatTensor` of shape `()`): `unit_loss_weight * unit_loss + mel_loss_weight * (mel_loss +
-        spectral_convergence_loss) + correlation_loss_weight * correlation_loss`, over the targets that were
-        given.
-    unit_loss: label-smoothed cross entropy, summed over a clip's units, mean over clips.
-    mel_loss: mean absolute error over a clip's valid mel frames, mean over clips.
-    spectral_convergence_loss: |y - x|_F / |y|_F of a clip, mean over clips.
-    correlation_loss: 1 - `envelope_correlation` of a clip, mean over clips; None where its weight is 0.
-    unit_logits (`(B, 2T, V)`): class scores; `Lip2SpeechModel.unit_ids` turns them into units.
-    spectrogram (`(B, 4T, 80)`): natural-log mel; zeros where a clip has ended.
-    last_hidden_state (`(B, 2T, C)`), hidden_states, attentions: of the conformer.
+    Args:
+        loss (`torch.FloatTensor` of shape `()`): `unit_loss_weight * unit_loss + mel_loss_weight *
+            (mel_loss + spectral_convergence_loss) + correlation_loss_weight * correlation_loss`, over the
+            targets that were given.
+        unit_loss: label-smoothed cross entropy, summed over a clip's units, mean over clips.
+        mel_loss: mean absolute error over a clip's valid mel frames, mean over clips.
+        spectral_convergence_loss: |y - x|_F / |y|_F of a clip, mean over clips.
+        correlation_loss: 1 - `envelope_correlation` of a clip, mean over clips; None where its weight is 0.
+        unit_logits (`(B, 2T, V)`): class scores; `Lip2SpeechModel.unit_ids` turns them into units.
+        spectrogram (`(B, 4T, 80)`): natural-log mel; zeros where a clip has ended.
+        last_hidden_state (`(B, 2T, C)`): of the conformer.
+        hidden_states, attentions: of its layers.
     """
 
     loss: torch.FloatTensor | None = None
@@ -198,7 +200,7 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
             unit_labels (`(B, 2T)`, *optional*): class ids (unit + `config.unit_offset`), -100 = ignore.
             mel_labels (`(B, 4T, 80)`, *optional*): natural-log mel.
             mel_attention_mask (`(B, 4T)`, *optional*): 1 for a mel frame that counts; default: all of the
-            clip's.
+                clip's.
 
         Raises:
             ValueError: wrong shapes, or no speaker embeddings.

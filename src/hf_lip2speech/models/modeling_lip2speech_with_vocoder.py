@@ -32,6 +32,11 @@ _MEL_PER_UNIT = MEL_PER_FRAME // UNITS_PER_FRAME
 Progress = Callable[[str, int, int], None]
 
 
+def model_named(name: str | Path) -> str:
+    """A folder or Hub name as it is; for the name `bundled`, the folder of the model in this package."""
+    return str(BUNDLED if str(name) == "bundled" else name)
+
+
 @dataclass
 class Lip2SpeechWithVocoderOutput(ModelOutput):
     """Speech of a batch.

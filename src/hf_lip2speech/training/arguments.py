@@ -15,6 +15,7 @@ from ..models.configuration_avhubert import AVHubertConfig
 from ..models.configuration_lip2speech import Lip2SpeechConfig
 from ..models.modeling_avhubert import AVHubertModel
 from ..models.modeling_lip2speech import Lip2SpeechModel
+from ..models.modeling_lip2speech_with_vocoder import model_named
 from .config import Config, ConfigError, Lip2SpeechTrainingConfig, TrainingConfig, check_keys, load_config
 
 Part = TypeVar("Part")
@@ -34,7 +35,9 @@ def parse_arguments(
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="such as optimizer.learning_rate=3e-4"
     )
-    parser.add_argument("--init-from", metavar="DIR", help="start from this saved model (fine-tuning)")
+    parser.add_argument(
+        "--init-from", metavar="DIR", help="start from this saved model, or `bundled` (fine-tuning)"
+    )
     parser.add_argument(
         "--resume", action="store_true", help="go on from the latest checkpoint in output_dir"
     )
@@ -76,7 +79,8 @@ def new_or_saved(model: type[Model], model_config: type[PreTrainedConfig], confi
     check_keys(config.model, known_fields(model_config), prefix="model.")
     if config.init_from is None:
         return model(model_config(**config.model))
-    path = Path(config.init_from) / "config.json"
+    source = model_named(config.init_from)
+    path = Path(source) / "config.json"
     if not path.is_file():
         raise ConfigError(
             f"init_from {config.init_from} has no config.json: give a folder of a saved model, such as "
@@ -90,9 +94,7 @@ def new_or_saved(model: type[Model], model_config: type[PreTrainedConfig], confi
             f"{model_config.model_type} or from a composite with one."
         )
     changed = model_config.from_dict(part | config.model)
-    loaded, report = cast(
-        tuple, model.from_pretrained(config.init_from, config=changed, output_loading_info=True)
-    )
+    loaded, report = cast(tuple, model.from_pretrained(source, config=changed, output_loading_info=True))
     if report["missing_keys"]:
         raise ConfigError(
             f"init_from {config.init_from} lacks weights such as {min(report['missing_keys'])}."

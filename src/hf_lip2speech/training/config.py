@@ -29,9 +29,12 @@ class ConfigError(Lip2SpeechError):
 class OptimizerConfig:
     """AdamW. The defaults are those of the lip-to-speech model in Choi et al. 2023.
 
-    learning_rate: the peak. betas, eps: of Adam. weight_decay: decoupled; only of weight matrices and
-    kernels, not of biases and normalisation gains (our choice; the published training decays all).
-    max_grad_norm: gradients are scaled down to this global norm; null, as published, leaves them alone.
+    Args:
+        learning_rate: The peak.
+        betas, eps: Of Adam.
+        weight_decay: Decoupled; only of weight matrices and kernels, not of biases and normalisation gains
+            (our choice; the published training decays all).
+        max_grad_norm: Gradients are scaled down to this global norm; null, as published, leaves them alone.
     """
 
     learning_rate: float = 1e-3
@@ -45,28 +48,34 @@ class OptimizerConfig:
 class TrainingConfig:
     """What both stages share.
 
-    data: the prepared folder, or a list of several, whose units the same extractor made. output_dir:
-    checkpoints, best/, last/, logs.
-    model: fields of the model's config that differ from its defaults.
-    init_from: a saved model to start from (fine-tuning); `model` may then change dropout and the like, not
-    sizes.
-    max_steps: optimiser updates; the learning-rate schedule ends there.
-    batch_size: clips a micro-batch and process; an update sees batch_size x gradient_accumulation x processes
-    clips.
-    mixed_precision: no, bf16 or fp16; null takes what `accelerate launch` says.
-    num_workers: data-loading processes. cache: keep the data set in memory. num_threads: of torch on a CPU;
-    null = torch's.
-    log_every, eval_every, save_every: in updates. keep_checkpoints: how many of the latest stay.
-    ema_decay: validate and save an exponential moving average of the weights; 0 = off. It is warmed up: the
-    n-th average takes min(ema_decay, (1 + n) / (10 + n)).
-    max_minutes: stop after this wall-clock time of one run, with a checkpoint. The schedule still counts to
-    max_steps, so that --resume goes on where it stopped.
-    best_metric: the validation metric whose best value decides what best/ holds; higher is better for names
-    that end in "accuracy" or "correlation", lower for all others. max_eval_clips: validate on that many
-    clips; null = all.
-    eval_batch_size: clips a validation batch. num_samples: validation clips whose sound and picture go to the
-    tracker.
-    tracker: any that accelerate knows (tensorboard, wandb, trackio ...), or none.
+    Args:
+        data: The prepared folder, or a list of several, whose units the same extractor made.
+        output_dir: Checkpoints, best/, last/, logs.
+        model: Fields of the model's config that differ from its defaults.
+        init_from: A saved model to start from, or `bundled` (fine-tuning); `model` may then change dropout
+            and the like, not sizes.
+        optimizer: See `OptimizerConfig`.
+        max_steps: Optimiser updates; the learning-rate schedule ends there.
+        batch_size: Clips a micro-batch and process; an update sees batch_size x gradient_accumulation x
+            processes clips.
+        gradient_accumulation: Micro-batches an update.
+        mixed_precision: no, bf16 or fp16; null takes what `accelerate launch` says.
+        seed: Of weights, order and augmentation.
+        num_workers: Data-loading processes.
+        cache: Keep the data set in memory.
+        num_threads: Of torch on a CPU; null = torch's.
+        log_every, eval_every, save_every: In updates.
+        keep_checkpoints: How many of the latest stay.
+        ema_decay: Validate and save an exponential moving average of the weights; 0 = off. It is warmed up:
+            the n-th average takes min(ema_decay, (1 + n) / (10 + n)).
+        max_minutes: Stop after this wall-clock time of one run, with a checkpoint. The schedule still counts
+            to max_steps, so that --resume goes on where it stopped.
+        best_metric: The validation metric whose best value decides what best/ holds; higher is better for
+            names that end in "accuracy" or "correlation", lower for all others.
+        max_eval_clips: Validate on that many clips; null = all.
+        eval_batch_size: Clips a validation batch.
+        num_samples: Validation clips whose sound and picture go to the tracker.
+        tracker: Any that accelerate knows (tensorboard, wandb, trackio ...), or none.
     """
 
     data: str | tuple[str, ...]
@@ -127,17 +136,21 @@ class TrainingConfig:
 class Lip2SpeechTrainingConfig(TrainingConfig):
     """Stage 1: mouth frames -> units and mel. Learning rate: linear warm-up, then cosine to 0 at max_steps.
 
-    warmup_steps: of the learning rate. max_frames: longer training clips are cut to a random stretch of this
-    many frames.
-    batch_frames: clips of about one length form micro-batches of at most this many frames, padding included;
-    batch_size then is not read, and each clip counts the same whatever the size of its batch. null =
-    batch_size clips of any length.
-    augmentation: fields of the video augmentation that differ from its defaults.
-    encoder: a saved AV-HuBERT (folder or Hub repository) that a new model reads lips with, frozen unless
-    model.freeze_encoder is false; null = the front end. unfreeze_encoder_after: updates after which a frozen
-    one is trained with the rest, at the same learning rate; null = never.
-    freeze_frontend: train the rest alone, at a third of the cost, on the lip reading that init_from brings.
-    vocoder: a saved unit vocoder that voices the validation samples; null = Griffin-Lim on the predicted mel.
+    Args:
+        warmup_steps: Of the learning rate.
+        max_frames: Longer training clips are cut to a random stretch of this many frames.
+        batch_frames: Clips of about one length form micro-batches of at most this many frames, padding
+            included; batch_size then is not read, and each clip counts the same whatever the size of its
+            batch. null = batch_size clips of any length.
+        augmentation: Fields of the video augmentation that differ from its defaults.
+        encoder: A saved AV-HuBERT (folder or Hub repository) that a new model reads lips with, frozen unless
+            model.freeze_encoder is false; null = the front end.
+        unfreeze_encoder_after: Updates after which a frozen one is trained with the rest, at the same
+            learning rate; null = never.
+        freeze_frontend: Train the rest alone, at a third of the cost, on the lip reading that init_from
+            brings.
+        vocoder: A saved unit vocoder that voices the validation samples; null = Griffin-Lim on the predicted
+            mel.
     """
 
     warmup_steps: int = 10_000
@@ -171,17 +184,20 @@ class Lip2SpeechTrainingConfig(TrainingConfig):
 class VocoderTrainingConfig(TrainingConfig):
     """Stage 2: units, mel and speaker -> waveform, a GAN. Learning rate: x lr_decay after each epoch.
 
-    warmup_steps: linear warm-up of the learning rate; rates above 2e-4 need some, since a generator that
-    falls silent stays so: below the mel loss's floor there is no gradient.
-    discriminators: widths of the discriminators, where they differ from the defaults.
-    segment_units: training segments are this many units (320 samples each) long.
-    adversarial_from_step: updates before it train the generator alone, on the mel loss.
-    mel_loss_windows: FFT sizes in samples whose log-mel L1 losses are averaged; hops are a quarter. The
-    published one is 1024 alone; shorter ones sharpen the sound's onsets. Validation measures 1024 always.
-    mel_loss_weight, feature_matching_weight: against the generator's adversarial loss of weight 1.
-    mel_augmentation: fields of the blur and noise on the input mel; null = no augmentation.
-    lip2speech: a trained lip-to-speech model whose predictions stand in for the true mel and units in
-    predicted_share of the segments, so that the vocoder learns to voice what it will be given; null = none.
+    Args:
+        warmup_steps: Linear warm-up of the learning rate; rates above 2e-4 need some, since a generator that
+            falls silent stays so: below the mel loss's floor there is no gradient.
+        discriminators: Widths of the discriminators, where they differ from the defaults.
+        segment_units: Training segments are this many units (320 samples each) long.
+        adversarial_from_step: Updates before it train the generator alone, on the mel loss.
+        mel_loss_windows: FFT sizes in samples whose log-mel L1 losses are averaged; hops are a quarter. The
+            published one is 1024 alone; shorter ones sharpen the sound's onsets. Validation measures 1024
+            always.
+        mel_loss_weight, feature_matching_weight: Against the generator's adversarial loss of weight 1.
+        mel_augmentation: Fields of the blur and noise on the input mel; null = no augmentation.
+        lip2speech: A trained lip-to-speech model whose predictions stand in for the true mel and units in
+            predicted_share of the segments, so that the vocoder learns to voice what it will be given; null =
+            none.
     """
 
     optimizer: OptimizerConfig = field(
