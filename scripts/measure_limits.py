@@ -2,10 +2,11 @@
 
     python scripts/measure_limits.py PREPARED [MODEL] [--split val]
 
-STOI compares frames down to 40 dB below the loudest. In a clip with long pauses and a noisy room many of these hold
-noise alone; and where sound and picture were cut to one another only to a frame, as in GRID, speech that is right
-in all else comes at the wrong time. This exchanges parts of the model's speech for the truth, and moves it by the
-lag that fits each clip best (estimated between the predicted and the true mel, to 1 ms; within 60 ms).
+STOI compares frames down to 40 dB below the loudest. In a clip with long pauses and a noisy room many of
+these hold noise alone; and where sound and picture were cut to one another only to a frame, as in GRID,
+speech that is right in all else comes at the wrong time. This exchanges parts of the model's speech for the
+truth, and moves it by the lag that fits each clip best (between the predicted and the true mel, to about 1
+ms; within 60 ms).
 """
 
 import argparse
@@ -78,7 +79,7 @@ def speak(model: Lip2SpeechWithVocoder, clip: dict) -> tuple[np.ndarray, np.ndar
 
 
 def best_lag(predicted: np.ndarray, true: np.ndarray) -> int:
-    """The lag, in samples, by which the true mel comes after the predicted one; parabolic between mel frames."""
+    """By how many samples the true mel comes after the predicted one; parabolic between mel frames."""
     middle = slice(MARGIN, len(predicted) - MARGIN)
     errors = np.array(
         [
@@ -97,7 +98,7 @@ def move(signal: np.ndarray, samples: int) -> np.ndarray:
 
 
 def silent_share(true: np.ndarray, inside: np.ndarray) -> float:
-    """Of the frames that STOI keeps (25.6 ms at 10 kHz, within 40 dB of the loudest), how many lie outside."""
+    """The part outside the sentence of the frames that STOI keeps: 25.6 ms, within 40 dB of the loudest."""
     sound = soxr.resample(true, SAMPLING_RATE, 10_000)
     frames = np.lib.stride_tricks.sliding_window_view(sound, 256)[::128] * np.hanning(258)[1:-1]
     level = 20 * np.log10(np.linalg.norm(frames, axis=1) + 1e-12)

@@ -8,7 +8,6 @@ import difflib
 import json
 import math
 import os
-import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -18,11 +17,7 @@ from typing import Any
 
 import yaml
 
-from ..errors import Lip2SpeechError
-
-
-class ConfigError(Lip2SpeechError):
-    """A training configuration holds an unknown key or an impossible value, or cannot be read."""
+from .yaml_1_2 import ConfigError, parse_yaml
 
 
 @dataclass(kw_only=True)
@@ -328,42 +323,3 @@ def _convert(value: Any, hint: Any, name: str) -> Any:
             return value
     expected = " or ".join("null" if o is type(None) else getattr(o, "__name__", str(o)) for o in options)
     raise ConfigError(f"{name} must be {expected}: got {value!r}.")
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2's scalars: PyYAML follows 1.1, where 1e-3 is a string, `no` is false and 010 is eight."""
-
-    yaml_implicit_resolvers = {}
-
-    def construct_mapping(self, node, deep=False):
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise ConfigError(f"The key {key} stands twice, the second time{node.start_mark}: keep one.")
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""]
-)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|false|False)$"), list("tTfF")
-)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9_]*)$"), list("-+0123456789")
-)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"^[-+]?(?:(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.(?:inf|Inf|INF))$"
-    ),
-    list("-+0123456789."),
-)
-
-
-def parse_yaml(text: str, where: str) -> Any:
-    """YAML text -> Python values. Raises ConfigError, naming `where` the text came from."""
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{where} is not valid YAML: {error}") from error
