@@ -5,7 +5,7 @@ READY := .venv/.ready
 VIDEO := examples/sample/talker.mp4
 OUT := demo
 
-.PHONY: demo test test-all lint format
+.PHONY: demo test test-all lint docs format
 
 demo: $(DEMO_READY)  ## speech from the silent video of a face: make demo [VIDEO=mine.mp4] [OUT=folder]
 	@mkdir -p "$(OUT)"
@@ -21,6 +21,9 @@ lint: $(READY)  ## what the checks ask of the code's form and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/ty check --python .venv
+
+docs: $(READY)  ## the documentation's site, in site/; a link or reference that leads nowhere fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: $(READY)
 	$(BIN)/ruff check --fix

@@ -10,12 +10,17 @@ from safetensors.torch import load_file
 from transformers import pipeline
 
 import hf_lip2speech
-from hf_lip2speech import SpeakerEncoder, SpeechUnitExtractor
+from hf_lip2speech import Lip2SpeechModel, SpeakerEncoder, SpeechUnitExtractor, UnitVocoderModel
 from hf_lip2speech.data.corpora import Clip
 from hf_lip2speech.data.rendered import RenderedTalker
 from hf_lip2speech.evaluation.metrics import wer
 from hf_lip2speech.evaluation.recognisers import PocketsphinxGrid
 from hf_lip2speech.models.modeling_lip2speech_with_vocoder import BUNDLED
+from hf_lip2speech.training.arguments import new_or_saved
+from hf_lip2speech.training.config import TrainingConfig
+from hf_lip2speech_cli import main
+
+from .training.prepared_folder import write_prepared_folder
 
 ASSETS = Path(hf_lip2speech.__file__).parent / "assets"
 SAMPLE = Path(__file__).parents[1] / "examples" / "sample"
@@ -91,3 +96,20 @@ def test_every_voice_sounds_more_like_itself_than_like_any_other(speak, rendered
         embedding = encoder.embed(speech)
         similarity = {name: float(np.dot(embedding, voice)) for name, voice in voices.items()}
         assert max(similarity, key=similarity.get) == asked, similarity
+
+
+@pytest.mark.parametrize("part, kind", [("lip2speech", Lip2SpeechModel), ("vocoder", UnitVocoderModel)])
+def test_a_training_starts_from_it_by_the_name_bundled(speak, part, kind):
+    config = TrainingConfig(data="prepared", output_dir="run", init_from="bundled")
+    model = new_or_saved(kind, kind.config_class, config)
+    expected = getattr(speak.model, part).state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+
+
+def test_it_is_composed_anew_with_other_voices_by_the_name_bundled(speak, tmp_path):
+    prepared = write_prepared_folder(tmp_path / "prepared", train=2, val=1, speaker="ann")
+    out = tmp_path / "model"
+    assert main(["compose", "bundled", "bundled", str(out), "--voices", str(prepared)]) == 0
+    composed = load_file(out / "model.safetensors")
+    assert all(torch.equal(composed[name], value) for name, value in speak.model.state_dict().items())
+    assert list(json.loads((out / "config.json").read_text())["voices"]) == ["ann"]

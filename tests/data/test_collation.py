@@ -53,6 +53,7 @@ def test_segments_are_stacked():
         "spectrogram": torch.zeros(56, 80),
         "speaker_embedding": torch.ones(256),
         "waveform": torch.zeros(8960),
+        "predicted": torch.tensor(True),
     }
     batch = VocoderSegmentCollator()([segment] * 3)
     assert {name: tuple(value.shape) for name, value in batch.items()} == {
@@ -60,4 +61,5 @@ def test_segments_are_stacked():
         "spectrogram": (3, 56, 80),
         "speaker_embeddings": (3, 256),
         "waveform": (3, 8960),
+        "predicted": (3,),
     }

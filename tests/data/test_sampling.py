@@ -186,6 +186,7 @@ class TestVocoderSegmentDataset:
                     item = dataset[index]
                     predicted = bool((item["unit_ids"] == 7).all())
                     assert predicted == bool((item["spectrogram"] == -1).all()), "mel and units go together"
+                    assert predicted == bool(item["predicted"])
                     assert item["waveform"].unique().numel() > 1, "the target stays the true sound"
                     found.append(predicted)
             return np.mean(found)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from hf_lip2speech.audio.mel import log_mel_spectrogram
 from hf_lip2speech.errors import Lip2SpeechError
 from hf_lip2speech.training.gan_losses import (
     VOCODER_LOSS_WEIGHTS,
@@ -11,6 +12,7 @@ from hf_lip2speech.training.gan_losses import (
     adversarial_loss,
     discriminator_loss,
     feature_matching_loss,
+    given_mel_loss,
 )
 
 
@@ -81,3 +83,17 @@ def test_waveforms_that_do_not_fit_are_refused():
         LogMelLoss()(torch.zeros(1, 4000), torch.zeros(1, 4001))
     with pytest.raises(Lip2SpeechError, match="more than 384 samples"):
         LogMelLoss()(torch.zeros(1, 300), torch.zeros(1, 300))
+
+
+def test_speech_fits_the_mel_it_was_made_of_at_any_loudness_and_no_other():
+    time = torch.arange(8960) / 16000
+    tone = (0.5 * torch.sin(2 * torch.pi * 300 * time) * (1 + torch.sin(2 * torch.pi * 5 * time)))[None]
+    tone = tone + 0.01 * torch.randn(1, 8960, generator=torch.Generator().manual_seed(0))  # above the floor
+    given = log_mel_spectrogram(tone)[:, :56]
+    for loudness in (1.0, 0.5):
+        assert given_mel_loss(loudness * tone, given + 1.7).item() < 1e-3
+    moved = torch.roll(given, 5, dims=1)
+    assert given_mel_loss(tone, moved).item() > given_mel_loss(tone, given).item() + 0.3
+    noise = torch.rand(1, 8960, requires_grad=True)
+    given_mel_loss(0.1 * noise, given).sum().backward()
+    assert torch.isfinite(noise.grad).all() and noise.grad.abs().sum() > 0
