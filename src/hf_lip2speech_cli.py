@@ -66,6 +66,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_publish(
         commands.add_parser("publish", parents=[common], help="put a model on the Hub, with its card")
     )
+    _add_demo(commands.add_parser("demo", parents=[common], help="show it on a page, in the browser"))
     return parser
 
 
@@ -292,6 +293,29 @@ def _add_publish(parser: argparse.ArgumentParser) -> None:
         metavar="VIDEO",
         help="a face for the sample; its speech alone is published (default: CHECKPOINT/samples, else a "
         "drawn talker)",
+    )
+
+
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Serve a page on which a video is uploaded or filmed, and speaks, until Ctrl-C. What visitors upload "
+        "is deleted after about an hour, and all of it at the end."
+    )
+    parser.add_argument(
+        "-m",
+        "--model",
+        help="folder or Hub repository of a lip2speech_with_vocoder model (default: the one in the package)",
+    )
+    parser.add_argument(
+        "--host",
+        metavar="ADDRESS",
+        help="address to listen at, 0.0.0.0 for the whole network (default: 127.0.0.1, this machine alone)",
+    )
+    parser.add_argument("--port", type=_positive, help="(default: the first free one from 7860)")
+    parser.add_argument(
+        "--share",
+        action="store_true",
+        help="also an https address for phones and friends, through a server of Gradio's makers",
     )
 
 

@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src"
-HEAVY = ("av", "datasets", "evaluate", "ai_edge_litert", "matplotlib")
+HEAVY = ("av", "datasets", "evaluate", "ai_edge_litert", "matplotlib", "gradio")
 
 # docs/architecture.md: a room may import from the rooms of lower numbers and from itself.
 FLOORS = {

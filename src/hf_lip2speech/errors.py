@@ -34,6 +34,10 @@ class NoAudioError(Lip2SpeechError):
     """The file holds no sound, or cannot be read as sound."""
 
 
+class LimitError(Lip2SpeechError):
+    """A file is longer or larger than what is taken where many people share one machine."""
+
+
 class DatasetError(Lip2SpeechError):
     """A corpus folder or a prepared folder is not laid out as expected."""
 

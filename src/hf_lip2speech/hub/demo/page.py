@@ -1,0 +1,220 @@
+"""The page of the demo: what is asked, what is shown."""
+
+import html
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ...errors import Lip2SpeechError
+from ...models.modeling_lip2speech_with_vocoder import BUNDLED
+from ...pipeline import LipToSpeechPipeline
+from ..repository import DRAWN_TALKER
+from .limits import MAX_MEGABYTES, MAX_RECORDING_SECONDS, MAX_SECONDS
+from .messages import said
+from .speaking import Spoken, speak_to_files
+
+QUEUE = 20  # visitors that may wait; one is served at a time
+SWEEP, AGE = 600, 3600  # seconds: how often files are deleted, and how old they are then
+EXAMPLES = [str(path) for path in sorted(DRAWN_TALKER.parent.glob("*.mp4"))]
+CAMERA = {
+    "video": {"facingMode": "user", "width": {"ideal": 1280}},
+    "audio": False,
+}  # lips need no microphone
+RECORDING = "<recording>"  # the voice that is none of the model's
+
+# The pipeline's stages as visitors read them, and where in the bar each begins and ends.
+STAGES = {
+    "landmarks": ("Finding the face", 0.0, 0.6),
+    "crops": ("Cutting out the mouth", 0.6, 0.75),
+    "reading lips": ("Reading lips", 0.75, 0.9),
+    "speaking": ("Speaking", 0.9, 1.0),
+}
+
+INTRODUCTION = f"""
+# Lip to speech
+A silent video of a face in, speech out. One face in view, at most {MAX_SECONDS} s and {MAX_MEGABYTES} MB.
+"""
+CONSENT = (
+    "What you will hear is a guess at what was said, in a voice that was chosen. Ask the people whose face "
+    "or voice it is, say that it was made wherever you play it, and neither listen in on anybody nor pass "
+    "for anybody. All files are deleted after about an hour."
+)
+PICTURE = "**Over time:** the mouth, and the mel spectrogram and speech units that were read from it"
+
+# On a phone, what comes out lies below the button.
+SCROLL = (
+    "() => { if (innerWidth < 700) document.getElementById('talking').scrollIntoView({behavior: 'smooth'}) }"
+)
+
+LOOK: dict[str, Any] = {
+    "theme": gr.themes.Soft(
+        primary_hue="rose",
+        neutral_hue="slate",
+        font=[
+            gr.themes.LocalFont("IBM Plex Sans", weights=(400, 600, 700)),
+            "ui-sans-serif",
+            "system-ui",
+            "sans-serif",
+        ],
+    ),
+    "css_paths": Path(__file__).with_name("page.css"),
+    "js": Path(__file__).with_name("page.js").read_text(encoding="utf-8"),
+}
+
+
+def make_page(speak: LipToSpeechPipeline) -> gr.Blocks:
+    """The page, to be launched.
+
+    Args:
+        speak: the pipeline that speaks. One visitor is served at a time.
+    """
+    with gr.Blocks(title="Lip to speech", analytics_enabled=False, delete_cache=(SWEEP, AGE)) as page:
+        gr.Markdown(INTRODUCTION + about(speak))
+        with gr.Row():
+            with gr.Column():
+                video = gr.Video(
+                    label="A talking face",
+                    sources=["upload", "webcam"],
+                    webcam_options=gr.WebcamOptions(constraints=CAMERA),
+                    elem_id="video",
+                )
+                gr.Examples(
+                    EXAMPLES,
+                    video,
+                    label="Or try one that is drawn",
+                    cache_examples=False,
+                    elem_id="examples",
+                )
+                voice, recording = _voices(speak)
+                button = gr.Button("Make it speak", variant="primary", size="lg", elem_id="speak")
+                gr.Markdown(CONSENT, elem_id="consent")
+            with gr.Column():
+                talking = gr.Video(
+                    label="With its new speech", autoplay=True, buttons=["download"], elem_id="talking"
+                )
+                with gr.Row(visible=False) as parts:
+                    mouth = gr.Video(
+                        label="What the model saw", buttons=["download"], min_width=140, elem_id="mouth"
+                    )
+                    speech = gr.Audio(
+                        label="The speech", buttons=["download"], min_width=260, elem_id="speech"
+                    )
+        with gr.Column(visible=False) as below:
+            gr.Markdown(PICTURE)
+            picture = gr.Image(
+                label="Over time",
+                show_label=False,
+                type="filepath",
+                buttons=["download", "fullscreen"],
+                elem_id="picture",
+            )
+        outputs = [talking, mouth, speech, picture, parts, below]
+
+        def run(
+            video: str | None,
+            voice: str | None,
+            recording: str | None,
+            progress: gr.Progress = gr.Progress(),  # noqa: B008  where Gradio looks for it
+        ) -> Iterator[list]:
+            if video is None:
+                raise _error("There is no video yet. Upload one, film yourself, or take one that is drawn.")
+            if voice == RECORDING and recording is None:
+                raise _error("There is no recording of a voice yet. Add one, or choose another voice.")
+            with tempfile.TemporaryDirectory(prefix="lip2speech-") as folder:
+                try:
+                    spoken = speak_to_files(
+                        speak,
+                        video,
+                        folder,
+                        voice=None if voice == RECORDING else voice,
+                        recording=recording if voice == RECORDING else None,
+                        progress=_bar(progress),
+                    )
+                except Lip2SpeechError as error:
+                    raise _error(said(error)) from error
+                for note in spoken.notes:
+                    gr.Warning(html.escape(note))
+                yield _shown(spoken)  # Gradio copies the files while it waits here
+
+        button.click(js=SCROLL, api_visibility="private")
+        spoken = button.click(
+            run,
+            [video, voice, recording],
+            outputs,
+            api_name="speak",
+            show_progress_on=talking,
+            concurrency_limit=1,
+        )
+        spoken.success(js=SCROLL, api_visibility="private")
+    page.queue(max_size=QUEUE)
+    return page
+
+
+def about(speak: LipToSpeechPipeline) -> str:
+    """A line about the model."""
+    name = speak.model.config._name_or_path
+    if Path(name) == BUNDLED:
+        return (
+            "The model here knows the 51 words of GRID's sentences (“bin red at g four please”) and no "
+            "others; whatever a face says, it hears those."
+        )
+    if name and not Path(name).exists():
+        return f"The model here is [{name}](https://huggingface.co/{name})."
+    return ""
+
+
+def _voices(speak: LipToSpeechPipeline) -> tuple[gr.components.Component, gr.Audio]:
+    """The choice of a voice, and the recording that one of the choices asks for."""
+    default = speak.model.config.default_voice
+    choices = [(f"{name} (default)" if name == default else name, name) for name in speak.voices]
+    choices.sort(key=lambda choice: choice[1] != default)
+    kind = gr.Radio if len(choices) < 8 else gr.Dropdown
+    voice = kind(
+        [*choices, ("a recording", RECORDING)], value=default or RECORDING, label="Voice", elem_id="voice"
+    )
+    recording = gr.Audio(
+        label=f"Some seconds of one person's speech, at most {MAX_RECORDING_SECONDS}",
+        sources=["upload", "microphone"],
+        type="filepath",
+        visible=default is None,
+        elem_id="recording",
+    )
+    voice.change(
+        lambda chosen: gr.Audio(visible=chosen == RECORDING),
+        voice,
+        recording,
+        queue=False,
+        api_visibility="private",
+        show_progress="hidden",
+    )
+    return voice, recording
+
+
+def _error(message: str) -> gr.Error:
+    return gr.Error(html.escape(message), print_exception=False)  # Gradio would take it for HTML
+
+
+def _bar(progress: gr.Progress) -> Any:
+    """A progress function of the pipeline that fills one bar over all stages."""
+
+    def fill(stage: str, done: int, total: int | None) -> None:
+        name, start, end = STAGES[stage]
+        if done % 5 and done != total:  # each call is a message to the browser
+            return
+        progress(start + (end - start) * min(1.0, done / total) if total else start, desc=name)
+
+    return fill
+
+
+def _shown(spoken: Spoken) -> list:
+    return [
+        str(spoken.video),
+        str(spoken.mouth),
+        str(spoken.speech),
+        str(spoken.picture),
+        gr.Row(visible=True),
+        gr.Column(visible=True),
+    ]

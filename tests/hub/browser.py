@@ -1,0 +1,131 @@
+"""Headless Chromium on the demo's page: what a visitor does there, and what the visitor sees."""
+
+import base64
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .demo_server import PATIENCE
+
+OPTIONS = (
+    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+
+
+def require_chromium() -> None:
+    if not (shutil.which("chromium") and shutil.which("chromedriver")):
+        pytest.skip("chromium and chromedriver are not installed: apt-get install chromium chromium-driver")
+    pytest.importorskip("selenium", reason="selenium is not installed: pip install selenium")
+
+
+class Visitor:
+    """A visitor of the page with a fresh browser.
+
+    Args:
+        url: of the page.
+        width, height: of the window; below 500 it is a phone's.
+        profile: an empty folder for the browser.
+        options: more of Chromium's.
+    """
+
+    def __init__(self, url: str, width: int, height: int, profile: Path, options: Sequence[str] = ()):
+        from selenium import webdriver
+        from selenium.webdriver.chrome.service import Service
+
+        chosen = webdriver.ChromeOptions()
+        chosen.binary_location = shutil.which("chromium")
+        for option in (*OPTIONS, f"--user-data-dir={profile}", f"--window-size={width},{height}", *options):
+            chosen.add_argument(option)
+        chosen.set_capability("goog:loggingPrefs", {"performance": "ALL"})
+        self.width = width
+        self.driver = webdriver.Chrome(options=chosen, service=Service(shutil.which("chromedriver")))
+        self.driver.set_page_load_timeout(PATIENCE)
+        self.driver.set_script_timeout(PATIENCE)
+        if width < 500:
+            screen = {"width": width, "height": height, "deviceScaleFactor": 2, "mobile": True}
+            self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+        self.open(url)
+
+    def open(self, url: str) -> None:
+        self.driver.get(url)
+        self.wait_for("the button", lambda: self.one("#speak").is_displayed())
+
+    def one(self, selector: str) -> Any:
+        return self.driver.find_element("css selector", selector)
+
+    def script(self, code: str, *arguments: Any) -> Any:
+        return self.driver.execute_script(code, *arguments)
+
+    def wait_for(self, what: str, condition: Callable[[], Any]) -> Any:
+        from selenium.common.exceptions import WebDriverException
+
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            try:
+                if found := condition():
+                    return found
+            except WebDriverException:  # not there yet, or just being replaced
+                pass
+            time.sleep(0.2)
+        raise AssertionError(f"{what} did not come")
+
+    def click(self, selector: str) -> None:
+        self.wait_for(selector, lambda: self.one(selector).is_displayed())
+        self.one(selector).click()
+
+    def give(self, file: str | os.PathLike, place: str = "#video") -> None:
+        """Upload a file and wait until the page has it."""
+        self.wait_for(f"{place}'s upload", lambda: self.one(f"{place} input[type=file]")).send_keys(str(file))
+        self.wait_for("the upload", lambda: self.has(Path(file).name, place))
+
+    def has(self, name: str, place: str = "#video") -> bool:
+        code = "return [...document.querySelectorAll(arguments[0])].map(e => e.src || e.href || '').join(' ')"
+        return name in self.script(code, f"{place} video, {place} audio, {place} a[download]")
+
+    def speak(self) -> None:
+        self.click("#speak")
+        self.wait_for("the picture", lambda: self.script(LOADED, "#picture img"))
+        for place in ("#talking", "#mouth"):
+            self.wait_for(place, lambda place=place: self.seconds(place) > 0)
+
+    def seconds(self, place: str) -> float:
+        return self.script("return document.querySelector(arguments[0])?.duration || 0", f"{place} video")
+
+    def told(self) -> str:
+        """The text of the messages that the page shows, when there are some."""
+        code = "return [...document.querySelectorAll('.toast-body')].map(e => e.innerText).join(' ')"
+        return self.wait_for("a message", lambda: self.script(code))
+
+    def hosts(self) -> set[str]:
+        """Where the browser has sent requests to."""
+        logged = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
+        urls = [
+            event["params"]["request"]["url"]
+            for event in logged
+            if event["method"] == "Network.requestWillBeSent"
+        ]
+        return {url.split("/")[2].split(":")[0] for url in urls if url.startswith("http")}
+
+    def photograph(self, path: Path) -> None:
+        """The whole page, also what lies below the window."""
+        height = self.script("return document.documentElement.scrollHeight")
+        clip = {"x": 0, "y": 0, "width": self.width, "height": height, "scale": 1}
+        answer = self.driver.execute_cdp_cmd(
+            "Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip}
+        )
+        path.write_bytes(base64.b64decode(answer["data"]))
+
+    def leave(self) -> None:
+        self.driver.quit()
+
+
+LOADED = (
+    "let image = document.querySelector(arguments[0]); return image && image.complete && image.naturalWidth"
+)

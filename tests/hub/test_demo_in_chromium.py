@@ -1,0 +1,134 @@
+"""The demo as visitors meet it: served by its command, used in headless Chromium on a desktop and on a phone.
+
+The pages are photographed into pytest's folder for the test (--basetemp says where), to be looked at.
+"""
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+import av
+import pytest
+
+import hf_lip2speech
+from hf_lip2speech.hub.repository import DRAWN_TALKER
+from hf_lip2speech.video.decode import iter_frames
+
+from .browser import Visitor, require_chromium
+from .demo_server import served
+from .test_demo import VOICE, faceless, long, sound_alone, text
+
+pytestmark = pytest.mark.slow
+
+DESKTOP, PHONE = (1280, 900), (390, 844)
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory):
+    """The page by the command, which must leave nothing behind in its temporary folder."""
+    require_chromium()
+    pytest.importorskip("gradio", reason="gradio is not installed (extra demo)")
+    folder = tmp_path_factory.mktemp("tmp")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = str(probe.getsockname()[1])
+    sources = {"PYTHONPATH": str(Path(hf_lip2speech.__file__).parents[1]), "TMPDIR": str(folder)}
+    command = [sys.executable, "-m", "hf_lip2speech", "demo", "--port", port]
+    with served(command, env=os.environ | sources) as address:
+        yield address
+    assert [path.name for path in folder.glob("lip2speech*")] == []
+
+
+@pytest.fixture
+def visit(url, tmp_path):
+    visitors = []
+
+    def enter(size: tuple[int, int], *options: str) -> Visitor:
+        visitors.append(Visitor(url, *size, tmp_path / "profile", options))
+        return visitors[-1]
+
+    yield enter
+    for visitor in visitors:
+        visitor.leave()
+
+
+@pytest.mark.parametrize("size", [pytest.param(DESKTOP, id="desktop"), pytest.param(PHONE, id="phone")])
+def test_an_upload_speaks_and_everything_is_shown_without_scrolling_sideways(visit, tmp_path, size):
+    visitor = visit(size)
+    visitor.photograph(tmp_path / "before.png")
+    visitor.give(DRAWN_TALKER)
+    visitor.speak()
+    visitor.photograph(tmp_path / "after.png")
+    assert visitor.seconds("#talking") == pytest.approx(3.0, abs=0.1)
+    assert visitor.seconds("#mouth") == pytest.approx(3.0, abs=0.1)
+    for place, name in (("#talking", "speech.mp4"), ("#mouth", "mouth.mp4"), ("#speech", "speech.wav")):
+        assert visitor.has(name, place)
+    assert visitor.script("return document.documentElement.scrollWidth") <= size[0]
+    top = "return document.querySelector('#talking').getBoundingClientRect().top"
+    visitor.wait_for("the result on the screen", lambda: -50 < visitor.script(top) < size[1] / 2)
+    assert visitor.hosts() == {"127.0.0.1"}
+
+
+def test_a_drawn_talker_is_a_click_away_and_speaks_in_the_voice_of_a_recording(visit, tmp_path):
+    visitor = visit(PHONE)
+    visitor.click("#examples button:nth-of-type(2)")
+    visitor.wait_for("the example", lambda: visitor.has("talker_2.mp4"))
+    visitor.click("#voice label:last-of-type")
+    visitor.give(VOICE, "#recording")
+    visitor.speak()
+    visitor.photograph(tmp_path / "recording.png")
+    assert visitor.seconds("#talking") == pytest.approx(3.0, abs=0.1)
+
+
+def test_a_corpus_file_that_browsers_cannot_show_speaks_without_an_error(visit, grid_dir):
+    visitor = visit(DESKTOP)
+    visitor.give(sorted((grid_dir / "original").glob("*.mpg"))[0])
+    assert visitor.one("#video").get_attribute("class").endswith("no-preview")
+    visitor.speak()
+    assert visitor.seconds("#talking") == pytest.approx(3.0, abs=0.1)
+    assert not visitor.driver.find_elements("css selector", ".toast-body")
+
+
+def test_what_will_not_do_is_told_in_a_sentence_and_never_a_trace(visit, url, tmp_path):
+    visitor = visit(PHONE)
+    for make, message in {
+        None: "There is no video yet",
+        faceless: "No face was found in this video",
+        text: "This file cannot be read as a video",
+        sound_alone: "This file holds sound and no moving picture",
+        long: "This video lasts 31 s: at most 30 s",
+    }.items():
+        visitor.open(url)
+        if make is not None:
+            make(tmp_path / f"{make.__name__}.mp4")
+            visitor.give(tmp_path / f"{make.__name__}.mp4")
+        visitor.click("#speak")
+        told = visitor.told()
+        assert message in told and "Traceback" not in told and str(tmp_path) not in told and "/" not in told
+    visitor.driver.save_screenshot(str(tmp_path / "error.png"))
+
+
+def test_a_film_of_the_camera_speaks(visit, tmp_path):
+    with av.open(str(tmp_path / "camera.y4m"), "w", format="yuv4mpegpipe") as container:
+        stream = container.add_stream("wrapped_avframe", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 360, 288, "yuv420p"
+        for frame in iter_frames(DRAWN_TALKER):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame).reformat(format="yuv420p")))
+        container.mux(stream.encode(None))
+    visitor = visit(
+        DESKTOP,
+        "--use-fake-device-for-media-stream",
+        "--use-fake-ui-for-media-stream",
+        f"--use-file-for-fake-video-capture={tmp_path / 'camera.y4m'}",
+    )
+    visitor.click("#video button[aria-label='Capture from camera']")
+    visitor.click("#video [title='grant webcam access'] button")
+    visitor.click("#video button[aria-label='start recording']")
+    playing = "return document.querySelector('[data-testid=webcam-video]').currentTime"
+    start = visitor.script(playing)
+    visitor.wait_for("three seconds of film", lambda: visitor.script(playing) > start + 3)
+    visitor.click("#video button[aria-label='stop recording']")
+    visitor.wait_for("the film", lambda: visitor.has("gradio_api/file="))
+    visitor.speak()
+    visitor.photograph(tmp_path / "camera.png")
+    assert visitor.seconds("#talking") > 2
