@@ -29,7 +29,7 @@ class ClientProcesses:
         """Run a command; its output is text."""
         environment = self.environment(token)
         done = subprocess.run(
-            [str(part) for part in command], env=environment, capture_output=True, text=True, timeout=300
+            [str(part) for part in command], env=environment, capture_output=True, text=True, timeout=900
         )
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done

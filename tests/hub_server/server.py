@@ -6,7 +6,7 @@ import re
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,17 @@ class HubServer(ClientProcesses, ThreadingHTTPServer):
         # A client that hangs up is no error of the server's.
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
+
+    def put(self, name: str, files: Mapping[str, bytes], **about: bool) -> Repository:
+        """A model's repository with these files, as if they were uploaded; `about`: private, gated."""
+        repository = Repository("model", name, **{"private": False} | about)
+        stored = {path: self.add_file(content) for path, content in files.items()}
+        large = {
+            path: self.large_file(stored[path].sha256) for path in files if path.endswith(".safetensors")
+        }
+        repository.commit("main", "put", stored | large, repository.at("main"))
+        self.repositories["model", name] = repository
+        return repository
 
     def store(self, content: bytes) -> str:
         sha256 = hashlib.sha256(content).hexdigest()
