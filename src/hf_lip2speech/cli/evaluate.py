@@ -15,11 +15,11 @@ from ..evaluation.clips import open_evaluation_set
 from ..evaluation.normalisation import normalise_text
 from ..evaluation.recognisers import PocketsphinxGrid, Recogniser
 from ..evaluation.syncnet import SyncNet
+from ..models.modeling_lip2speech_with_vocoder import BUNDLED, BUNDLED_NAME
 from ..models.modeling_speech_units import SpeechUnitExtractor
 from ..models.modeling_unit_vocoder import UnitVocoderModel
 from .speak import load_pipeline
 
-BUNDLED = "bundled"
 NEEDED = ("accelerate", "jinja2", "jiwer", "matplotlib", "pesq", "pyarrow", "pystoi")
 
 
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     clips = open_evaluation_set(args.dataset, args.split, limit=args.limit)
     recogniser = choose_recogniser(args.recogniser, args.prompt, (clip.text for clip in clips.clips), device)
     syncnet = None if args.syncnet is None else SyncNet.from_file(args.syncnet)
-    speak = load_pipeline(None if args.model == BUNDLED else args.model, device, "auto")
+    speak = load_pipeline(args.model, device, "auto")
     systems = Systems(
         speak,
         clips,
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     if state.is_main_process:
         for notice in _notices(clips.clips, systems.unit_extractor is None, recogniser is None):
             print(f"note: {notice}", file=sys.stderr)
-    model = Path(str(speak.model.name_or_path)).name if args.model == BUNDLED else args.model
+    model = BUNDLED.name if args.model == BUNDLED_NAME else args.model
     facts = {"model": model, "hub_dataset": args.hub_dataset, "command": args.command_line}
     results = evaluate(
         systems,

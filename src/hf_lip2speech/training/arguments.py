@@ -15,6 +15,7 @@ from ..models.configuration_avhubert import AVHubertConfig
 from ..models.configuration_lip2speech import Lip2SpeechConfig
 from ..models.modeling_avhubert import AVHubertModel
 from ..models.modeling_lip2speech import Lip2SpeechModel
+from ..models.modeling_lip2speech_with_vocoder import model_source
 from .config import Config, ConfigError, Lip2SpeechTrainingConfig, TrainingConfig, check_keys, load_config
 
 Part = TypeVar("Part")
@@ -76,11 +77,12 @@ def new_or_saved(model: type[Model], model_config: type[PreTrainedConfig], confi
     check_keys(config.model, known_fields(model_config), prefix="model.")
     if config.init_from is None:
         return model(model_config(**config.model))
-    path = Path(config.init_from) / "config.json"
+    source = model_source(config.init_from)
+    path = Path(source) / "config.json"
     if not path.is_file():
         raise ConfigError(
             f"init_from {config.init_from} has no config.json: give a folder of a saved model, such as "
-            "RUN/best."
+            "RUN/best, or `bundled`."
         )
     saved = json.loads(path.read_text(encoding="utf-8"))
     part = saved.get(model.base_model_prefix, saved)
@@ -90,9 +92,7 @@ def new_or_saved(model: type[Model], model_config: type[PreTrainedConfig], confi
             f"{model_config.model_type} or from a composite with one."
         )
     changed = model_config.from_dict(part | config.model)
-    loaded, report = cast(
-        tuple, model.from_pretrained(config.init_from, config=changed, output_loading_info=True)
-    )
+    loaded, report = cast(tuple, model.from_pretrained(source, config=changed, output_loading_info=True))
     if report["missing_keys"]:
         raise ConfigError(
             f"init_from {config.init_from} lacks weights such as {min(report['missing_keys'])}."

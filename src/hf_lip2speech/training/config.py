@@ -48,8 +48,8 @@ class TrainingConfig:
     data: the prepared folder, or a list of several, whose units the same extractor made. output_dir:
     checkpoints, best/, last/, logs.
     model: fields of the model's config that differ from its defaults.
-    init_from: a saved model to start from (fine-tuning); `model` may then change dropout and the like, not
-    sizes.
+    init_from: a saved model to start from (fine-tuning), or `bundled`; `model` may then change dropout and
+    the like, not sizes.
     max_steps: optimiser updates; the learning-rate schedule ends there.
     batch_size: clips a micro-batch and process; an update sees batch_size x gradient_accumulation x processes
     clips.
