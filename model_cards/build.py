@@ -1,29 +1,49 @@
-"""Makes the cards here, and the README.md beside the model that comes with the package.
+"""Makes the cards here, and what lies beside the weights of the model that comes with the package.
 
-python model_cards/build.py
+python model_cards/build.py [EVALUATION ...]
 
-NAME.yaml holds the facts: `common`, and what is said of each kind of model. NAME.results*.json, where they
-are, are what `hf-lip2speech evaluate` wrote: the figures come from there alone.
+NAME.yaml holds the facts: `common`, and what is said of each kind of model. NAME.results*.json are what
+`hf-lip2speech evaluate` wrote, from which alone the figures come; an EVALUATION, a folder that it wrote,
+takes the place of the one of the same corpus. Beside the bundled weights go the composite's card and the
+results, so that `hf-lip2speech publish bundled` publishes them.
 """
 
 import json
+import sys
 from pathlib import Path
 
 from hf_lip2speech.hub.cards import HERE as THIS_FOLDER
 from hf_lip2speech.hub.cards import KINDS, model_card, read_facts
-from hf_lip2speech.models.modeling_lip2speech_with_vocoder import BUNDLED
+from hf_lip2speech.models.modeling_lip2speech_with_vocoder import BUNDLED, BUNDLED_NAME
+from hf_lip2speech_cli import make_parser
 
 HERE = Path(__file__).parent
 NAME = "lip2speech_grid_s1"
 SUFFIXES = dict(zip(KINDS, ("", "_lip2speech", "_vocoder", "_unit_extractor"), strict=True))
+# By corpus: the results' file, and what stands for the data's place in the command that made them.
+EVALUATED = {"grid": ("results.json", "GRID_DIR"), "rendered": ("results_rendered.json", "TALKERS")}
 
 
-def cards() -> dict[Path, str]:
-    """Every card by its file."""
+def take_results(evaluation: Path) -> Path:
+    """Copy an evaluation's results.json to its place here, without this machine's paths in its command."""
+    results = json.loads((evaluation / "results.json").read_text(encoding="utf-8"))
+    facts = results["facts"]
+    name, data = EVALUATED[facts["corpus"]]
+    said = make_parser().parse_args(facts["command"][1:])
+    names = {said.model: BUNDLED_NAME, said.dataset: data, said.out: "DIR"}
+    facts["command"] = [names.get(word, word) for word in facts["command"]]
+    facts["model"] = NAME
+    path = HERE / f"{NAME}.{name}"
+    path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
+
+
+def files() -> dict[Path, str]:
+    """What each file that is made holds."""
     facts = read_facts(HERE / f"{NAME}.yaml")
-    results = [
-        json.loads(path.read_text(encoding="utf-8")) for path in sorted(HERE.glob(f"{NAME}.results*.json"))
-    ]
+    paths = sorted(HERE.glob(f"{NAME}.results*.json"))
+    texts = {BUNDLED / path.name.removeprefix(f"{NAME}."): path.read_text(encoding="utf-8") for path in paths}
+    results = [json.loads(text) for text in texts.values()]
 
     def card(kind: str, repo_id: str) -> str:
         return str(model_card(kind, facts["common"] | facts[kind], results, repo_id=repo_id))
@@ -31,11 +51,12 @@ def cards() -> dict[Path, str]:
     made = {
         HERE / f"{NAME}{suffix}.md": card(kind, f"user/{NAME}{suffix}") for kind, suffix in SUFFIXES.items()
     }
-    return made | {BUNDLED / "README.md": card(KINDS[0], THIS_FOLDER)}
+    return made | {BUNDLED / "README.md": card(KINDS[0], THIS_FOLDER)} | texts
 
 
 if __name__ == "__main__":
-    for path, text in cards().items():
-        if path.parent.is_dir():
-            path.write_text(text, encoding="utf-8")
-            print(path)
+    for evaluation in sys.argv[1:]:
+        print(take_results(Path(evaluation)))
+    for path, text in files().items():
+        path.write_text(text, encoding="utf-8")
+        print(path)

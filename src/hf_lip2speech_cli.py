@@ -10,6 +10,7 @@ Exit codes: 0 done; 1 failed, with one line on standard error (`--debug` shows t
 
 import argparse
 import importlib
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     args.command_line = [PROGRAM, *(sys.argv[1:] if arguments is None else arguments)]
     if not args.debug:
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it tables a broken model's weights
         warnings.showwarning = _show_warning  # ty: ignore[invalid-assignment]
     try:
         return importlib.import_module(f"hf_lip2speech.cli.{args.command}").run(args)
@@ -78,7 +80,9 @@ def _add_speak(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-m",
         "--model",
-        help="folder or Hub repository of a lip2speech_with_vocoder model (default: `bundled`)",
+        default="bundled",
+        help="folder or Hub repository of a lip2speech_with_vocoder model (default: bundled, the one in the "
+        "package)",
     )
     parser.add_argument(
         "-o",

@@ -1,13 +1,14 @@
 """Fixtures shared by all tests: where real data lies, if it does."""
 
 import os
+from collections.abc import Generator
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
 
-from .hub_server import hub  # noqa: F401
+from .hub_server import HubServer
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
@@ -36,3 +37,10 @@ def lrs3_sample_dir() -> Path:
 def reference_dir() -> Path:
     """Outputs of the published code for deterministic weights."""
     return _folder(SHARED / "reference")
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Generator[HubServer]:
+    """A Hub of its own for each test, without repositories."""
+    with HubServer(tmp_path / "hub") as server:
+        yield server

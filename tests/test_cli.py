@@ -132,9 +132,7 @@ def test_speak_turns_an_untouched_corpus_file_into_speech(grid_dir, here, model)
         pytest.param(["clip.mp4", "--plot", "x.png", "-o", "./x.png"], "two outputs", id="one name twice"),
         pytest.param(["clip.mp4", "-o", "."], "is a folder", id="a folder"),
         pytest.param(["clip.mp4", "--device", "abacus"], "device 'abacus' cannot be used", id="device"),
-        pytest.param(
-            ["clip.mp4", "-m", "vocoder"], "unit_vocoder model: expected lip2speech_with_vocoder", id="part"
-        ),
+        pytest.param(["clip.mp4", "-m", "vocoder"], "is of the kind 'unit_vocoder'", id="part"),
         pytest.param(["clip.mp4", "-m", "./nothing"], "nothing", id="no such model"),
     ],
 )
@@ -175,7 +173,7 @@ def test_a_whole_picture_given_as_a_mouth_is_told_the_option_by_its_name(here, m
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("nothing", "'nothing' is no folder"), ("empty", "holds no model"), ("clip.mp4", "is a file: name the")],
+    [("nothing", "it is no folder here"), ("empty", "stated nowhere"), ("clip.mp4", "is a file: name the")],
 )
 def test_a_model_that_is_not_there_is_named(here, capsys, name, message):
     (here / "empty").mkdir()

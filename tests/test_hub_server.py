@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from .hub_server.cards import problems
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -138,3 +140,22 @@ print({split: rows.num_rows for split, rows in datasets.load_dataset("anna/table
     )
     assert printed.splitlines()[-2:] == ["[('a', 1000), ('b', 2000000)]", "{'train': 2, 'test': 1}"]
     assert hub.repositories["dataset", "anna/table"].private
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        ("license: free", "license"),
+        ("language: [English]", "ISO 639"),
+        ("base_model: /home/anna/model", "base_model"),
+        ("tags: speech: a", "YAML"),
+        (
+            "model-index: [{name: a, results: [{task: {type: b}, metrics: [{type: wer, value: 1}]}]}]",
+            "dataset",
+        ),
+        ("model-index: [{name: a, results: []}]", "results"),
+    ],
+)
+def test_a_card_that_the_hub_would_not_take_is_found_out(metadata, said):
+    assert any(said in problem for problem in problems(f"---\n{metadata}\n---\n# A model\n"))
+    assert problems("---\nlicense: mit\nlanguage: [en]\nbase_model: anna/model\n---\n# A model\n") == []

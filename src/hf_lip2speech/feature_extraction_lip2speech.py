@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 from transformers.feature_extraction_utils import BatchFeature
-from transformers.utils import PaddingStrategy
+from transformers.utils import FEATURE_EXTRACTOR_NAME, PaddingStrategy, cached_file
 
 from .constants import CROP_SIZE, FRAME_RATE, MOUTH_SIZE, PIXEL_MEAN, PIXEL_STD
-from .errors import Lip2SpeechError
+from .errors import Lip2SpeechError, NotLoadedError
 from .loading import OneKindFromHub
 
 Clip = np.ndarray | torch.Tensor
@@ -56,6 +56,29 @@ class Lip2SpeechFeatureExtractor(OneKindFromHub, SequenceFeatureExtractor):
         self.crop_size = crop_size
         self.pixel_mean = pixel_mean
         self.pixel_std = pixel_std
+
+    @classmethod
+    def get_feature_extractor_dict(
+        cls, pretrained_model_name_or_path: Any, **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """As the base class's, which says of a missing file and of a missing network the same.
+
+        Raises:
+            NotLoadedError: there is no preprocessor_config.json.
+        """
+        hub = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
+        asked = {name: kwargs[name] for name in hub if name in kwargs}
+        source = pretrained_model_name_or_path
+        try:
+            cached_file(source, FEATURE_EXTRACTOR_NAME, **asked)
+        except OSError as error:
+            if error.__cause__ is not None:  # of the Hub's client: no network, no such repository
+                raise
+            raise NotLoadedError(
+                f"{source} holds no {FEATURE_EXTRACTOR_NAME}: save one beside the model, {cls.__name__}()."
+                "save_pretrained(...), or name another folder or repository."
+            ) from error
+        return super().get_feature_extractor_dict(source, **kwargs)
 
     def __call__(self, videos: Clip | Sequence[Clip], return_tensors: str | None = "pt") -> BatchFeature:
         """One clip or a list of clips -> a padded batch.

@@ -35,6 +35,9 @@ codes = [
 ]
 HfApi().create_tag("anna/whole", tag="v1")
 codes.append(publish("{folder}/changed", "anna/whole", "--facts", "{folder}/whole/card.yaml"))
+codes.append(publish("{folder}/whole", "anna/other", "--evaluation", "{folder}/evaluation"))
+HfApi().upload_file(path_or_fileobj=b"mine", path_in_repo="notes.txt", repo_id="anna/other")
+codes.append(publish("{folder}/vocoder", "anna/other"))
 print(codes)
 """
 
@@ -112,5 +115,5 @@ def checkpoints(tmp_path_factory) -> Path:
 def published(checkpoints, tmp_path_factory):
     with HubServer(tmp_path_factory.mktemp("hub")) as server:
         printed = server.python(PUBLISH.format(folder=checkpoints)).splitlines()
-        assert printed[-1] == "[0, 0, 0, 0, 0]"
+        assert printed[-1] == str([0] * 7)
         yield Published(server, checkpoints, printed)

@@ -1,15 +1,19 @@
 """Model cards: the filled ones are what the templates make, and each says what a card has to say."""
 
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 from huggingface_hub import ModelCard
 
+from hf_lip2speech import Lip2SpeechWithVocoder
 from hf_lip2speech.errors import Lip2SpeechError
+from hf_lip2speech.evaluation.systems import fingerprint
 from hf_lip2speech.hub.cards import KINDS, model_card, read_facts
 
+from ..hub_server.cards import problems
 from .conftest import FACTS, some_results
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,14 +39,41 @@ def build():
 
 
 def test_the_filled_cards_are_what_the_templates_make_of_facts_and_results(build):
-    made = build.cards()
-    assert len(made) == len(KINDS) + 1
+    made = build.files()
     for path, text in made.items():
-        if path.parent.is_dir():
-            assert path.read_text(encoding="utf-8") == text, f"{path}: run python model_cards/build.py"
+        assert path.read_text(encoding="utf-8") == text, f"{path}: run python model_cards/build.py"
     assert {path.name for path in CARDS.glob("*.md")} - {"README.md"} == {
         path.name for path in made if path.parent == CARDS
     }
+    beside = {path.name for path in build.BUNDLED.iterdir()}
+    assert {"README.md", "results.json"} <= {path.name for path in made if path.parent == build.BUNDLED}
+    assert not [name for name in beside if "results" in name and build.BUNDLED / name not in made]
+
+
+def test_the_figures_are_those_of_the_weights_beside_them(build):
+    model = Lip2SpeechWithVocoder.from_pretrained(build.BUNDLED)
+    for path in build.BUNDLED.glob("results*.json"):
+        results = json.loads(path.read_text(encoding="utf-8"))
+        assert results["facts"]["weights_sha256"] == fingerprint(model), f"{path.name} is of other weights"
+
+
+def test_an_evaluation_is_taken_without_this_machines_paths(build, tmp_path, monkeypatch):
+    results = json.loads((build.BUNDLED / "results.json").read_text(encoding="utf-8"))
+    said = ["hf-lip2speech", "evaluate", "/here/model", "/here/grid", "--split", "val", "--out", "/here/out"]
+    results["facts"] |= {"command": said, "model": "/here/model"}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    monkeypatch.setattr(build, "HERE", tmp_path)
+    taken = build.take_results(tmp_path)
+    assert taken.name == "lip2speech_grid_s1.results.json" and "/here/" not in taken.read_text()
+    assert taken.read_text(encoding="utf-8") == (CARDS / taken.name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", sorted(CARDS.glob("lip2speech*.md")), ids=lambda path: path.stem)
+def test_the_hub_finds_nothing_wrong_with_a_filled_card(path):
+    content = path.read_text(encoding="utf-8")
+    assert problems(content) == []
+    card = ModelCard(content)
+    assert ModelCard(str(card)).data.to_dict() == card.data.to_dict()
 
 
 def test_the_bundled_models_card_names_data_recipe_and_licence():
@@ -81,6 +112,7 @@ def test_every_card_has_every_section_and_valid_metadata(kind, results):
         assert "No measurements came with these weights" in card.text
     measured_whole = bool(results) and kind == "lip2speech_with_vocoder"
     assert bool(card.data.eval_results) == measured_whole
+    assert problems(str(card)) == []
 
 
 def test_several_evaluations_stand_one_after_the_other():

@@ -1,16 +1,21 @@
 """`from_pretrained` from a Hub over HTTP, for every class; and what it says when that does not work."""
 
 import json
+import pickle
 import sys
+from pathlib import Path
 
 import pytest
+
+from ..hostile import Hostile
+from ..hub_server import HubServer
 
 LOAD = """
 import json, sys
 import torch
 import hf_lip2speech as h
 from huggingface_hub import HfApi
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, pipeline
 from hf_lip2speech.errors import Lip2SpeechError
 
 sizes = dict(frontend_stem_channels=8, frontend_channels=(8, 16), frontend_blocks=(1, 1), hidden_size=32)
@@ -36,10 +41,22 @@ for model_class, name, where in places:
     again = model_class.from_pretrained(name, local_files_only=True, **where)
     same = all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values()))
     half = model_class.from_pretrained(name, dtype="bfloat16", device_map="auto", **where)
+    half = model_class.from_pretrained(name, dtype=half.dtype, device_map={"": "cpu"}, **where)
     config = model_class.config_class.from_pretrained(name, **where)
     unfit = [*report["missing_keys"], *report["mismatched_keys"]]
     placed = {str(tensor.device) for tensor in half.state_dict().values()}
     loaded.append([type(model).__name__, same, str(half.dtype), sorted(placed), unfit, type(config).__name__])
+    model.save_pretrained(sys.argv[2] + "/" + type(model).__name__)
+
+# All classes in folders of one repository, at a tag whose files the branch has no more.
+public = [*dict.fromkeys(place[0] for place in places), h.Lip2SpeechFeatureExtractor]
+h.Lip2SpeechFeatureExtractor().save_pretrained(sys.argv[2] + "/Lip2SpeechFeatureExtractor")
+api.create_repo("anna/nested")
+api.upload_folder(folder_path=sys.argv[2], repo_id="anna/nested")
+api.create_tag("anna/nested", tag="v1")
+api.delete_files("anna/nested", ["*"])
+at = lambda one: dict(subfolder=one.__name__, revision="v1")
+nested = {one.__name__: type(one.from_pretrained("anna/nested", **at(one))).__name__ for one in public}
 
 def refusal(call):
     try:
@@ -47,14 +64,15 @@ def refusal(call):
     except Exception as error:
         return [isinstance(error, Lip2SpeechError), isinstance(error, OSError), str(error)]
 
-composite = h.Lip2SpeechWithVocoder
+composite, extractor = h.Lip2SpeechWithVocoder, h.Lip2SpeechFeatureExtractor
 revisions = ["v1", "main", api.model_info(whole, revision="v1").sha]
 autos = (AutoConfig, AutoModel, AutoFeatureExtractor)
 absent = dict(cache_dir=sys.argv[1])
 print(json.dumps({
     "loaded": loaded,
+    "nested": nested,
     "auto": [type(auto.from_pretrained(whole)).__name__ for auto in autos],
-    "extractor": type(h.Lip2SpeechFeatureExtractor.from_pretrained(whole)).__name__,
+    "extractor": type(extractor.from_pretrained(whole)).__name__,
     "voices": [composite.from_pretrained(whole, revision=one).config.default_voice for one in revisions],
     "refusals": {
         "repository": refusal(lambda: composite.from_pretrained("anna/none")),
@@ -63,11 +81,20 @@ print(json.dumps({
         "subfolder": refusal(lambda: h.SpeechUnitExtractor.from_pretrained(whole, subfolder="none")),
         "kind": refusal(lambda: composite.from_pretrained("anna/bert")),
         "part": refusal(lambda: h.Lip2SpeechModel.from_pretrained("anna/vocoder")),
-        "extractor": refusal(lambda: h.Lip2SpeechFeatureExtractor.from_pretrained("anna/bert")),
-        "no extractor": refusal(lambda: h.Lip2SpeechFeatureExtractor.from_pretrained("anna/units")),
+        "extractor": refusal(lambda: extractor.from_pretrained("anna/bert")),
+        "no extractor": refusal(lambda: extractor.from_pretrained("anna/units")),
         "token": refusal(lambda: composite.from_pretrained(whole, token=False, **absent)),
         "cache": refusal(lambda: composite.from_pretrained(whole, local_files_only=True, **absent)),
+        "cache extractor": refusal(lambda: extractor.from_pretrained(whole, local_files_only=True, **absent)),
+        "gated": refusal(lambda: composite.from_pretrained("anna/gated")),
+        "gated extractor": refusal(lambda: extractor.from_pretrained("anna/gated")),
+        "gated without a token": refusal(lambda: composite.from_pretrained("anna/gated", token=False)),
+        "half": refusal(lambda: h.UnitVocoderModel.from_pretrained("anna/half")),
+        "pickle": refusal(lambda: h.UnitVocoderModel.from_pretrained("anna/pickle")),
+        "no weights": refusal(lambda: h.UnitVocoderModel.from_pretrained("anna/no_weights")),
     },
+    "hostile": [type(load("anna/hostile")).__name__ for load in (
+        composite.from_pretrained, AutoModel.from_pretrained, lambda name: pipeline("lip-to-speech", name))],
 }))
 """
 CUT = """
@@ -85,9 +112,33 @@ print(json.dumps(answers))
 
 
 @pytest.fixture(scope="module")
-def loaded(published, tmp_path_factory) -> dict:
-    empty = tmp_path_factory.mktemp("empty")
-    done = published.hub.run(sys.executable, "-c", LOAD, empty)
+def ran(tmp_path_factory) -> Path:
+    """What hostile code would make."""
+    return tmp_path_factory.mktemp("hostile") / "ran"
+
+
+def put_bad_repositories(hub: HubServer, folder: Path, ran: Path) -> None:
+    """Repositories as nobody should publish them."""
+    vocoder = {
+        name: (folder / "vocoder" / name).read_bytes() for name in ("config.json", "model.safetensors")
+    }
+    whole = {path.name: path.read_bytes() for path in (folder / "whole").iterdir() if path.is_file()}
+    hub.put("anna/gated", whole, gated=True)
+    hub.put("anna/half", vocoder | {"model.safetensors": vocoder["model.safetensors"][:5000]})
+    hub.put("anna/no_weights", {"config.json": vocoder["config.json"]})
+    pickled = pickle.dumps({"conv_pre.bias": Hostile(ran)})
+    hub.put("anna/pickle", {"config.json": vocoder["config.json"], "pytorch_model.bin": pickled})
+    code = f"import os\nos.mkdir({str(ran)!r})\nclass Model: pass\n".encode()
+    leads_there = {"auto_map": {"AutoConfig": "evil.Model", "AutoModel": "evil.Model"}}
+    config = json.dumps(json.loads(whole["config.json"]) | leads_there).encode()
+    hub.put("anna/hostile", whole | {"config.json": config, "evil.py": code})
+
+
+@pytest.fixture(scope="module")
+def loaded(published, ran, tmp_path_factory) -> dict:
+    put_bad_repositories(published.hub, published.folder, ran)
+    empty, nested = (tmp_path_factory.mktemp(name) for name in ("empty", "nested"))
+    done = published.hub.run(sys.executable, "-c", LOAD, empty, nested)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -116,6 +167,11 @@ def test_the_auto_classes_find_them(loaded):
     assert loaded["extractor"] == "Lip2SpeechFeatureExtractor"
 
 
+def test_every_class_loads_from_a_folder_of_a_repository_at_a_revision(loaded):
+    assert len(loaded["nested"]) == 7
+    assert all(asked == found for asked, found in loaded["nested"].items())
+
+
 def test_a_tag_a_branch_and_a_commit_are_revisions(loaded):
     assert loaded["voices"] == ["ann", "bob", "ann"]
 
@@ -131,30 +187,32 @@ def test_a_tag_a_branch_and_a_commit_are_revisions(loaded):
         "extractor": ["anna/bert", "Wav2Vec2FeatureExtractor"],
         "token": ["anna/whole", "none that you may read"],
         "cache": ["anna/whole", "local_files_only", "cache does not hold it"],
+        "cache extractor": ["anna/whole", "local_files_only", "cache does not hold it"],
+        "gated": ["anna/gated", "grant you access"],
+        "gated extractor": ["anna/gated", "grant you access"],
+        "gated without a token": ["anna/gated", "grant you access"],
+        "half": ["anna/half", "weights are damaged", "force_download=True"],
+        "pickle": ["anna/pickle", "pickle", "safetensors"],
+        "no weights": ["anna/no_weights", "no weights (model.safetensors)"],
+        "subfolder": ["anna/whole", "model_type is stated nowhere"],
+        "no extractor": ["anna/units", "preprocessor_config.json"],
     }.items(),
 )
 def test_what_cannot_be_loaded_is_said_in_a_sentence_that_names_it(loaded, case, said):
     ours, _, message = loaded["refusals"][case]
     assert ours
     assert [part for part in said if part not in message] == [], message
-    assert len(message) < 330
+    assert len(message) < 330 and "\n" not in message
 
 
-@pytest.mark.parametrize("case", ["repository", "form", "revision", "token", "cache"])
+def test_what_a_repository_would_run_is_not_run(loaded, ran):
+    assert loaded["hostile"] == ["Lip2SpeechWithVocoder", "Lip2SpeechWithVocoder", "LipToSpeechPipeline"]
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize("case", ["repository", "form", "revision", "token", "cache", "gated"])
 def test_what_is_not_there_is_an_oserror_as_everywhere_in_transformers(loaded, case):
     assert loaded["refusals"][case][1]
-
-
-@pytest.mark.parametrize(
-    ("case", "name", "file"),
-    [
-        ("subfolder", "anna/whole", "model.safetensors"),
-        ("no extractor", "anna/units", "preprocessor_config.json"),
-    ],
-)
-def test_a_missing_file_is_said_by_transformers_own_sentence(loaded, case, name, file):
-    _, is_os_error, message = loaded["refusals"][case]
-    assert is_os_error and name in message and file in message
 
 
 def downloads(hub) -> int:

@@ -6,13 +6,19 @@ import sys
 import pytest
 import torch
 from huggingface_hub import ModelCard
+from transformers import AutoModel
 
 import hf_lip2speech_cli
+from hf_lip2speech import SpeechUnitExtractor
 from hf_lip2speech.errors import PublishError
+from hf_lip2speech.evaluation.systems import fingerprint
 from hf_lip2speech.hub.publish import publish
 from hf_lip2speech.hub.repository import make_repository
+from hf_lip2speech.models.configuration_speech_units import SpeechUnitExtractorConfig
+from hf_lip2speech.models.modeling_lip2speech_with_vocoder import BUNDLED
 
 from ..hub_server import HubServer
+from ..hub_server.cards import problems
 from .conftest import write_checkpoints
 
 REPOSITORIES = {
@@ -82,9 +88,12 @@ def test_private_is_private_and_stays_so_when_it_is_published_again(published):
     assert titles == ["Publish with hf-lip2speech"] * 2 + ["initial commit"]
 
 
-def test_what_the_new_version_has_no_more_is_gone(published):
-    files = published.hub.repositories["model", "anna/whole"].at("main").files
-    assert not any(path.startswith(".eval_results") for path in files)
+def test_what_the_new_version_has_no_more_is_gone_and_what_its_owner_added_stays(published):
+    repository = published.hub.repositories["model", "anna/other"]
+    before, added, *_ = list(repository.at("main").lineage())[::-1][1:]
+    assert "unit_extractor/config.json" in before.files and ".eval_results/two_test.yaml" in before.files
+    everything = {"config.json", "model.safetensors", "README.md", "hf_lip2speech_classes.py"}
+    assert set(repository.at("main").files) == everything | {"notes.txt"}
 
 
 def test_the_commits_address_is_printed(published):
@@ -158,22 +167,49 @@ def test_the_example_publishes_as_the_command_does(hub, checkpoints):
     assert refused.returncode and "you may not write there" in refused.stderr
 
 
+BROKEN_OFF = """
+import time
+time.sleep = lambda seconds: None  # the client waits before each new attempt
+import hf_lip2speech_cli
+print(hf_lip2speech_cli.main(["publish", "{folder}/vocoder", "anna/vocoder"]))
+"""
+
+
+@pytest.mark.slow
+def test_an_upload_that_breaks_off_is_taken_up_or_leaves_nothing_and_works_another_time(hub, checkpoints):
+    code = BROKEN_OFF.format(folder=checkpoints)
+    hub.upload_cuts = 10**6
+    done = hub.run(sys.executable, "-c", code)
+    assert done.stdout.splitlines()[-1] == "1" and "Traceback" not in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("hf-lip2speech: error")]
+    assert "the upload broke off" in line
+    assert [*hub.repositories["model", "anna/vocoder"].at("main").files] == []
+    hub.upload_cuts = 1
+    assert hub.python(code).splitlines()[-1] == "0"
+    assert "model.safetensors" in hub.repositories["model", "anna/vocoder"].at("main").files
+    assert hub.upload_cuts == 0
+
+
 REFUSALS = """
 import hf_lip2speech_cli
 from huggingface_hub import HfApi
 HfApi().create_repo("anna/open")
 publish = lambda *arguments: hf_lip2speech_cli.main(["publish", "{folder}/vocoder", *arguments])
-print([publish("ben/model"), publish("anna/open", "--private"), publish("no-owner")])
+open("{facts}", "w").write("title: Mine\\nlicense: free")
+print([publish("ben/model"), publish("anna/open", "--private"), publish("no-owner"),
+       publish("anna/open", "--facts", "{facts}")])
 """
 
 
-def test_the_hubs_refusals_are_one_line_each(hub, checkpoints):
-    done = hub.run(sys.executable, "-c", REFUSALS.format(folder=checkpoints))
-    assert done.stdout.splitlines()[-1] == "[1, 1, 1]"
+def test_the_hubs_refusals_are_one_line_each(hub, checkpoints, tmp_path):
+    code = REFUSALS.format(folder=checkpoints, facts=tmp_path / "facts.yaml")
+    done = hub.run(sys.executable, "-c", code)
+    assert done.stdout.splitlines()[-1] == "[1, 1, 1, 1]"
     errors = [line for line in done.stderr.splitlines() if line.startswith("hf-lip2speech: error")]
-    assert [("may not write" in errors[0]), ("is public" in errors[1]), ("owner/name" in errors[2])] == [
-        True
-    ] * 3
+    for said, error in zip(
+        ("may not write", "is public", "owner/name", '"license" must be'), errors, strict=True
+    ):
+        assert said in error, error
     assert "Traceback" not in done.stderr
     assert set(hub.repositories["model", "anna/open"].at("main").files) == set()
 
@@ -183,6 +219,7 @@ def test_without_a_token_it_says_how_to_log_in(hub, checkpoints):
     done = hub.run(sys.executable, "-c", code, token=None)
     assert done.stdout.split()[-1] == "1"
     assert "hf auth login" in done.stderr and "Traceback" not in done.stderr
+    assert hub.requests == []  # it is said at once, not after the work
 
 
 @pytest.fixture
@@ -200,36 +237,40 @@ def test_a_broken_checkpoint_is_refused_before_the_hub_is_asked(fresh):
         {key: value for key, value in weights.items() if key != name}, fresh / "vocoder" / "model.safetensors"
     )
     with pytest.raises(PublishError, match=f"lack: {name}"):
-        publish(fresh / "vocoder", "anna/vocoder")
+        publish(fresh / "vocoder", "anna/vocoder", token="hf_nobody")
     save_file(weights | {name: torch.zeros(3, 5)}, fresh / "vocoder" / "model.safetensors")
-    with pytest.raises(PublishError, match="do not load"):
-        publish(fresh / "vocoder", "anna/vocoder")
+    with pytest.raises(PublishError, match="do not fit"):
+        publish(fresh / "vocoder", "anna/vocoder", token="hf_nobody")
     whole = (fresh / "vocoder" / "model.safetensors").read_bytes()
     (fresh / "vocoder" / "model.safetensors").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(PublishError, match="do not load"):
-        publish(fresh / "vocoder", "anna/vocoder")
+    with pytest.raises(PublishError, match="weights are damaged"):
+        publish(fresh / "vocoder", "anna/vocoder", token="hf_nobody")
     weights[name].fill_(float("nan"))
     save_file(weights, fresh / "vocoder" / "model.safetensors")
     with pytest.raises(PublishError, match="not finite"):
-        publish(fresh / "vocoder", "anna/vocoder")
+        publish(fresh / "vocoder", "anna/vocoder", token="hf_nobody")
     (fresh / "vocoder" / "model.safetensors").unlink()
     with pytest.raises(PublishError, match="no model.safetensors"):
-        publish(fresh / "vocoder", "anna/vocoder")
+        publish(fresh / "vocoder", "anna/vocoder", token="hf_nobody")
     (fresh / "vocoder" / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(PublishError, match="'bert'"):
-        publish(fresh / "vocoder", "anna/vocoder")
+        publish(fresh / "vocoder", "anna/vocoder", token="hf_nobody")
     with pytest.raises(PublishError, match="no config.json"):
-        publish(fresh / "nowhere", "anna/vocoder")
+        publish(fresh / "nowhere", "anna/vocoder", token="hf_nobody")
 
 
 def test_the_card_beside_the_weights_is_taken_with_the_repositorys_name_and_the_results(fresh, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (fresh / "whole" / "card.yaml").unlink()
-    (fresh / "whole" / "README.md").write_text('---\nlicense: mit\n---\n# Mine\n\nmodel="THIS FOLDER"\n')
+    text = '---\nlicense: mit\n---\n# Mine\n\nmodel="THIS FOLDER"\n\n## Training data\n\nNumbers.\n'
+    (fresh / "whole" / "README.md").write_text(text)
     card = make_repository(fresh / "whole", out, "anna/mine", evaluation=fresh / "evaluation")
     assert card.text.strip().startswith('# Mine\n\nmodel="anna/mine"\n\n## Samples\n')
-    assert "## Evaluation" in card.text and "anna/mine/resolve/main/samples/talker.wav" in card.text
+    titles = [line for line in card.text.splitlines() if line.startswith("## ")]
+    assert titles == ["## Samples", "## Training data", "## Evaluation"] and "\n\n\n" not in card.text
+    assert problems(str(card)) == []
+    assert "| whole path | 33.3" in card.text and "anna/mine/resolve/main/samples/talker.wav" in card.text
     assert (card.data.license, card.data.model_name) == ("mit", "mine")
     assert {result.metric_type for result in card.data.eval_results} == {"wer", "stoi", "estoi"}
     assert ModelCard.load(out / "README.md").content == card.content
@@ -242,6 +283,80 @@ def test_a_card_without_a_licence_is_refused(fresh, tmp_path):
         make_repository(fresh / "vocoder", tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    "header", ["---\nlicense: mit\n  a: b\n---\n", "---\nmodel-index: 3\nlicense: mit\n---\n"]
+)
+def test_a_card_that_is_none_is_named(fresh, tmp_path, header):
+    (tmp_path / "out").mkdir()
+    (fresh / "vocoder" / "README.md").write_text(f"{header}# Mine\n")
+    with pytest.raises(PublishError, match="README.md is no model card"):
+        make_repository(fresh / "vocoder", tmp_path / "out")
+
+
+def test_results_are_published_only_with_the_weights_that_they_were_measured_with(fresh, tmp_path):
+    path = fresh / "evaluation" / "results.json"
+    results = json.loads(path.read_text())
+    model = AutoModel.from_pretrained(fresh / "whole")
+    for name, weights, said in (("ours", fingerprint(model), None), ("others", "0" * 64, "other weights")):
+        results["facts"]["weights_sha256"] = weights
+        path.write_text(json.dumps(results))
+        (tmp_path / name).mkdir()
+        if said is None:
+            make_repository(fresh / "whole", tmp_path / name, evaluation=fresh / "evaluation")
+            assert (tmp_path / name / "results.json").read_bytes() == path.read_bytes()
+            continue
+        with pytest.raises(PublishError, match=said):
+            make_repository(fresh / "whole", tmp_path / name, evaluation=fresh / "evaluation")
+    for nonsense in ("{", "[]", '{"eval_loss": 1}'):
+        path.write_text(nonsense)
+        (tmp_path / nonsense).mkdir()
+        with pytest.raises(PublishError, match="not what `hf-lip2speech evaluate` writes"):
+            make_repository(fresh / "vocoder", tmp_path / nonsense, evaluation=fresh / "evaluation")
+
+
+def test_a_unit_extractor_names_a_model_that_others_can_have(fresh, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "hubert").mkdir()
+    extractor = SpeechUnitExtractor(
+        SpeechUnitExtractorConfig(features=str(tmp_path / "hubert"), num_units=20, fitted=True)
+    )
+    extractor.save_pretrained(fresh / "extractor")
+    with pytest.raises(PublishError, match="a folder of this machine"):
+        make_repository(fresh / "extractor", tmp_path / "out")
+    extractor.config.features = "facebook/hubert-base-ls960"
+    extractor.save_pretrained(fresh / "extractor")
+    make_repository(fresh / "extractor", tmp_path / "out")
+    assert (
+        json.loads((tmp_path / "out" / "config.json").read_text())["features"] == "facebook/hubert-base-ls960"
+    )
+
+
+def test_the_bundled_model_can_be_published_with_its_card_and_results(tmp_path):
+    card = make_repository(BUNDLED, tmp_path, "anna/mine")
+    names = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    names -= {name for name in names if name.startswith("results")}
+    assert names == REPOSITORIES["whole"] - {"results.json", ".eval_results/two_test.yaml"} | {
+        "config.json",
+        "model.safetensors",
+        "README.md",
+        "hf_lip2speech_classes.py",
+    }
+    for path in BUNDLED.glob("results*.json"):
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes()
+    assert problems(str(card)) == [] and 'model="anna/mine"' in card.text and "THIS FOLDER" not in str(card)
+    titles = [line for line in card.text.splitlines() if line.startswith("## ")]
+    assert titles[:3] == ["## How to use it", "## Samples", "## Training data"]
+
+
+def test_a_samples_name_stands_in_an_address(fresh, tmp_path):
+    (tmp_path / "out").mkdir()
+    (fresh / "whole" / "samples").mkdir()
+    (fresh / "whole" / "samples" / "my clip.wav").write_bytes(b"RIFF")
+    card = make_repository(fresh / "whole", tmp_path / "out", "anna/mine")
+    assert "[samples/my clip.wav](samples/my%20clip.wav)" in card.text
+    assert "resolve/main/samples/my%20clip.wav" in card.text
+
+
 def test_a_derived_model_names_its_own_code_and_drops_the_trap(fresh, tmp_path):
     (tmp_path / "out").mkdir()
     path = fresh / "vocoder" / "config.json"
@@ -251,6 +366,14 @@ def test_a_derived_model_names_its_own_code_and_drops_the_trap(fresh, tmp_path):
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert "custom_pipelines" not in config
     assert config["auto_map"]["AutoModel"] == "hf_lip2speech_classes.UnitVocoderModel"
+    path = fresh / "whole" / "config.json"
+    config = json.loads(path.read_text())
+    config["vocoder"] |= trap | {"_name_or_path": "/home/anna/vocoder"}
+    path.write_text(json.dumps(config))
+    (tmp_path / "again").mkdir()
+    make_repository(fresh / "whole", tmp_path / "again")
+    published = (tmp_path / "again" / "config.json").read_text()
+    assert "/home/anna" not in published and "other.Model" not in published
 
 
 def test_samples_that_lie_there_are_taken_and_a_part_speaks_none(fresh, tmp_path):

@@ -15,7 +15,7 @@ from av.stream import Disposition
 
 from ..constants import SAMPLING_RATE
 from ..errors import Lip2SpeechError, NoAudioError
-from ..video.decode import is_url
+from ..video.decode import ffmpeg_name, is_url
 from .mux import mux_speech
 
 __all__ = ["AudioSource", "mux_speech", "read_audio", "write_audio"]
@@ -146,7 +146,7 @@ def _decode(source: str | os.PathLike[str] | bytes | BinaryIO) -> tuple[np.ndarr
     name = describe(source)
     opened = io.BytesIO(source) if isinstance(source, bytes) else source
     if isinstance(opened, str | os.PathLike) and not is_url(opened):
-        opened = os.path.abspath(opened)  # or FFmpeg would take a colon in the name for a protocol
+        opened = ffmpeg_name(opened)
     if not (isinstance(opened, str | os.PathLike) or hasattr(opened, "read")):
         raise NoAudioError(
             f"Sound is a path, a URL, bytes, a binary file or {{'array', 'sampling_rate'}}, got {name}."

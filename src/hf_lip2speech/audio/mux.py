@@ -16,7 +16,7 @@ from av.video.frame import PictureType
 
 from ..constants import FRAME_RATE, SAMPLING_RATE
 from ..errors import Lip2SpeechError, NoVideoStreamError, UnreadableVideoError
-from ..video.decode import describe, local_source
+from ..video.decode import describe, ffmpeg_name, local_source
 
 logger = logging.getLogger(__name__)
 
@@ -88,12 +88,10 @@ def _mux(local: Path | BinaryIO, name: str, waveform: np.ndarray, sampling_rate:
 
 
 def _open(local: Path | BinaryIO, name: str) -> InputContainer:
-    if isinstance(local, Path):
-        local = local.absolute()  # or FFmpeg would take a colon in the name for a protocol
-    else:
+    if not isinstance(local, Path):
         local.seek(0)
     try:
-        return av.open(local, "r")
+        return av.open(ffmpeg_name(local) if isinstance(local, Path) else local, "r")
     except (av.FFmpegError, OSError) as error:
         raise UnreadableVideoError(
             f"{name} cannot be opened as a video: {error.strerror or error}"

@@ -14,7 +14,7 @@ from ..data.voices import speaker_voices
 from ..errors import Lip2SpeechError
 from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from ..models.modeling_lip2speech import Lip2SpeechModel
-from ..models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder, model_named
+from ..models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder, model_source
 from ..models.modeling_unit_vocoder import UnitVocoderModel
 
 
@@ -27,8 +27,8 @@ def run(args: argparse.Namespace) -> int:
     """
     with new_folder(args.out) as folder:
         model = joined(
-            Lip2SpeechModel.from_pretrained(model_named(args.lip2speech)),
-            UnitVocoderModel.from_pretrained(model_named(args.vocoder)),
+            Lip2SpeechModel.from_pretrained(model_source(args.lip2speech)),
+            UnitVocoderModel.from_pretrained(model_source(args.vocoder)),
             named_voices(args.voices, args.rename or []),
             args.default_voice,
         )

@@ -15,7 +15,7 @@ from ..evaluation.clips import open_evaluation_set
 from ..evaluation.normalisation import normalise_text
 from ..evaluation.recognisers import PocketsphinxGrid, Recogniser
 from ..evaluation.syncnet import SyncNet
-from ..models.modeling_lip2speech_with_vocoder import BUNDLED
+from ..models.modeling_lip2speech_with_vocoder import BUNDLED, BUNDLED_NAME
 from ..models.modeling_speech_units import SpeechUnitExtractor
 from ..models.modeling_unit_vocoder import UnitVocoderModel
 from .speak import load_pipeline
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     if state.is_main_process:
         for notice in _notices(clips.clips, systems.unit_extractor is None, recogniser is None):
             print(f"note: {notice}", file=sys.stderr)
-    model = BUNDLED.name if args.model == "bundled" else args.model
+    model = BUNDLED.name if args.model == BUNDLED_NAME else args.model
     facts = {"model": model, "hub_dataset": args.hub_dataset, "command": args.command_line}
     results = evaluate(
         systems,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..hub.publish import publish
 from ..hub.repository import CARD, FACTS
-from ..models.modeling_lip2speech_with_vocoder import model_named
+from ..models.modeling_lip2speech_with_vocoder import model_source
 
 
 def run(args: argparse.Namespace) -> int:
@@ -15,7 +15,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         Lip2SpeechError: the checkpoint is not whole, the card is not valid, or the Hub refuses.
     """
-    checkpoint = Path(model_named(args.checkpoint))
+    checkpoint = Path(model_source(args.checkpoint))
     if (
         args.facts is None
         and checkpoint.is_dir()

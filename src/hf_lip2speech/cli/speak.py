@@ -7,11 +7,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import torch
 from tqdm import tqdm
 
 from ..audio.io import write_audio
 from ..audio.mux import mux_speech
 from ..errors import Lip2SpeechError, MissingVideoError, MouthCropError, NoFaceError
+from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
+from ..models.configuration_lip2speech_with_vocoder import Lip2SpeechWithVocoderConfig
+from ..models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder, model_source
 from ..pipeline import LipToSpeechPipeline
 from ..plotting import check_plot_path, plot_speech, require_matplotlib
 from ..video.decode import is_url
@@ -60,53 +64,25 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def load_pipeline(model: str | None, device: str | None, dtype: str) -> LipToSpeechPipeline:
-    """The pipeline of a folder or Hub repository; None: of the model that comes with the package.
+def load_pipeline(model: str, device: str | None, dtype: str) -> LipToSpeechPipeline:
+    """The pipeline of a folder, a Hub repository or `bundled`.
 
     Raises:
         Lip2SpeechError: what is there is not a lip-to-speech model, or the device is unknown.
         OSError: nothing is there, or the Hub cannot be reached.
     """
-    import torch
-    from transformers import AutoConfig
-
-    from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
-    from ..loading import said_plainly
-    from ..models.configuration_lip2speech_with_vocoder import Lip2SpeechWithVocoderConfig
-    from ..models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder, model_named
-
-    model = model_named("bundled" if model is None else model)
-    if os.path.isfile(model):
-        raise Lip2SpeechError(
-            f"{model} is a file: name the folder that it lies in, as compose or convert wrote it."
-        )
     if device is not None:
         try:
             torch.empty(0, device=device)
         except (RuntimeError, AssertionError) as error:  # torch's answers to a bad name and to a missing GPU
             reason = str(error).splitlines()[0]
             raise Lip2SpeechError(f"The device {device!r} cannot be used: {reason}") from error
-    try:
-        with said_plainly(model):
-            config = AutoConfig.from_pretrained(model)
-    except OSError as error:
-        raise Lip2SpeechError(
-            f"{model!r} is no folder here, and no repository of that name could be had from the Hub: check "
-            f"the name and the connection. ({str(error).splitlines()[0]})"
-        ) from error
-    except (ValueError, KeyError) as error:
-        raise Lip2SpeechError(f"{model} holds no model that can be read here: {error}") from error
-    if not isinstance(config, Lip2SpeechWithVocoderConfig):
-        raise Lip2SpeechError(
-            f"{model} holds a {config.model_type} model: expected "
-            f"{Lip2SpeechWithVocoderConfig.model_type}, the acoustic model together with its vocoder."
-        )
+    source = model_source(model)
+    config = Lip2SpeechWithVocoderConfig.from_pretrained(source)
+    extractor = Lip2SpeechFeatureExtractor.from_pretrained(source)
     print(f"loading {model}", file=sys.stderr)
-    return LipToSpeechPipeline(
-        model=Lip2SpeechWithVocoder.from_pretrained(model, dtype=dtype),
-        feature_extractor=Lip2SpeechFeatureExtractor.from_pretrained(model),
-        device=device,
-    )
+    loaded = Lip2SpeechWithVocoder.from_pretrained(source, config=config, dtype=dtype)
+    return LipToSpeechPipeline(model=loaded, feature_extractor=extractor, device=device)
 
 
 def _name(video: str) -> str:

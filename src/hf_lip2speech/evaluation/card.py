@@ -36,8 +36,9 @@ FACTS = {  # what stands under a table, in this order
 
 def card_section(results: Mapping[str, Any]) -> str:
     """The Markdown section "Evaluation" of a model card: tables, voices, and how the numbers were made."""
-    measures = measures_of(results)
-    lines = ["## Evaluation", "", *_table(results, [measure for measure in measures if measure.main]), ""]
+    measures, facts = measures_of(results), results["facts"]
+    lines = ["## Evaluation", "", f"{facts['dataset']}, split {facts['split']}, {facts['clips']} clips."]
+    lines += ["", *_table(results, [measure for measure in measures if measure.main]), ""]
     lines += [f"- {row['name']}: {row['about']}. Voice: {row['voice']}." for row in results["rows"]]
     if more := [measure for measure in measures if not measure.main]:
         lines += ["", *_table(results, more)]

@@ -9,27 +9,30 @@ import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-import torch
-from huggingface_hub import ModelCard, ModelCardData
-from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from huggingface_hub import ModelCard
+from transformers import PreTrainedModel
 
 from ..audio.io import write_audio
 from ..data.layout import UNIT_EXTRACTOR
 from ..errors import PublishError
 from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from ..models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
-from ..models.modeling_speech_units import SpeechUnitExtractor
 from ..pipeline import LipToSpeechPipeline
-from .cards import HERE, KINDS, model_card, read_facts, samples_section
+from .cards import HERE, model_card, read_facts
+from .checkpoint import weight_files, whole_model
+from .existing_card import existing_card
 
 SHIM = "hf_lip2speech_classes"  # the module in a repository that imports this package
-FACTS, RESULTS, CARD = "card.yaml", "results.json", "README.md"
+FACTS, RESULTS, CARD = "card.yaml", "results*.json", "README.md"
 DRAWN_TALKER = Path(__file__).parent / "sample" / "talker.mp4"  # no person's face
 READS_VIDEO = ("lip2speech", "lip2speech_with_vocoder")
+# What a version of a model has and the next may have no more; what its owner added otherwise stays.
+OURS = ("*.safetensors", "*.safetensors.index.json", "preprocessor_config.json", f"{UNIT_EXTRACTOR}/*")
+OURS += (RESULTS, "samples/*", ".eval_results/*")
 
 
 def make_repository(
@@ -45,7 +48,7 @@ def make_repository(
 
     Weights and configurations are copied as they are, bit for bit, after they were loaded once. Further:
     the feature extractor, the code that imports this package, the unit extractor where there is one, a
-    sample (of the composite, by its default voice), results.json and .eval_results, and the card.
+    sample (of the composite, by its default voice), results and .eval_results, and the card.
 
     Args:
         checkpoint: Folder of a Lip2SpeechWithVocoder, Lip2SpeechModel, UnitVocoderModel or
@@ -54,8 +57,8 @@ def make_repository(
         repo_id: "owner/name", for the card.
         facts: YAML file of what the card says, see `cards`; default: card.yaml in the checkpoint, else its
             README.md as it is, else only what the checkpoint itself shows.
-        evaluation: Folder that `hf-lip2speech evaluate` wrote; default: results.json in the checkpoint, if
-            it is there.
+        evaluation: Folder that `hf-lip2speech evaluate` wrote; default: results*.json in the checkpoint, if
+            there are any.
         sample: Video of a face that the composite speaks for; only the speech is published. Default: samples/
             in the checkpoint, else a drawn talker.
 
@@ -66,14 +69,10 @@ def make_repository(
         PublishError, Lip2SpeechError: see the messages.
     """
     checkpoint = Path(checkpoint)
-    if not (checkpoint / "config.json").is_file():
-        raise PublishError(
-            f"{checkpoint} holds no config.json: expected a model's folder, such as `hf-lip2speech compose` "
-            "and `convert` write, or best/ and last/ of a training."
-        )
-    model = _loaded(checkpoint)
-    kind = model.config.model_type
-    _copy_weights(checkpoint, out)
+    model = whole_model(checkpoint)
+    kind, extractor = model.config.model_type, None
+    for name in weight_files(checkpoint):
+        shutil.copyfile(checkpoint / name, out / name)
     names = [type(model).__name__, type(model.config).__name__]
     _write_json(out / "config.json", _published_config(checkpoint, *names))
     if kind in READS_VIDEO:
@@ -85,63 +84,26 @@ def make_repository(
         names.append(type(extractor).__name__)
     (out / f"{SHIM}.py").write_text(_shim(names), encoding="utf-8")
     if kind != "speech_unit_extractor" and (checkpoint / UNIT_EXTRACTOR).is_dir():
-        _loaded(checkpoint / UNIT_EXTRACTOR)
+        whole_model(checkpoint / UNIT_EXTRACTOR)
         (out / UNIT_EXTRACTOR).mkdir()
         for name in ("config.json", "model.safetensors"):
             shutil.copyfile(checkpoint / UNIT_EXTRACTOR / name, out / UNIT_EXTRACTOR / name)
     for name in ("LICENSE", "NOTICE"):
         if (checkpoint / name).is_file():
             shutil.copyfile(checkpoint / name, out / name)
-    results = _copy_results(checkpoint, evaluation, out)
-    samples = _samples(checkpoint, model, sample, out)
+    results = _copy_results(checkpoint, model, evaluation, out)
+    samples = _samples(checkpoint, model, extractor, sample, out)
     card = _card(checkpoint, kind, facts, results, repo_id, samples)
     card.save(out / CARD)
     return card
 
 
-def _loaded(folder: Path) -> PreTrainedModel:
-    """The model in a folder, all of whose weights are there, fit and are numbers."""
-    try:
-        config = AutoConfig.from_pretrained(folder)
-    except (ValueError, KeyError) as error:
-        raise PublishError(f"{folder} holds no model of this package: {one_line(error)}") from error
-    if config.model_type not in KINDS:
-        raise PublishError(
-            f"{folder} holds a model of the kind {config.model_type!r}; what is published is one of {KINDS}."
-        )
-    if not [*folder.glob("model*.safetensors")]:
-        raise PublishError(f"{folder} holds no model.safetensors; weights are published in no other format.")
-    try:
-        model, report = AutoModel.from_pretrained(folder, output_loading_info=True)
-    except (RuntimeError, SafetensorError) as error:  # of another shape; cut off
-        raise PublishError(f"The weights in {folder} do not load: {one_line(error)}") from error
-    for what, said in (("missing_keys", "lack"), ("unexpected_keys", "have too many")):
-        if report[what]:
-            raise PublishError(
-                f"The weights in {folder} {said}: {', '.join(map(str, sorted(report[what])[:5]))}."
-            )
-    for name, tensor in model.state_dict().items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise PublishError(f"{name} in {folder} holds numbers that are not finite: the model is broken.")
-    if isinstance(model, SpeechUnitExtractor) and not model.config.fitted:
-        raise PublishError(f"The unit extractor in {folder} is not fitted: it has no clusters to publish.")
-    return model.eval()
-
-
-def _copy_weights(checkpoint: Path, out: Path) -> None:
-    index = checkpoint / "model.safetensors.index.json"
-    names = ["model.safetensors"]
-    if index.is_file():
-        names = [index.name, *set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())]
-    for name in names:
-        shutil.copyfile(checkpoint / name, out / name)
-
-
 def _published_config(checkpoint: Path, model_class: str, config_class: str) -> dict[str, Any]:
     """config.json with the way to the classes, and without what only belongs to this machine."""
     config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
-    for name in ("custom_pipelines", "_name_or_path"):
-        config.pop(name, None)
+    for part in (config, *(value for value in config.values() if isinstance(value, dict))):
+        for name in ("custom_pipelines", "_name_or_path", "auto_map"):
+            part.pop(name, None)
     auto_map = {"AutoConfig": f"{SHIM}.{config_class}", "AutoModel": f"{SHIM}.{model_class}"}
     return config | {"auto_map": auto_map}
 
@@ -160,23 +122,57 @@ def _feature_extractor(checkpoint: Path, model: PreTrainedModel) -> Lip2SpeechFe
     return Lip2SpeechFeatureExtractor(crop_size=reads.config.crop_size)
 
 
-def _copy_results(checkpoint: Path, evaluation: str | Path | None, out: Path) -> Mapping[str, Any] | None:
+def _copy_results(
+    checkpoint: Path, model: PreTrainedModel, evaluation: str | Path | None, out: Path
+) -> list[dict[str, Any]]:
     source = checkpoint if evaluation is None else Path(evaluation)
-    if not (source / RESULTS).is_file():
-        if evaluation is None:
-            return None
+    files = sorted(source.glob(RESULTS))
+    if evaluation is not None and not files:
         raise PublishError(
-            f"{source} holds no {RESULTS}: give the OUT of `hf-lip2speech evaluate --out OUT`."
+            f"{source} holds no results.json: give the OUT of `hf-lip2speech evaluate --out OUT`."
         )
-    shutil.copyfile(source / RESULTS, out / RESULTS)
+    results = []
+    for path in files:
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            found = None
+        if not isinstance(found, dict) or not {"facts", "measures", "rows", "skipped"} <= set(found):
+            raise PublishError(
+                f"{path} is not what `hf-lip2speech evaluate` writes: remove it, or name the folder that it "
+                "wrote."
+            )
+        if isinstance(model, Lip2SpeechWithVocoder):
+            _check_belongs(found, path, model, checkpoint)
+        results.append(found)
+        shutil.copyfile(path, out / path.name)
     for folder in (source / ".eval_results", source / "card" / ".eval_results"):
         if folder.is_dir():
             shutil.copytree(folder, out / folder.name)
             break
-    return json.loads((out / RESULTS).read_text(encoding="utf-8"))
+    return results
 
 
-def _samples(checkpoint: Path, model: PreTrainedModel, video: str | Path | None, out: Path) -> list[str]:
+def _check_belongs(
+    results: Mapping[str, Any], path: Path, model: Lip2SpeechWithVocoder, checkpoint: Path
+) -> None:
+    from ..evaluation.systems import fingerprint
+
+    measured = results["facts"].get("weights_sha256")
+    if measured is not None and measured != fingerprint(model):
+        raise PublishError(
+            f"{path} was measured with other weights than those in {checkpoint}: evaluate these, or give the "
+            "folder of their evaluation."
+        )
+
+
+def _samples(
+    checkpoint: Path,
+    model: PreTrainedModel,
+    extractor: Lip2SpeechFeatureExtractor | None,
+    video: str | Path | None,
+    out: Path,
+) -> list[str]:
     """Names of the repository's sound files: those of the checkpoint, else one that the model speaks now."""
     ready = sorted((checkpoint / "samples").glob("*.wav")) + sorted((checkpoint / "samples").glob("*.flac"))
     if not isinstance(model, Lip2SpeechWithVocoder):
@@ -197,8 +193,9 @@ def _samples(checkpoint: Path, model: PreTrainedModel, video: str | Path | None,
                 "The model has no default voice to speak the sample with: compose it with one."
             )
         video = DRAWN_TALKER if video is None else Path(video)
-        speech = LipToSpeechPipeline(model=model, device="cpu")(str(video))
-        write_audio(out / "samples" / f"{video.stem}.wav", speech["audio"], speech["sampling_rate"])
+        speech = LipToSpeechPipeline(model, extractor, device="cpu")(str(video))
+        name = re.sub(r"[^\w.-]+", "-", video.stem)  # it stands in an address
+        write_audio(out / "samples" / f"{name}.wav", speech["audio"], speech["sampling_rate"])
     return [f"samples/{path.name}" for path in sorted((out / "samples").iterdir())]
 
 
@@ -206,46 +203,22 @@ def _card(
     checkpoint: Path,
     kind: str,
     facts: str | Path | None,
-    results: Mapping[str, Any] | None,
+    results: Sequence[Mapping[str, Any]],
     repo_id: str,
     samples: Sequence[str],
 ) -> ModelCard:
     if facts is None and (checkpoint / FACTS).is_file():
         facts = checkpoint / FACTS
     if facts is None and (checkpoint / CARD).is_file():
-        return _existing_card(checkpoint / CARD, kind, results, repo_id, samples)
+        return existing_card(checkpoint / CARD, kind, results, repo_id, samples)
     stated = {"title": repo_id.rsplit("/", 1)[-1]} if facts is None else read_facts(facts)
     return model_card(kind, stated, results, repo_id=repo_id, samples=samples)
 
 
-def _existing_card(
-    path: Path, kind: str, results: Mapping[str, Any] | None, repo_id: str, samples: Sequence[str]
-) -> ModelCard:
-    """A card that lies beside the weights, for its new place; with samples and results where it has none."""
-    card = ModelCard(path.read_text(encoding="utf-8").replace(HERE, repo_id))
-    if not card.data.to_dict().get("license"):
-        raise PublishError(
-            f"{path} states no license in its header. Add it, or write {FACTS} beside it and remove the card."
-        )
-    sections = {title.lower() for title in re.findall(r"^## (\w+)", card.text, flags=re.MULTILINE)}
-    if samples and "samples" not in sections:
-        card.text = f"{card.text.rstrip()}\n\n{samples_section(repo_id, samples)}"
-    if results is None or "evaluation" in sections:
-        return ModelCard(str(card))
-    from ..evaluation.card import card_section, eval_results
-
-    card.text = f"{card.text.rstrip()}\n\n{card_section(results)}"
-    if kind == KINDS[0]:
-        name = repo_id.rsplit("/", 1)[-1]
-        card.data = ModelCardData(
-            **card.data.to_dict() | {"model_name": name, "eval_results": eval_results(results)}
-        )
-    return ModelCard(str(card))
-
-
-def one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
-
-
 def _write_json(path: Path, contents: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(contents, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def is_ours(path: str) -> bool:
+    """Whether publishing anew replaces or removes this file of a repository."""
+    return any(fnmatch(path, pattern) for pattern in OURS)

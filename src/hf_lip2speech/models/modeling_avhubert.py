@@ -18,7 +18,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
-from ..loading import FromHub
+from ..loading import ModelFromHub
 from .configuration_avhubert import AVHubertConfig
 from .conformer import eager_attention
 from .visual_frontend import VisualFrontend, blank_padding, checked_mask, init_frontend_weights
@@ -112,7 +112,7 @@ class AVHubertLayer(GradientCheckpointingLayer):
         return x + self.dropout(self.out_proj(hidden))
 
 
-class AVHubertPreTrainedModel(FromHub, PreTrainedModel):
+class AVHubertPreTrainedModel(ModelFromHub, PreTrainedModel):
     config: AVHubertConfig
     config_class = AVHubertConfig
     base_model_prefix = "avhubert"

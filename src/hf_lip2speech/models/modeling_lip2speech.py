@@ -16,7 +16,7 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from ..constants import MEL_PER_FRAME, UNITS_PER_FRAME
-from ..loading import FromHub
+from ..loading import ModelFromHub
 from .configuration_lip2speech import Lip2SpeechConfig
 from .conformer import ConformerEncoder, ConformerLayer, RelativeAttention, channels_last_conv1d
 from .envelope_correlation import envelope_correlation
@@ -85,7 +85,7 @@ class MelHead(nn.Module):
         return x.flatten(1, 2)
 
 
-class Lip2SpeechPreTrainedModel(FromHub, PreTrainedModel):
+class Lip2SpeechPreTrainedModel(ModelFromHub, PreTrainedModel):
     config: Lip2SpeechConfig
     config_class = Lip2SpeechConfig
     base_model_prefix = "lip2speech"

@@ -17,13 +17,16 @@ from transformers.modeling_outputs import ModelOutput
 
 from ..constants import MEL_PER_FRAME, SAMPLES_PER_FRAME, SAMPLES_PER_UNIT, UNITS_PER_FRAME
 from ..errors import Lip2SpeechError
-from ..loading import FromHub
+from ..loading import ModelFromHub
 from .configuration_lip2speech_with_vocoder import Lip2SpeechWithVocoderConfig
 from .modeling_lip2speech import Lip2SpeechModel
 from .modeling_unit_vocoder import UnitVocoderModel, fold_weight_norm
 
 # The model that comes with this package: the default of pipeline("lip-to-speech").
 BUNDLED = Path(__file__).resolve().parents[1] / "assets" / "lip2speech_grid_s1"
+BUNDLED_NAME = (
+    "bundled"  # what it is called where a model is to be named: on the command line, in a training's YAML
+)
 # Units a vocoder call, besides its context. Any value gives the same waveform; this one bounds the memory to
 # about 0.2 GB a clip at the paper's size.
 VOCODER_CHUNK_UNITS = 200
@@ -32,9 +35,9 @@ _MEL_PER_UNIT = MEL_PER_FRAME // UNITS_PER_FRAME
 Progress = Callable[[str, int, int], None]
 
 
-def model_named(name: str | Path) -> str:
-    """A folder or Hub name as it is; for the name `bundled`, the folder of the model in this package."""
-    return str(BUNDLED if str(name) == "bundled" else name)
+def model_source(name: str) -> str:
+    """What `from_pretrained` takes for a model's name: itself, or the folder of the one that is `bundled`."""
+    return str(BUNDLED) if name == BUNDLED_NAME else name
 
 
 @dataclass
@@ -54,7 +57,7 @@ class Lip2SpeechWithVocoderOutput(ModelOutput):
     spectrogram: torch.FloatTensor | None = None
 
 
-class Lip2SpeechWithVocoder(FromHub, PreTrainedModel):
+class Lip2SpeechWithVocoder(ModelFromHub, PreTrainedModel):
     """A `Lip2SpeechModel`, the `UnitVocoderModel` that speaks its output, and named voices.
 
     Either part loads alone from a repository of the composite: `Lip2SpeechModel.from_pretrained(repository)`.

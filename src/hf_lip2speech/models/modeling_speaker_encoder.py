@@ -18,14 +18,14 @@ from ..audio.mel import stft_magnitude, to_mel
 from ..audio.speech import raise_volume, trim_silence
 from ..constants import HOP_LENGTH, SAMPLING_RATE
 from ..errors import Lip2SpeechError, NoSpeechError
-from ..loading import FromHub
+from ..loading import ModelFromHub
 from .configuration_speaker_encoder import SpeakerEncoderConfig
 
 BUNDLED = Path(__file__).resolve().parents[1] / "assets" / "speaker_encoder"
 MEL_FFT = 400  # samples (25 ms), window of the encoder's own mel
 
 
-class SpeakerEncoder(FromHub, PreTrainedModel):
+class SpeakerEncoder(ModelFromHub, PreTrainedModel):
     """Turns a recording of a speaker into the embedding that gives synthetic speech its voice."""
 
     config_class = SpeakerEncoderConfig

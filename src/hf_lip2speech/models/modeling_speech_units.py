@@ -23,7 +23,7 @@ from transformers.utils import ModelOutput
 from ..audio.mfcc import add_deltas, mfcc
 from ..constants import SAMPLES_PER_UNIT
 from ..errors import Lip2SpeechError, NotFittedError
-from ..loading import FromHub
+from ..loading import ModelFromHub
 from .configuration_speech_units import SpeechUnitExtractorConfig
 
 SMALLEST_STD = 1e-5  # of a feature; keeps a constant one from being divided by zero
@@ -41,7 +41,7 @@ class SpeechUnitOutput(ModelOutput):
     features: torch.Tensor | None = None
 
 
-class SpeechUnitExtractor(FromHub, PreTrainedModel):
+class SpeechUnitExtractor(ModelFromHub, PreTrainedModel):
     """Turns 16 kHz speech into units at 50 Hz, and learns the units from speech.
 
     `extractor(waveform)` gives the units of one recording, `extractor.extract(waveforms, lengths)` those of

@@ -15,7 +15,7 @@ from ..models.configuration_avhubert import AVHubertConfig
 from ..models.configuration_lip2speech import Lip2SpeechConfig
 from ..models.modeling_avhubert import AVHubertModel
 from ..models.modeling_lip2speech import Lip2SpeechModel
-from ..models.modeling_lip2speech_with_vocoder import model_named
+from ..models.modeling_lip2speech_with_vocoder import model_source
 from .config import Config, ConfigError, Lip2SpeechTrainingConfig, TrainingConfig, check_keys, load_config
 
 Part = TypeVar("Part")
@@ -79,12 +79,12 @@ def new_or_saved(model: type[Model], model_config: type[PreTrainedConfig], confi
     check_keys(config.model, known_fields(model_config), prefix="model.")
     if config.init_from is None:
         return model(model_config(**config.model))
-    source = model_named(config.init_from)
+    source = model_source(config.init_from)
     path = Path(source) / "config.json"
     if not path.is_file():
         raise ConfigError(
             f"init_from {config.init_from} has no config.json: give a folder of a saved model, such as "
-            "RUN/best."
+            "RUN/best, or `bundled`."
         )
     saved = json.loads(path.read_text(encoding="utf-8"))
     part = saved.get(model.base_model_prefix, saved)

@@ -196,10 +196,15 @@ def _timed_frames(opened: Any, name: str) -> Iterator[tuple[Fraction, Fraction, 
             )
 
 
+def ffmpeg_name(path: str | os.PathLike[str]) -> str:
+    """A path as FFmpeg takes it: absolute, or a colon in it would be taken for a protocol's."""
+    return str(Path(path).absolute())
+
+
 def _open(opened: Any, name: str) -> Any:
     """An FFmpeg container of a path or seekable file."""
     if isinstance(opened, Path):
-        opened = str(opened.absolute())  # or FFmpeg would take a colon in the name for a protocol
+        opened = ffmpeg_name(opened)
     else:
         opened.seek(0)
     try:
