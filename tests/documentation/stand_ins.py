@@ -14,7 +14,7 @@ from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 
 from hf_lip2speech.audio.io import read_audio, write_audio
 from hf_lip2speech.audio.mux import mux_speech
-from hf_lip2speech.data.corpora import FaceVideoFolder
+from hf_lip2speech.data.corpora import GRID, Corpus, FaceVideoFolder
 from hf_lip2speech.data.prepare import prepare
 from hf_lip2speech.models.modeling_lip2speech_with_vocoder import BUNDLED
 from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
@@ -77,8 +77,19 @@ def prepared(path: Path) -> None:
     """The face videos, prepared with the bundled model's units."""
     corpus = path.with_name(f"{path.name}.videos")
     face_videos(corpus)
+    prepare_with_bundled_units(FaceVideoFolder(corpus), path)
+
+
+def grid_prepared(path: Path) -> None:
+    """GRID, of its one speaker s1, in the same way."""
+    corpus = path.with_name(f"{path.name}.videos")
+    grid(corpus)
+    prepare_with_bundled_units(GRID(corpus), path)
+
+
+def prepare_with_bundled_units(corpus: Corpus, path: Path) -> None:
     units = SpeechUnitExtractor.from_pretrained(BUNDLED / "unit_extractor").eval()
-    prepare(FaceVideoFolder(corpus), path, unit_extractor=units, progress=False)
+    prepare(corpus, path, unit_extractor=units, progress=False)
 
 
 def hubert(path: Path) -> None:
@@ -133,7 +144,7 @@ class StandIns:
             self.put(grid if "GRID" in args.dataset else prepared, args.dataset)
         elif args.command == "compose":
             for name in args.voices:
-                self.put(prepared, name)
+                self.put(grid_prepared if "GRID" in name else prepared, name)
         elif args.command == "publish":
             self.put(evaluation, args.evaluation)
         elif args.command == "convert":
