@@ -308,7 +308,9 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-m",
         "--model",
-        help="folder or Hub repository of a lip2speech_with_vocoder model (default: the one in the package)",
+        default="bundled",
+        help="folder or Hub repository of a lip2speech_with_vocoder model (default: bundled, the one in the "
+        "package)",
     )
     parser.add_argument(
         "--host",

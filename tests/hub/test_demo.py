@@ -210,7 +210,7 @@ def test_the_command_hands_its_arguments_over(monkeypatch):
     assert hf_lip2speech_cli.main(line.split()) == hf_lip2speech_cli.main(["demo"]) == 0
     assert seen == [
         ("some/model", {"host": "0.0.0.0", "port": 80, "share": True}),
-        (None, {"host": None, "port": None, "share": False}),
+        ("bundled", {"host": None, "port": None, "share": False}),
     ]
 
 
