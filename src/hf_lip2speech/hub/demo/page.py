@@ -54,7 +54,7 @@ LOOK: dict[str, Any] = {
         primary_hue="rose",
         neutral_hue="slate",
         font=[
-            gr.themes.LocalFont("IBM Plex Sans", weights=(400, 600, 700)),
+            gr.themes.LocalFont("IBM Plex Sans", weights=(400, 700)),
             "ui-sans-serif",
             "system-ui",
             "sans-serif",
