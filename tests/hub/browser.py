@@ -114,7 +114,7 @@ class Visitor:
         return {url.split("/")[2].split(":")[0] for url in urls if url.startswith("http")}
 
     def photograph(self, path: Path) -> None:
-        """The whole page, also what lies below the window."""
+        """The whole page, also what lies below the window; scrolls back to its top."""
         height = self.script("return document.documentElement.scrollHeight")
         clip = {"x": 0, "y": 0, "width": self.width, "height": height, "scale": 1}
         answer = self.driver.execute_cdp_cmd(

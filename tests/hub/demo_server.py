@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-PATIENCE = 900  # seconds, on a machine that has other work
+PATIENCE = 300  # seconds, on a machine that has other work
 
 
 @contextmanager

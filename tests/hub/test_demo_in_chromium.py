@@ -58,14 +58,14 @@ def test_an_upload_speaks_and_everything_is_shown_without_scrolling_sideways(vis
     visitor.photograph(tmp_path / "before.png")
     visitor.give(DRAWN_TALKER)
     visitor.speak()
+    top = "return document.querySelector('#talking').getBoundingClientRect().top"
+    visitor.wait_for("the result on the screen", lambda: -50 < visitor.script(top) < size[1] / 2)
     visitor.photograph(tmp_path / "after.png")
     assert visitor.seconds("#talking") == pytest.approx(3.0, abs=0.1)
     assert visitor.seconds("#mouth") == pytest.approx(3.0, abs=0.1)
     for place, name in (("#talking", "speech.mp4"), ("#mouth", "mouth.mp4"), ("#speech", "speech.wav")):
         assert visitor.has(name, place)
     assert visitor.script("return document.documentElement.scrollWidth") <= size[0]
-    top = "return document.querySelector('#talking').getBoundingClientRect().top"
-    visitor.wait_for("the result on the screen", lambda: -50 < visitor.script(top) < size[1] / 2)
     assert visitor.hosts() == {"127.0.0.1"}
 
 
