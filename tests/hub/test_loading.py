@@ -84,6 +84,8 @@ print(json.dumps({
         "extractor": refusal(lambda: extractor.from_pretrained("anna/bert")),
         "no extractor": refusal(lambda: extractor.from_pretrained("anna/units")),
         "token": refusal(lambda: composite.from_pretrained(whole, token=False, **absent)),
+        "features": refusal(lambda: h.SpeechUnitExtractor(
+            h.SpeechUnitExtractorConfig(features="anna/none", fitted=True))(torch.zeros(16000))),
         "cache": refusal(lambda: composite.from_pretrained(whole, local_files_only=True, **absent)),
         "cache extractor": refusal(lambda: extractor.from_pretrained(whole, local_files_only=True, **absent)),
         "gated": refusal(lambda: composite.from_pretrained("anna/gated")),
@@ -186,6 +188,7 @@ def test_a_tag_a_branch_and_a_commit_are_revisions(loaded):
         "part": ["anna/vocoder", "'unit_vocoder'", "'lip2speech'"],
         "extractor": ["anna/bert", "Wav2Vec2FeatureExtractor"],
         "token": ["anna/whole", "none that you may read"],
+        "features": ["anna/none", "no such repository"],
         "cache": ["anna/whole", "local_files_only", "cache does not hold it"],
         "cache extractor": ["anna/whole", "local_files_only", "cache does not hold it"],
         "gated": ["anna/gated", "grant you access"],

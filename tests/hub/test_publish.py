@@ -348,6 +348,33 @@ def test_the_bundled_model_can_be_published_with_its_card_and_results(tmp_path):
     assert titles[:3] == ["## How to use it", "## Samples", "## Training data"]
 
 
+CORE_ONLY = """
+import importlib.util, sys
+from pathlib import Path
+extras = {extras}
+find_spec = importlib.util.find_spec
+importlib.util.find_spec = lambda name, package=None: (
+    None if name.split(".")[0] in extras else find_spec(name, package))
+class NotInstalled:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in extras:
+            raise ModuleNotFoundError("No module named " + name, name=name)
+sys.meta_path.insert(0, NotInstalled())
+from hf_lip2speech.hub.repository import make_repository
+from hf_lip2speech.models.modeling_lip2speech_with_vocoder import BUNDLED
+make_repository(BUNDLED, Path(sys.argv[1]))
+"""
+EXTRAS = ("accelerate", "datasets", "evaluate", "jiwer", "matplotlib", "pesq", "pocketsphinx", "pyarrow")
+EXTRAS += ("pystoi", "sklearn", "tensorboard")
+
+
+@pytest.mark.slow
+def test_publishing_needs_none_of_the_extras(hub, tmp_path):
+    (tmp_path / "out").mkdir()
+    hub.run(sys.executable, "-c", CORE_ONLY.format(extras=EXTRAS), tmp_path / "out")
+    assert (tmp_path / "out" / "README.md").is_file() and (tmp_path / "out" / "results.json").is_file()
+
+
 def test_a_samples_name_stands_in_an_address(fresh, tmp_path):
     (tmp_path / "out").mkdir()
     (fresh / "whole" / "samples").mkdir()

@@ -9,7 +9,6 @@ from pathlib import Path, PurePosixPath
 from ..data.clip_files import source_signature
 from ..data.corpora import GRID, LRS2, LRS3, Clip, FaceVideoFolder, ListedCorpus
 from ..data.layout import MANIFEST, PreparedFolder
-from ..data.prepared import PreparedDataset
 from ..data.rendered import RenderedTalker
 from ..errors import DatasetError
 
@@ -114,6 +113,8 @@ def _raw(corpus: ListedCorpus) -> _Listing:
 
 
 def _prepared(path: Path) -> _Listing:
+    from ..data.prepared import PreparedDataset  # with pyarrow, which a card of results does without
+
     folder = PreparedFolder(path)
     rows = {row["id"]: row for row in PreparedDataset(path, fields=()).rows}
 

@@ -23,7 +23,7 @@ from transformers.utils import ModelOutput
 from ..audio.mfcc import add_deltas, mfcc
 from ..constants import SAMPLES_PER_UNIT
 from ..errors import Lip2SpeechError, NotFittedError
-from ..loading import ModelFromHub
+from ..loading import ModelFromHub, said_plainly
 from .configuration_speech_units import SpeechUnitExtractorConfig
 
 SMALLEST_STD = 1e-5  # of a feature; keeps a constant one from being divided by zero
@@ -186,8 +186,9 @@ class SpeechUnitExtractor(ModelFromHub, PreTrainedModel):
     def _load_speech_model(self) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor]:
         if self._speech_model is None:
             name = self.config.features
-            model = AutoModel.from_pretrained(name).eval().requires_grad_(False)
-            self._speech_model = (model, AutoFeatureExtractor.from_pretrained(name))
+            with said_plainly(name):
+                model = AutoModel.from_pretrained(name).eval().requires_grad_(False)
+                self._speech_model = (model, AutoFeatureExtractor.from_pretrained(name))
         model, feature_extractor = self._speech_model
         return model.to(self.device), feature_extractor
 
