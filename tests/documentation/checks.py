@@ -50,6 +50,11 @@ def check_facts(text: str, folder: Path) -> None:
     model_card(KINDS[0], read_facts(path))
 
 
+def copy(arguments: Sequence[str], folder: Path) -> None:
+    """Into a folder that the repository has."""
+    assert arguments[0] == "-r" and (ROOT / arguments[-1]).is_dir(), arguments
+
+
 def ours(arguments: Sequence[str], folder: Path) -> argparse.Namespace:
     return make_parser().parse_args(arguments)
 
@@ -153,6 +158,7 @@ CHECKS: dict[str, Callable] = {
     "accelerate": accelerate,
     "apt-get": apt_get,
     "cat": check_facts,
+    "cp": copy,
     "hf": hf,
     "hf-lip2speech": ours,
     "make": make,
