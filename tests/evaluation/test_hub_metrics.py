@@ -1,5 +1,6 @@
 """`evaluate.load` on every metric's folder, offline, against the pure function."""
 
+import sys
 from dataclasses import asdict
 
 import numpy as np
@@ -18,9 +19,12 @@ from tests.evaluation.sounds import add_noise
 
 @pytest.fixture(scope="module", autouse=True)
 def own_cache(tmp_path_factory):
-    """One for all tests: Python finds a package of modules only where it first was."""
+    """One for all tests: Python finds a package of modules only where it first was, even in another test."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in sys.modules if name.split(".")[0] == "evaluate_modules"]:
+            patch.delitem(sys.modules, name)
+        patch.syspath_prepend(str(folder / "modules"))
         patch.setattr("evaluate.config.HF_METRICS_CACHE", str(folder / "metrics"))
         patch.setattr("evaluate.config.HF_MODULES_CACHE", str(folder / "modules"))
         yield
