@@ -158,7 +158,7 @@ class ModelFromHub(FromHub):
             ) from error
         model, report = loaded
         missing = sorted(report["missing_keys"])
-        if missing and not (with_report or kwargs.get("ignore_mismatched_sizes")):
+        if missing and source is not None and not (with_report or kwargs.get("ignore_mismatched_sizes")):
             more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
             raise NotLoadedError(f"The weights in {source} are not whole: {missing[0]} is missing{more}.")
         return loaded if with_report else model
