@@ -176,7 +176,8 @@ def _voices(speak: LipToSpeechPipeline) -> tuple[gr.components.Component, gr.Aud
         [*choices, ("a recording", RECORDING)], value=default or RECORDING, label="Voice", elem_id="voice"
     )
     recording = gr.Audio(
-        label=f"Some seconds of one person's speech, at most {MAX_RECORDING_SECONDS}",
+        label=f"One voice, {MAX_RECORDING_SECONDS} s at most",
+        buttons=[],  # one of the usual ones shares it with the Hub
         sources=["upload", "microphone"],
         type="filepath",
         visible=default is None,
