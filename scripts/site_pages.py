@@ -1,41 +1,45 @@
 """Hooks of mkdocs: one site of README.md, CHANGELOG.md and docs/, and of the files that their links lead to.
 
 In the repository a link is a path from the file that holds it, and leads out of docs/ where it has to. On the
-site README.md is the front page, and what lies outside docs/ is a page too: a text file as a code block.
+site README.md is the front page, and what lies outside docs/ is there too: a text file as a page that shows
+it, a folder as its README.md, any other file as it is.
 """
 
 import posixpath
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File, Files
 
+ROOT = Path(__file__).resolve().parents[1]
 FRONT_PAGES = {"README.md": "index.md", "CHANGELOG.md": "changelog.md"}
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)#\s]+)")  # the relative path in [text](path#anchor)
-LANGUAGES = {".py": "python", ".sh": "bash", ".yaml": "yaml"}
+LANGUAGES = {"": "text", ".cff": "yaml", ".py": "python", ".sh": "bash", ".txt": "text", ".yaml": "yaml"}
 sources: dict[str, str] = {}  # page of the site -> file of the repository
 
 
 def on_files(files: Files, config: Any) -> Files:
     """Add the pages that lie outside docs/."""
-    root = Path(config.docs_dir).parent
     waiting = [*FRONT_PAGES, *(f"docs/{file.src_uri}" for file in files.documentation_pages())]
     sources.clear()
     while waiting:
         path = waiting.pop()
         page = place(path)
-        if page in sources or not (root / path).is_file():  # mkdocs itself names a link that leads nowhere
+        if page in sources or not (ROOT / path).is_file():  # mkdocs itself names a link that leads nowhere
             continue
         sources[page] = path
-        text = (root / path).read_text(encoding="utf-8") if page.endswith(".md") else ""
+        file = ROOT / path
+        if not page.endswith(".md"):
+            if not path.startswith("docs/"):
+                files.append(File.generated(config, page, abs_src_path=str(file)))
+            continue
+        text = file.read_text(encoding="utf-8")
         if not path.startswith("docs/"):
-            files.append(
-                File.generated(config, page, content=text if path.endswith(".md") else listing(path, text))
-            )
+            shown = text if path.endswith(".md") else listing(path, text)
+            files.append(File.generated(config, page, content=shown))
         if path.endswith(".md"):
-            waiting += targets(path, text)
+            waiting += [target(path, link) for link in LINK.findall(text)]
     return files
 
 
@@ -47,8 +51,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
         return markdown
 
     def moved(match: re.Match) -> str:
-        target = posixpath.normpath(posixpath.join(posixpath.dirname(path), match[0]))
-        return posixpath.relpath(place(target), posixpath.dirname(here) or ".")
+        return posixpath.relpath(place(target(path, match[0])), posixpath.dirname(here) or ".")
 
     return LINK.sub(moved, markdown)
 
@@ -64,15 +67,16 @@ def place(path: str) -> str:
         return FRONT_PAGES[path]
     if path.startswith("docs/"):
         return path.removeprefix("docs/")
-    return f"files/{path}" if path.endswith(".md") else f"files/{path}.md"
+    return f"files/{path}.md" if Path(path).suffix in LANGUAGES else f"files/{path}"
 
 
-def targets(path: str, text: str) -> Iterator[str]:
-    for link in LINK.findall(text):
-        yield posixpath.normpath(posixpath.join(posixpath.dirname(path), link))
+def target(path: str, link: str) -> str:
+    """The file of the repository that a link in the file `path` leads to."""
+    found = posixpath.normpath(posixpath.join(posixpath.dirname(path), link))
+    return f"{found}/README.md" if (ROOT / found).is_dir() else found
 
 
 def listing(path: str, text: str) -> str:
     """A page that shows a text file."""
-    language = LANGUAGES.get(Path(path).suffix, "text")
+    language = LANGUAGES[Path(path).suffix]
     return f"---\nsearch: {{exclude: true}}\n---\n\n# {path}\n\n````{language}\n{text.rstrip()}\n````\n"
