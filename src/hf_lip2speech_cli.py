@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     args.command_line = [PROGRAM, *(sys.argv[1:] if arguments is None else arguments)]
     if not args.debug:
-        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it tables a broken model's weights
+        _quieten_transformers()
         warnings.showwarning = _show_warning  # ty: ignore[invalid-assignment]
     try:
         return importlib.import_module(f"hf_lip2speech.cli.{args.command}").run(args)
@@ -40,6 +40,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"{PROGRAM}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
+
+
+def _quieten_transformers() -> None:
+    """It warns of a model of another kind, and tables a broken one's weights, before we say so in a line."""
+    if "TRANSFORMERS_VERBOSITY" in os.environ:
+        return
+    os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+    if "transformers" in sys.modules:  # `python -m hf_lip2speech` has imported it by now
+        from transformers.utils import logging
+
+        logging.set_verbosity_error()
 
 
 def make_parser() -> argparse.ArgumentParser:

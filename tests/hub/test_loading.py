@@ -261,8 +261,8 @@ def test_the_command_says_it_in_one_line(published, tmp_path):
 
     def speak(name: str) -> list[str]:
         done = hub.run(sys.executable, "-m", "hf_lip2speech", "speak", video, "--model", name, check=False)
-        assert done.returncode == 1 and "Traceback" not in done.stderr
-        return [line for line in done.stderr.splitlines() if line.startswith("hf-lip2speech: error:")]
+        assert done.returncode == 1
+        return done.stderr.splitlines()
 
     (line,) = speak("anna/none")
     assert "anna/none" in line
