@@ -48,6 +48,7 @@ class HubServer(ClientProcesses, ThreadingHTTPServer):
     Attributes:
         repositories: by kind and ID.
         requests: (method, path) of all requests so far.
+        ranges: What part of a file each download so far asked for, "" for all of it.
         cuts: So many of the next downloads break off in the middle.
         upload_cuts: So many of the next uploads of a large file break off in the middle.
         down: So many of the next requests are answered "503 Service Unavailable".
@@ -62,6 +63,7 @@ class HubServer(ClientProcesses, ThreadingHTTPServer):
         self.files.mkdir(parents=True)
         self.repositories: dict[tuple[str, str], Repository] = {}
         self.requests: list[tuple[str, str]] = []
+        self.ranges: list[str] = []
         self.cuts = self.upload_cuts = self.down = 0
         self.lock = threading.RLock()
         self.url = f"http://127.0.0.1:{self.server_port}"
@@ -178,10 +180,12 @@ class Handler(BaseHTTPRequestHandler):
             status = 206
         headers |= {"Content-Type": "application/octet-stream", "Accept-Ranges": "bytes"}
         content = content[start:end]
-        if self.command == "GET" and self.server.cuts:
-            self.server.cuts -= 1
-            headers["Content-Length"] = str(len(content))
-            content, self.close_connection = content[: len(content) // 2], True
+        if self.command == "GET":
+            self.server.ranges.append(self.headers.get("Range", ""))
+            if self.server.cuts:
+                self.server.cuts -= 1
+                headers["Content-Length"] = str(len(content))
+                content, self.close_connection = content[: len(content) // 2], True
         self.send(status, content, **headers)
 
     def repository(self, kind: str, name: str, *, write: bool = False) -> Repository:
