@@ -32,24 +32,26 @@ def main(argv=None):
     augmentation = None
     if config.mel_augmentation is not None:
         augmentation = checked(MelAugmentation, config.mel_augmentation, "mel_augmentation.")
-    predictions = None
+    predictions, label_lag = None, 0
     if config.lip2speech is not None:
         lip2speech = Lip2SpeechModel.from_pretrained(config.lip2speech).to(accelerator.device).eval()
         clips = prepared_split(config.data, "train", fields=("frames", "speaker_embedding"))
         clips = AugmentedDataset(clips, VideoAugmentation(), max_frames=None, seed=config.seed)
         predictions = predicted_inputs(lip2speech, clips, progress=accelerator.is_local_main_process)
+        label_lag = lip2speech.config.label_lag
     train_data = VocoderSegmentDataset(
         prepared_split(config.data, "train", fields=FIELDS, cache=config.cache),
         segment_units=config.segment_units,
         augmentation=augmentation,
         predictions=predictions,
-        predicted_share=config.predicted_share,
         seed=config.seed,
     )
     validation_data = WholeClips(prepared_split(config.data, "val", fields=FIELDS, cache=config.cache))
 
     collate = VocoderSegmentCollator()
-    stage = VocoderStage(config, accelerator, generator, discriminators, train_data, validation_data, collate)
+    stage = VocoderStage(
+        config, accelerator, generator, discriminators, train_data, validation_data, collate, label_lag
+    )
     return train(stage, config, accelerator, resume=arguments.resume)
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections import Counter
+from typing import Literal
 
 import numpy as np
 import pyarrow.parquet
@@ -14,6 +15,7 @@ from hf_lip2speech.evaluation import metrics, run
 from hf_lip2speech.evaluation.clips import open_evaluation_set
 from hf_lip2speech.evaluation.run import derangement, evaluate
 from hf_lip2speech.evaluation.systems import MEL_ONLY, UNITS_ONLY, Systems
+from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
 
 from ..tiny_model import tiny_model
 from .small_set import FRAMES, HearsLoudness, write_prepared
@@ -235,8 +237,19 @@ def test_an_unknown_voice_is_refused_before_the_first_clip(make_systems):
         make_systems(speaker="dora")
 
 
+def hearing(inputs: Literal["both", "mel", "units"]) -> UnitVocoderModel:
+    vocoder = tiny_model().vocoder
+    vocoder.config.inputs = inputs
+    return vocoder
+
+
+def test_a_vocoder_that_hears_what_its_row_does_not_is_refused(make_systems):
+    with pytest.raises(Lip2SpeechError, match="mel only has inputs 'units' in its config"):
+        make_systems(vocoders={MEL_ONLY: hearing("units")})
+
+
 def test_vocoders_of_one_input_hear_nothing_of_the_other(make_systems, few_measures, tmp_path):
-    vocoders = {row: tiny_model().vocoder for row in (UNITS_ONLY, MEL_ONLY)}
+    vocoders = {UNITS_ONLY: hearing("units"), MEL_ONLY: hearing("mel")}
     systems = make_systems(vocoders=vocoders, limit=2)
     clip = systems.clips.clips[0]
     speech = systems(clip).waveforms

@@ -116,6 +116,18 @@ def test_both_inputs_and_the_speaker_change_the_speech():
             assert (other - speech).abs().max() > 1e-3, name
 
 
+@pytest.mark.parametrize(("heard", "deaf_to"), [("mel", "unit_ids"), ("units", "spectrogram")])
+def test_with_one_input_the_other_changes_nothing(heard, deaf_to):
+    model, inputs = tiny_model(inputs=heard), tiny_inputs(2, 9)
+    others = tiny_inputs(2, 9, seed=1)
+    with torch.no_grad():
+        speech = model(**inputs).waveform
+        for name in ("unit_ids", "spectrogram"):
+            changed = model(**inputs | {name: others[name]}).waveform
+            assert torch.equal(changed, speech) == (name == deaf_to)
+    assert model.state_dict().keys() == tiny_model().state_dict().keys()
+
+
 def test_one_speaker_embedding_serves_a_batch():
     model, inputs = tiny_model(), tiny_inputs(2, 6)
     one = inputs["speaker_embeddings"][:1]

@@ -10,6 +10,7 @@ from hf_lip2speech.training.gan_losses import (
     VOCODER_LOSS_WEIGHTS,
     LogMelLoss,
     adversarial_loss,
+    correlation_loss,
     discriminator_loss,
     feature_matching_loss,
     given_mel_loss,
@@ -97,3 +98,35 @@ def test_speech_fits_the_mel_it_was_made_of_at_any_loudness_and_no_other():
     noise = torch.rand(1, 8960, requires_grad=True)
     given_mel_loss(0.1 * noise, given).sum().backward()
     assert torch.isfinite(noise.grad).all() and noise.grad.abs().sum() > 0
+
+
+class TestCorrelationLoss:
+    """Words that swell and fade, by random bursts of noise."""
+
+    @pytest.fixture
+    def real(self) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(0)
+        bursts = torch.rand(3, 1, 24, generator=generator)
+        loudness = torch.nn.functional.interpolate(bursts, size=15360, mode="linear")[:, 0]
+        return 0.3 * loudness**2 * torch.randn(3, 15360, generator=generator)
+
+    def test_the_recording_itself_has_none_at_any_loudness_and_another_sound_much(self, real):
+        given, nobody = log_mel_spectrogram(real)[:, :96], torch.zeros(3, dtype=torch.bool)
+        assert correlation_loss(0.4 * real, real, given, nobody, 0).item() == pytest.approx(0, abs=1e-3)
+        assert correlation_loss(real.roll(1, dims=0), real, given, nobody, 0).item() > 0.7
+
+    def test_a_predicted_clip_is_compared_at_the_lag_of_another_predicted_one(self, real):
+        predicted = torch.tensor([True, False, True])
+        lags = (2, 0, -2)
+        late = torch.stack([sound.roll(160 * lag) for sound, lag in zip(real, lags, strict=True)])
+        given = log_mel_spectrogram(real)[:, :96]
+        exchanged = torch.stack([late[0].roll(-640), late[1], late[2].roll(640)])
+        # The recordings lag by 2 and -2 frames: each moved by its own lag and back by the other's, 4.
+        assert correlation_loss(exchanged, late, given, predicted, 3).item() < 0.05
+        assert correlation_loss(late, late, given, predicted, 3).item() > 0.1
+
+    def test_silence_gives_finite_gradients(self, real):
+        silence = torch.zeros_like(real, requires_grad=True)
+        given = log_mel_spectrogram(real)[:, :96]
+        correlation_loss(silence, real, given, torch.ones(3, dtype=torch.bool), 3).backward()
+        assert torch.isfinite(silence.grad).all()

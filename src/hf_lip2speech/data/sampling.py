@@ -98,9 +98,8 @@ class VocoderSegmentDataset(EpochDataset):
         augmentation: What to do to the mel that goes in (blur and noise, say), called with (2U, 80) and a
             generator; None: nothing.
         predictions: For each clip a dict with "mel" and "unit_ids" as a lip-to-speech model predicts them, to
-            stand in for the true ones in `predicted_share` of the items; None: always the true ones. They are
-            not augmented: they are as poor as they are.
-        predicted_share: Probability of predictions, 0 to 1.
+            stand in for the true ones in half of the items; None: always the true ones. They are not
+            augmented: they are as poor as they are.
         seed: Of all draws.
 
     An item is {"id", "unit_ids" int64 (U,), "spectrogram" float32 (2U, 80), "speaker_embedding" float32
@@ -115,29 +114,23 @@ class VocoderSegmentDataset(EpochDataset):
         segment_units: int = 28,
         augmentation: Callable[[torch.Tensor, torch.Generator], torch.Tensor] | None = None,
         predictions: Sequence[dict[str, Any]] | None = None,
-        predicted_share: float = 0.5,
         seed: int = 0,
     ):
         super().__init__(dataset, seed=seed)
         if segment_units < 1:
             raise Lip2SpeechError(f"segment_units={segment_units}; expected at least one.")
-        if not 0 <= predicted_share <= 1:
-            raise Lip2SpeechError(f"predicted_share={predicted_share}; expected a probability, 0 to 1.")
         if predictions is not None and len(predictions) != len(self):
             raise Lip2SpeechError(
                 f"{len(predictions)} predictions for {len(self)} clips; expected one a clip."
             )
         self.predictions = predictions
-        self.predicted_share = predicted_share
         self.segment_units = segment_units
         self.augmentation = augmentation
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         generator = self.generator(index)
         item = self.dataset[index]
-        predicted = (
-            self.predictions is not None and float(torch.rand((), generator=generator)) < self.predicted_share
-        )
+        predicted = self.predictions is not None and float(torch.rand((), generator=generator)) < 0.5
         if predicted:
             item = item | self.predictions[index]
         item = _as_tensors(item)

@@ -34,11 +34,11 @@ ROWS = {  # in the order of the table
     VOCODER: ("vocoder, true inputs", "the model's vocoder from the recording's own mel and units"),
     UNITS_ONLY: (
         "vocoder, units only",
-        "a vocoder trained without mel, from the recording's units (mel channels at 0)",
+        "a vocoder trained without mel, from the recording's units",
     ),
     MEL_ONLY: (
         "vocoder, mel only",
-        "a vocoder trained without units, from the recording's mel (unit channels at 0)",
+        "a vocoder trained without units, from the recording's mel",
     ),
     WHOLE_PATH: ("whole path", "silent video to speech through the pipeline, as a user runs it"),
     SHUFFLED: ("shuffled", "the whole path's speech scored against another clip: what guessing gets"),
@@ -100,7 +100,7 @@ class Systems:
         clips: The set.
         unit_extractor: The one whose units the model was trained on. None: that of a prepared set, whose
             files are then read; else there are no rows of vocoders and no scores of units.
-        vocoders: Row (UNITS_ONLY, MEL_ONLY) -> a vocoder that was trained with that input alone.
+        vocoders: Row (UNITS_ONLY, MEL_ONLY) -> a vocoder with that input alone (its config's `inputs`).
         speaker: A voice of the model, a recording, or "own": each clip's own, embedded from its true sound.
             None: the model's voice that is named like the clip's speaker, else its default voice.
         seed: Of the noise.
@@ -142,13 +142,14 @@ class Systems:
                         f"The {ROWS[row][0]} takes {vocoder.config.num_units} units and the model gives "
                         f"{expected}: give one that was trained on the same units."
                     )
+                heard = {UNITS_ONLY: "units", MEL_ONLY: "mel"}[row]
+                if vocoder.config.inputs != heard:
+                    raise Lip2SpeechError(
+                        f"The {ROWS[row][0]} has inputs {vocoder.config.inputs!r} in its config: give one "
+                        f"that was trained with inputs: {heard}."
+                    )
                 vocoder = vocoder.to(model.device).eval()
                 self._composites[row] = Lip2SpeechWithVocoder.from_parts(model.lip2speech, vocoder)
-            if MEL_ONLY in self._composites:
-                # At the first convolution's input: unit 0 would be a unit like any other.
-                self._composites[MEL_ONLY].vocoder.unit_projection.register_forward_hook(
-                    lambda _module, _inputs, output: torch.zeros_like(output)
-                )
         elif self.vocoders:
             raise Lip2SpeechError(
                 f"Vocoders were given ({', '.join(self.vocoders)}) but no unit extractor to make their "
@@ -227,7 +228,7 @@ class Systems:
         spectrogram = torch.from_numpy(reference.mel)[None].to(model.device)
         waveform = model._vocode(
             torch.from_numpy(reference.units)[None].to(model.device),
-            torch.zeros_like(spectrogram) if row == UNITS_ONLY else spectrogram,
+            spectrogram,
             torch.tensor([len(reference.units) // UNITS_PER_FRAME]),
             embedding[None].to(model.device),
             None,

@@ -1,6 +1,7 @@
 """Configuration of the multi-input vocoder (Choi, Kim, Ro, Interspeech 2023, section 2.3)."""
 
 import math
+from typing import Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
@@ -24,6 +25,7 @@ class UnitVocoderConfig(OneKindFromHub, PreTrainedConfig):
     weight norm of its training).
 
     Args:
+        inputs: "both", or "mel" or "units" alone: the other's channels are there and hold zeros.
         num_units: number of speech units; ids are 0..num_units - 1.
         unit_embedding_dim: width of the unit embedding, of its upsampler and of its projection.
         num_mel_bins: bins of the log-mel input.
@@ -47,6 +49,7 @@ class UnitVocoderConfig(OneKindFromHub, PreTrainedConfig):
     model_type = "unit_vocoder"
     base_config_key = "vocoder"
 
+    inputs: Literal["both", "mel", "units"] = "both"
     num_units: int = NUM_UNITS
     unit_embedding_dim: int = 128
     num_mel_bins: int = NUM_MEL_BINS

@@ -210,8 +210,14 @@ class UnitVocoderModel(UnitVocoderPreTrainedModel):
         batch, frames = spectrogram.shape[:2]
         speaker = speaker[:, None, :].expand(batch, frames, -1)
 
+        spectrogram = spectrogram.to(units.dtype)
+        if self.config.inputs == "units":
+            spectrogram = torch.zeros_like(spectrogram)
+        elif self.config.inputs == "mel":  # here: unit 0 would be a unit like any other
+            units = torch.zeros_like(units)
+
         # (B, 2U, C) -> (B, C, 1, 2U), channels last without a copy.
-        hidden = torch.cat([spectrogram.to(units.dtype), units, speaker], dim=-1).transpose(1, 2).unsqueeze(2)
+        hidden = torch.cat([spectrogram, units, speaker], dim=-1).transpose(1, 2).unsqueeze(2)
         mask = _stretch(mask, SAMPLES_PER_UNIT // HOP_LENGTH)
         hidden = _convolve(self.conv_pre, hidden, mask)
         for stage in self.stages:

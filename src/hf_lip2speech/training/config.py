@@ -188,11 +188,12 @@ class VocoderTrainingConfig(TrainingConfig):
         mel_loss_windows: FFT sizes in samples whose log-mel L1 losses are averaged; hops are a quarter. The
             published one is 1024 alone; shorter ones sharpen the sound's onsets. Validation measures 1024
             always.
+        correlation_loss_weight: Of 1 - `envelope_correlation` of the sound and the recording, which the
+            published training does not have: it is near to what STOI and ESTOI measure.
         mel_loss_weight, feature_matching_weight: Against the generator's adversarial loss of weight 1.
         mel_augmentation: Fields of the blur and noise on the input mel; null = no augmentation.
         lip2speech: A trained lip-to-speech model whose predictions stand in for the true mel and units in
-            predicted_share of the segments, so that the vocoder learns to voice what it will be given; null =
-            none.
+            half of the segments, so that the vocoder learns to voice what it will be given; null = none.
     """
 
     optimizer: OptimizerConfig = field(
@@ -207,9 +208,9 @@ class VocoderTrainingConfig(TrainingConfig):
     mel_loss_weight: float = 45.0
     mel_loss_windows: tuple[int, ...] = (1024,)
     feature_matching_weight: float = 2.0
+    correlation_loss_weight: float = 0.0
     mel_augmentation: dict | None = None
     lip2speech: str | None = None
-    predicted_share: float = 0.5
     max_eval_clips: int | None = 50
     best_metric: str = "mel_loss"
 

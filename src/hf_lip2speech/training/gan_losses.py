@@ -1,4 +1,5 @@
-"""Losses of the vocoder's training: least-squares GAN, feature matching and an L1 loss of log-mels.
+"""Losses of the vocoder's training: least-squares GAN, feature matching, an L1 loss of log-mels, and two that
+lead it on what a lip-to-speech model predicts.
 
 Kong, Kim, Bae, "HiFi-GAN" (NeurIPS 2020), section 2.4. The weights 2 and 45 are not applied here:
 `VOCODER_LOSS_WEIGHTS` holds them. Scores and feature maps are what the discriminators of
@@ -15,6 +16,8 @@ from transformers.audio_utils import mel_filter_bank
 from ..audio.mel import log_mel_spectrogram
 from ..constants import HOP_LENGTH, MEL_FLOOR, MEL_WINDOW, NUM_MEL_BINS, SAMPLING_RATE
 from ..errors import Lip2SpeechError
+from ..models.envelope_correlation import envelope_correlation
+from ..models.label_lag import best_lags, move_labels
 
 VOCODER_LOSS_WEIGHTS = {"adversarial": 1.0, "feature_matching": 2.0, "mel": 45.0}
 
@@ -138,10 +141,38 @@ def given_mel_loss(fake: torch.Tensor, spectrogram: torch.Tensor) -> torch.Tenso
     return (error - error.mean(dim=(1, 2), keepdim=True).detach()).abs().mean(dim=(1, 2))
 
 
+def correlation_loss(
+    fake: torch.Tensor,
+    real: torch.Tensor,
+    spectrogram: torch.Tensor,
+    predicted: torch.Tensor,
+    max_lag: int,
+) -> torch.Tensor:
+    """1 - `envelope_correlation` of made speech and the recording, mean over the batch.
+
+    Args:
+        fake, real: (B, 160 L), made and recorded speech.
+        spectrogram: (B, L, bins), the mel of which `fake` was made.
+        predicted: bool (B,), true where that mel is a model's and not the recording's.
+        max_lag: by how many mel frames the recording may lag behind a predicted mel, to either side. It is
+            moved by the lag that fits best and then by that of another predicted clip of the batch, so that
+            no lag can be learnt by heart.
+    """
+    length = spectrogram.shape[1]
+    with torch.autocast(fake.device.type, enabled=False):
+        made, true = (log_mel_spectrogram(sound.float())[:, :length] for sound in (fake, real))
+    mask = torch.ones(true.shape[:2], dtype=torch.bool, device=true.device)
+    lags = best_lags(spectrogram, true, mask, max_lag) * predicted
+    moves = lags.clone()
+    moves[predicted] -= lags[predicted].roll(1)
+    return 1 - envelope_correlation(made, move_labels(true, moves, mask.sum(1)), mask).mean()
+
+
 __all__ = [
     "VOCODER_LOSS_WEIGHTS",
     "LogMelLoss",
     "adversarial_loss",
+    "correlation_loss",
     "discriminator_loss",
     "feature_matching_loss",
     "given_mel_loss",

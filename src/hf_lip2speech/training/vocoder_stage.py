@@ -19,6 +19,7 @@ from .config import VocoderTrainingConfig
 from .gan_losses import (
     LogMelLoss,
     adversarial_loss,
+    correlation_loss,
     discriminator_loss,
     feature_matching_loss,
     given_mel_loss,
@@ -58,6 +59,7 @@ class VocoderStage(Stage):
         validation_data: whole clips.
         collate: list of items -> unit_ids (B, U), spectrogram (B, 2U, 80), speaker_embeddings (B, 256),
         waveform (B, 320U).
+        label_lag: by how many mel frames the sound may lag behind predicted mels: see `correlation_loss`.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class VocoderStage(Stage):
         train_data: Dataset,
         validation_data: Dataset,
         collate: Callable[[list], dict[str, torch.Tensor]],
+        label_lag: int = 0,
     ):
         if accelerator.mixed_precision == "fp16" and config.gradient_accumulation > 1:
             raise TrainingError(
@@ -79,6 +82,7 @@ class VocoderStage(Stage):
         self.accelerator = accelerator
         self.validation_data = validation_data
         self.collate = collate
+        self.label_lag = label_lag
         self.mel_distance = LogMelLoss().to(accelerator.device)
         self.mel_losses = nn.ModuleList(LogMelLoss(size, size // 4) for size in config.mel_loss_windows)
         self.mel_losses.to(accelerator.device)
@@ -114,6 +118,11 @@ class VocoderStage(Stage):
         if self.config.lip2speech is not None:
             losses["given_mel_loss"] = _mean(given_mel_loss(fake, batch["spectrogram"]), ~of_truth)
             total = total + self.config.mel_loss_weight * losses["given_mel_loss"]
+        if self.config.correlation_loss_weight:
+            losses["correlation_loss"] = correlation_loss(
+                fake, real, batch["spectrogram"], batch["predicted"], self.label_lag
+            )
+            total = total + self.config.correlation_loss_weight * losses["correlation_loss"]
         if step >= self.config.adversarial_from_step:
             losses["discriminator_loss"] = self._update_discriminators(real, fake.detach())
             losses |= self._judge(real, fake, of_truth)
