@@ -219,6 +219,9 @@ def test_without_recogniser_and_second_clip_there_are_no_word_errors_and_no_shuf
         pytest.param(
             "own", ["ann, from the clip's true sound", "carl, from the clip's true sound"], id="own"
         ),
+        pytest.param(
+            "other", [f"{name}, from another clip's true sound" for name in ("carl", "ann")], id="other"
+        ),
         pytest.param("audio/carl/clip 1.flac", ["of the recording clip 1.flac"] * 2, id="a recording"),
     ],
 )

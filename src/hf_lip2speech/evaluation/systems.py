@@ -26,7 +26,7 @@ from ..models.modeling_unit_vocoder import UnitVocoderModel
 from ..pipeline import LipToSpeechPipeline
 from .clips import EvaluationSet
 
-OWN_VOICE = "own"
+OWN_VOICE, OTHER_VOICE = "own", "other"
 TRUTH, VOCODER, UNITS_ONLY, MEL_ONLY = "truth", "vocoder", "vocoder_units", "vocoder_mel"
 WHOLE_PATH, SHUFFLED, NOISE = "whole_path", "shuffled", "noise"
 ROWS = {  # in the order of the table
@@ -101,9 +101,10 @@ class Systems:
         unit_extractor: The one whose units the model was trained on. None: that of a prepared set, whose
             files are then read; else there are no rows of vocoders and no scores of units.
         vocoders: Row (UNITS_ONLY, MEL_ONLY) -> a vocoder with that input alone (its config's `inputs`).
-        speaker: A voice of the model, a recording, or "own": each clip's own, embedded from its true sound.
-            None: the model's voice that is named like the clip's speaker, else its default voice.
-        seed: Of the noise.
+        speaker: A voice of the model, a recording, or "own": each clip's own, embedded from its true sound;
+            "other": that of another clip, of another speaker where there are several. None: the model's
+            voice that is named like the clip's speaker, else its default voice.
+        seed: Of the noise and of who is the other.
     """
 
     speak: LipToSpeechPipeline
@@ -119,7 +120,7 @@ class Systems:
         self._encoder: SpeakerEncoder | None = None
         self._speaker: str | torch.Tensor | None = None
         speakers = {clip.speaker for clip in self.clips.clips}
-        if self.speaker == OWN_VOICE:
+        if self.speaker in (OWN_VOICE, OTHER_VOICE):
             self._encoder = SpeakerEncoder.bundled()
         elif self.speaker is not None or not speakers <= set(model.config.voices):
             self._speaker = self.speak._resolve_speaker(self.speaker)
@@ -211,6 +212,10 @@ class Systems:
 
     def _voice(self, clip: Clip, sound: np.ndarray) -> tuple[str | torch.Tensor, str]:
         """What the pipeline takes for the speaker, and how the table names it."""
+        if self._encoder is not None and self.speaker == OTHER_VOICE:
+            other = self._other(clip)
+            voice = torch.from_numpy(self._encoder.embed(read_sound(other)))
+            return voice, f"{other.speaker}, from another clip's true sound"
         if self._encoder is not None:
             return torch.from_numpy(self._encoder.embed(sound)), f"{clip.speaker}, from the clip's true sound"
         if isinstance(self._speaker, torch.Tensor):
@@ -235,9 +240,20 @@ class Systems:
         )
         return waveform[0].float().cpu().numpy()
 
-    def _noise(self, clip: Clip, sound: np.ndarray) -> np.ndarray:
+    def _other(self, clip: Clip) -> Clip:
+        """A clip of another speaker, or just another clip where there is but one speaker."""
+        clips = [other for other in self.clips.clips if other.id != clip.id]
+        candidates = [other for other in clips if other.speaker != clip.speaker] or clips
+        if not candidates:
+            raise Lip2SpeechError(f"{clip.id} is the only clip: nobody else's voice can be taken; give more.")
+        return candidates[self._random(clip).integers(len(candidates))]
+
+    def _random(self, clip: Clip) -> np.random.Generator:
         clip_seed = int.from_bytes(hashlib.sha256(clip.id.encode()).digest()[:8], "big")
-        noise = np.random.default_rng([self.seed, clip_seed]).standard_normal(len(sound))
+        return np.random.default_rng([self.seed, clip_seed])
+
+    def _noise(self, clip: Clip, sound: np.ndarray) -> np.ndarray:
+        noise = self._random(clip).standard_normal(len(sound))
         return (noise * np.sqrt(np.mean(np.square(sound, dtype=np.float64)))).astype(np.float32)
 
 
