@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     args = parser.parse_args(argv)
-    plan = yaml.safe_load((HERE / "ablations.yaml").read_text(encoding="utf-8"))
+    plan = read_plan()
     args.out.mkdir(parents=True, exist_ok=True)
 
     with ThreadPoolExecutor(args.jobs) as pool:
@@ -60,6 +60,10 @@ def main(argv: list[str] | None = None) -> None:
     (args.out / "ablations.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     (args.out / "ablations.md").write_text(as_markdown(results), encoding="utf-8")
     print(as_markdown(results))
+
+
+def read_plan() -> dict[str, Any]:
+    return yaml.safe_load((HERE / "ablations.yaml").read_text(encoding="utf-8"))
 
 
 def train(args: argparse.Namespace, name: str, training: list[str]) -> None:

@@ -1,0 +1,160 @@
+"""A prepared GRID folder once more, in other voices: the same lips, the same words at the same times.
+
+    python scripts/revoice.py PREPARED OUT [--split train]
+
+A model that hears each face in one voice learns the voice from the face, and the speaker embedding says
+nothing to it. Here every clip's sentence is spoken by one of flite's voices, drawn at random, and stretched
+onto the recording's timing: word by word, then by dynamic time warping of their cepstra, through the WORLD
+vocoder (pip install pyworld). Its mel, units and speaker embedding are made as `hf-lip2speech prepare` makes
+them; the mouth crops are links to the recording's. Train on both: data: [PREPARED, OUT]. Only folders whose
+words have times, of GRID's sentences, can be spoken anew.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pyworld
+import torch
+from scipy.fft import dct
+from scipy.ndimage import uniform_filter1d
+from tqdm import tqdm
+
+from hf_lip2speech.audio.io import write_audio
+from hf_lip2speech.audio.mel import log_mel_spectrogram
+from hf_lip2speech.constants import SAMPLING_RATE
+from hf_lip2speech.conversion.folder import new_folder
+from hf_lip2speech.data.corpora import Word
+from hf_lip2speech.data.layout import PreparedFolder
+from hf_lip2speech.data.prepared import PreparedDataset
+from hf_lip2speech.data.rendered.clips import LOUDNESS, ROOM
+from hf_lip2speech.data.rendered.speech import VOICES, Speech, speak
+from hf_lip2speech.models.modeling_speaker_encoder import SpeakerEncoder
+from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
+
+STEP = 0.005  # seconds, of WORLD's frames and of the warping
+REACH = 16  # steps by which the warping may leave the line through the words' ends
+FASTEST = 3  # source steps a step
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("prepared", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--split", default="train")
+    parser.add_argument("--limit", type=int, help="only the first clips")
+    parser.add_argument("--seed", type=int, default=0, help="of who speaks what")
+    arguments = parser.parse_args()
+    clips = PreparedDataset(arguments.prepared, arguments.split, fields=("waveform",))
+    source = PreparedFolder(arguments.prepared)
+    extractor = SpeechUnitExtractor.from_pretrained(source.unit_extractor).eval()
+    encoder = SpeakerEncoder.bundled()
+    rng = np.random.default_rng(arguments.seed)
+    with new_folder(arguments.out) as unfinished:
+        folder, rows = PreparedFolder(unfinished), []
+        for index in tqdm(range(min(len(clips), arguments.limit or len(clips))), "clips"):
+            row, true = clips.rows[index], np.asarray(clips[index]["waveform"])
+            voice = str(rng.choice(sorted(VOICES)))
+            words = [Word(**word) for word in row["words"] if word["word"] not in ("sil", "sp")]
+            sound = revoiced(true, words, row["text"], voice, rng)
+            clip_id = f"{voice}/{row['id'].split('/')[-1]}"
+            paths = {name: folder.path(name, clip_id) for name in ("video", "audio", "mel", "units")}
+            paths["speaker_embedding"] = folder.path("speaker_embedding", clip_id)
+            for path in paths.values():
+                path.parent.mkdir(parents=True, exist_ok=True)
+            os.symlink(source.path("video", row["id"]).resolve(), paths["video"])
+            write_audio(paths["audio"], sound)
+            np.save(paths["mel"], log_mel_spectrogram(torch.from_numpy(sound)).numpy()[: 4 * row["frames"]])
+            np.save(paths["units"], extractor(sound)[: 2 * row["frames"]].astype(np.int16))
+            np.save(paths["speaker_embedding"], encoder.embed(sound))
+            names = {name: folder.relative(name, clip_id) for name in paths}
+            said = json.dumps([dataclasses.asdict(word) for word in words])
+            rows.append(row | names | {"id": clip_id, "speaker": voice, "words": said})
+        shutil.copytree(source.unit_extractor, folder.unit_extractor)
+        schema = pyarrow.parquet.read_schema(source.manifest)
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), folder.manifest)
+
+
+def revoiced(
+    true: np.ndarray, words: list[Word], text: str, voice: str, rng: np.random.Generator
+) -> np.ndarray:
+    """The sentence in another voice with the recording's timing.
+
+    Args:
+        true: float32 (N,), 16 kHz, the recording.
+        words: with times in it.
+        text: the sentence.
+        voice: one of flite's.
+        rng: of the room's noise.
+
+    Returns:
+        float32 (N,), 16 kHz.
+    """
+    speech = speak(text, voice)
+    start, end = words[0].start, min(words[-1].end, len(true) / SAMPLING_RATE)
+    times = np.arange(start, end, STEP)
+    knots = [(word.start, said.start) for word, said in zip(words, speech.words, strict=True)]
+    knots.append((words[-1].end, speech.words[-1].end))
+    line = np.interp(times, *zip(*knots, strict=True)) / STEP
+    path = warped(cepstra(true)[np.round(times / STEP).astype(int)], cepstra(speech.waveform), line)
+    said = stretched(speech, path)
+    said *= LOUDNESS / np.sqrt(np.mean(said**2))
+    sound = ROOM * rng.standard_normal(len(true), dtype=np.float32)
+    first = round(start * SAMPLING_RATE)
+    said = said[: len(true) - first]
+    sound[first : first + len(said)] += said.astype(np.float32)
+    return sound
+
+
+def cepstra(sound: np.ndarray) -> np.ndarray:
+    """(frames, 13) every 5 ms, of mean 0 and deviation 1 over the frames: speakers differ less."""
+    mel = log_mel_spectrogram(torch.from_numpy(sound)).numpy()
+    values = dct(mel, norm="ortho")[:, :13]
+    values = (values - values.mean(0)) / values.std(0)
+    grid = np.arange(round(len(sound) / SAMPLING_RATE / STEP) + 1) * STEP * 100  # of 10 ms
+    return np.stack([np.interp(grid, np.arange(len(values)), column) for column in values.T], axis=1)
+
+
+def warped(true: np.ndarray, said: np.ndarray, line: np.ndarray) -> np.ndarray:
+    """For each true frame the said one that it is, near the line, in order: dynamic time warping.
+
+    true (N, C), said (M, C), line (N,) in said frames -> float (N,) in said frames.
+    """
+    offsets = np.arange(-REACH, REACH + 1)
+    places = (np.round(line).astype(int)[:, None] + offsets).clip(0, len(said) - 1)  # (N, R)
+    costs = np.abs(true[:, None] - said[places]).mean(-1) + 0.002 * np.abs(offsets)
+    total, back = costs[0], []
+    for index in range(1, len(true)):
+        step = places[index][:, None] - places[index - 1][None]  # (R, R)
+        ways = total + np.where((step >= 0) & (step <= FASTEST), 0.02 * np.abs(step - 1), np.inf)
+        back.append(ways.argmin(axis=1))
+        total = ways.min(axis=1) + costs[index]
+    chosen = [int(total.argmin())]
+    for previous in reversed(back):
+        chosen.append(int(previous[chosen[-1]]))
+    path = places[np.arange(len(true)), chosen[::-1]].astype(float)
+    return uniform_filter1d(path, 7, mode="nearest")
+
+
+def stretched(speech: Speech, path: np.ndarray) -> np.ndarray:
+    """The sound whose frame n is the speech's frame path[n]."""
+    sound = speech.waveform.astype(np.float64)
+    pitch, times = pyworld.dio(sound, SAMPLING_RATE, frame_period=1000 * STEP)
+    pitch = pyworld.stonemask(sound, pitch, times, SAMPLING_RATE)
+    envelope = pyworld.cheaptrick(sound, pitch, times, SAMPLING_RATE)
+    noise = pyworld.d4c(sound, pitch, times, SAMPLING_RATE)
+    index = np.round(path).astype(int).clip(0, len(pitch) - 1)
+    parts = (np.ascontiguousarray(part[index]) for part in (pitch, envelope, noise))
+    return pyworld.synthesize(*parts, SAMPLING_RATE, 1000 * STEP)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""The ablations: every arm is a configuration that loads, and a verdict says what the intervals say."""
+
+import importlib.util
+import json
+
+import pytest
+import torch
+import yaml
+
+from hf_lip2speech.models.configuration_lip2speech import Lip2SpeechConfig
+from hf_lip2speech.models.configuration_unit_vocoder import UnitVocoderConfig
+from hf_lip2speech.models.modeling_lip2speech import Lip2SpeechModel
+from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
+from hf_lip2speech.training.config import Lip2SpeechTrainingConfig, VocoderTrainingConfig, load_config
+
+from .conftest import EXAMPLES
+from .prepared_folder import NUM_UNITS, write_prepared_folder
+
+FOLDER = EXAMPLES / "ablations"
+PLAN = yaml.safe_load((FOLDER / "ablations.yaml").read_text(encoding="utf-8"))
+KINDS = {
+    "train.py": (Lip2SpeechTrainingConfig, Lip2SpeechConfig, Lip2SpeechModel),
+    "train_vocoder.py": (VocoderTrainingConfig, UnitVocoderConfig, UnitVocoderModel),
+}
+
+
+@pytest.fixture(scope="module")
+def ablations():
+    spec = importlib.util.spec_from_file_location("ablations", FOLDER / "run.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_arms_of_a_stage_have_one_size_and_one_budget():
+    sizes: dict[str, set] = {}
+    for script, config, *changes in PLAN["trainings"].values():
+        kind, model_config, model = KINDS[script]
+        loaded = load_config(kind, FOLDER / config, changes)
+        with torch.device("meta"):
+            parameters = sum(p.numel() for p in model(model_config(**loaded.model)).parameters())
+        sizes.setdefault(script, set()).add((parameters, loaded.max_steps, loaded.batch_size, loaded.seed))
+    assert {script: len(found) for script, found in sizes.items()} == {"train.py": 1, "train_vocoder.py": 1}
+
+
+def test_what_is_put_together_is_trained_and_what_is_compared_is_put_together(ablations):
+    for system in PLAN["systems"].values():
+        assert {system["lip2speech"], system["vocoder"]} <= set(PLAN["trainings"])
+    for better, worse, measures in PLAN["comparisons"].values():
+        assert {better, worse} <= set(PLAN["systems"]) and set(measures) <= set(ablations.SHOWN)
+
+
+@pytest.mark.parametrize(
+    ("errors", "verdict"),
+    [
+        pytest.param([0] * 20, "holds", id="fewer wrong words in every clip"),
+        pytest.param([4] * 20, "the opposite holds", id="more in every clip"),
+        pytest.param([1, 3] * 10, "not distinguishable", id="now fewer, now more"),
+    ],
+)
+def test_a_verdict_is_that_of_the_interval_over_clips(ablations, errors, verdict):
+    other = {f"clip {n}": {"word_errors": 2, "words": 6, "stoi": 0.5} for n in range(20)}
+    mine = {f"clip {n}": {"word_errors": e, "words": 6, "stoi": None} for n, e in enumerate(errors)}
+    mine["clip of its own"] = {"word_errors": 6, "words": 6, "stoi": None}
+    gain = ablations.compare("fewer words are wrong", mine, other, ["wer"])["gains"]["wer"]
+    assert gain["verdict"] == verdict and gain["clips"] == 20
+    assert gain["value"] == pytest.approx((40 - sum(errors)) / 120)
+
+
+@pytest.mark.slow
+def test_all_arms_are_trained_evaluated_and_set_against_each_other(ablations, tmp_path, monkeypatch):
+    """At a step each, on a made corpus that stands for both."""
+    folder = write_prepared_folder(tmp_path / "data", train=2, frames=(30,))
+    names = ("mel", "both", "other_speaker")
+    plan = PLAN | {
+        "systems": {name: PLAN["systems"][name] for name in names},
+        "comparisons": {"both are better": ["both", "mel", ["stoi"]]},
+    }
+    monkeypatch.setattr(ablations, "read_plan", lambda: plan)
+    small = ["max_steps=1", "batch_size=2", "num_samples=1", "tracker=none", f"model.num_units={NUM_UNITS}"]
+    arguments = [str(folder), str(folder), "--out", str(tmp_path / "out"), *small]
+    ablations.main(arguments)
+    found = json.loads((tmp_path / "out/ablations.json").read_text())
+    spoken = [row for row in found["rows"] if row["row"] == "whole_path"]
+    assert [row["about"] for row in spoken] == [plan["systems"][name]["about"] for name in names]
+    assert all(row["scores"]["stoi"]["clips"] == 2 for row in spoken)
+    weights = tmp_path / "out/lip2speech/last/model.safetensors"
+    written = weights.stat().st_mtime_ns
+    ablations.main(arguments)  # again: all is there
+    assert weights.stat().st_mtime_ns == written
