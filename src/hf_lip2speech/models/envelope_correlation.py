@@ -2,7 +2,7 @@
 
 Taal et al., "An Algorithm for Intelligibility Prediction of Time-Frequency Weighted Noisy Speech", IEEE TASLP
 2011 (STOI); Jensen and Taal, IEEE/ACM TASLP 2016 (ESTOI). Here their correlations are computed from the mel
-itself, so that a model can be trained on them: without a waveform, without STOI's clipping, on all frames.
+itself, so that a model can be trained on them: without a waveform, and on all frames, silent ones too.
 """
 
 from functools import lru_cache
@@ -17,6 +17,7 @@ NUM_BANDS = 15
 LOWEST_CENTRE = 150.0  # Hz
 WINDOW = round(0.384 * SAMPLING_RATE / HOP_LENGTH)  # 38 mel frames
 WINDOW_HOP = 4
+LARGEST_RATIO = 1 + 10 ** (15 / 20)  # STOI clips predicted amplitudes at an error 15 dB above the truth
 _SMALLEST_POWER = 1e-8
 _SMALLEST_NORM = 1e-5
 
@@ -59,8 +60,11 @@ def envelope_correlation(spectrogram: torch.Tensor, labels: torch.Tensor, mask: 
     """
     if spectrogram.shape[1] < WINDOW:
         return spectrogram.new_zeros(len(spectrogram), dtype=torch.float32)
-    x, y = _normal(_windows(spectrogram), -1), _normal(_windows(labels), -1)  # (B, W, 15, WINDOW)
-    over_time = (x * y).sum(-1).mean(-1)  # (B, W)
+    predicted, true = _windows(spectrogram), _windows(labels)  # (B, W, 15, WINDOW)
+    x, y = _normal(predicted, -1), _normal(true, -1)
+    as_loud = predicted * (true.norm(dim=-1, keepdim=True) / predicted.norm(dim=-1, keepdim=True))
+    clipped = torch.minimum(as_loud, LARGEST_RATIO * true)
+    over_time = (_normal(clipped, -1) * y).sum(-1).mean(-1)  # (B, W)
     over_bands = (_normal(x, -2) * _normal(y, -2)).sum(-2).mean(-1)
     whole = mask[:, WINDOW - 1 :: WINDOW_HOP].float()  # windows that end within the clip
     return ((over_time + over_bands) / 2 * whole).sum(1) / whole.sum(1).clamp(min=1)
