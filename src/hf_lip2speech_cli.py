@@ -219,12 +219,19 @@ def _add_compose(parser: argparse.ArgumentParser) -> None:
         "vocoder", metavar="VOCODER", help="folder or Hub repository of the vocoder, or `bundled`"
     )
     parser.add_argument("out", metavar="OUT", help="folder to write; it must not exist")
-    parser.add_argument(
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
         "--voices",
         metavar="PREPARED",
         nargs="+",
-        required=True,
-        help="prepared folders: each of their speakers becomes a voice",
+        help="prepared folders: each of their speakers becomes a voice, and the first one's unit extractor "
+        "comes along",
+    )
+    source.add_argument(
+        "--units",
+        metavar="PREPARED",
+        help="a prepared folder whose unit extractor comes along, but no voice: for corpora of thousands of "
+        "speakers",
     )
     parser.add_argument(
         "--rename", metavar="SPEAKER=NAME", nargs="+", help="call a speaker's voice otherwise"

@@ -70,6 +70,18 @@ def test_the_unit_extractor_that_made_the_units_comes_along(parts):
         assert torch.equal(tensor, made[name]), name
 
 
+def test_without_voices_the_unit_extractor_alone_comes_along(parts, capsys):
+    _, folder = parts
+    places = [str(folder / name) for name in ("lip2speech", "vocoder", "out")]
+    assert hf_lip2speech_cli.main(["compose", *places, "--units", str(folder / "prepared")]) == 0
+    assert "no voice" in capsys.readouterr().err
+    config = Lip2SpeechWithVocoder.from_pretrained(folder / "out").config
+    assert not config.voices and config.default_voice is None
+    loaded = SpeechUnitExtractor.from_pretrained(folder / "out" / "unit_extractor")
+    made = SpeechUnitExtractor.from_pretrained(folder / "prepared" / "unit_extractor")
+    assert torch.equal(loaded.centroids, made.centroids)
+
+
 def test_half_the_bytes_are_stored_and_float32_is_computed(parts):
     model, folder = parts
     assert compose(folder, "--float16") == 0

@@ -20,7 +20,7 @@ from hf_lip2speech.models.modeling_lip2speech_with_vocoder import BUNDLED
 from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
 
 from ..conversion.published_files import small_lip2speech, small_vocoder
-from ..fake_corpora import RENDERED, make_grid, make_lrs3, rendered_talks
+from ..fake_corpora import RENDERED, make_grid, make_lrs2, make_lrs3, rendered_talks
 from ..hub.conftest import FACTS, some_results
 
 TALKER = RENDERED / "awb" / "bric6a.mp4"
@@ -62,6 +62,10 @@ def grid(path: Path) -> None:
 
 def lrs3(path: Path) -> None:
     make_lrs3(path, rendered_talks(2))
+
+
+def lrs2(path: Path) -> None:
+    make_lrs2(path, rendered_talks(2))
 
 
 def rendered(path: Path) -> None:
@@ -108,7 +112,8 @@ def hubert(path: Path) -> None:
     Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(path)
 
 
-CORPORA = {"folder": face_videos, "grid": grid, "lrs3": lrs3, "rendered": rendered}
+CORPORA = {"folder": face_videos, "grid": grid, "lrs2": lrs2, "lrs3": lrs3, "rendered": rendered}
+FOLDERS = {"GRID_DIR": grid, "LRS2_DIR": lrs2, "LRS3_DIR": lrs3}  # of corpora, as the pages call them
 
 
 class StandIns:
@@ -141,9 +146,9 @@ class StandIns:
         elif args.command == "prepare":
             self.put(CORPORA[args.corpus], args.data_dir)
         elif args.command == "evaluate":
-            self.put(grid if "GRID" in args.dataset else prepared, args.dataset)
+            self.put(FOLDERS.get(args.dataset, prepared), args.dataset)
         elif args.command == "compose":
-            for name in args.voices:
+            for name in args.voices or [args.units]:
                 self.put(grid_prepared if "GRID" in name else prepared, name)
         elif args.command == "publish":
             self.put(evaluation, args.evaluation)

@@ -19,7 +19,8 @@ from ..models.modeling_unit_vocoder import UnitVocoderModel
 
 
 def run(args: argparse.Namespace) -> int:
-    """Join the two models and the voices of a prepared folder's speakers; write OUT whole or not at all.
+    """Join the two models, and the voices of prepared folders' speakers or none; write OUT whole or not at
+    all.
 
     Raises:
         Lip2SpeechError: the models do not fit together, OUT exists, or the default voice is nobody's.
@@ -29,13 +30,15 @@ def run(args: argparse.Namespace) -> int:
         model = joined(
             Lip2SpeechModel.from_pretrained(model_source(args.lip2speech)),
             UnitVocoderModel.from_pretrained(model_source(args.vocoder)),
-            named_voices(args.voices, args.rename or []),
+            named_voices(args.voices or [], args.rename or []),
             args.default_voice,
         )
         save(model, folder, float16=args.float16)
-        shutil.copytree(PreparedFolder(args.voices[0]).unit_extractor, folder / UNIT_EXTRACTOR)
+        units = args.units or args.voices[0]
+        shutil.copytree(PreparedFolder(units).unit_extractor, folder / UNIT_EXTRACTOR)
     voices = model.config.voices
-    print(f"{args.out}: voices {', '.join(voices)}; default {model.config.default_voice}", file=sys.stderr)
+    said = f"voices {', '.join(voices)}; default {model.config.default_voice}"
+    print(f"{args.out}: {said if voices else 'no voice: name a recording of one'}", file=sys.stderr)
     return 0
 
 
