@@ -123,11 +123,11 @@ def test_a_film_of_the_camera_speaks(visit, tmp_path):
     )
     visitor.click("#video button[aria-label='Capture from camera']")
     visitor.click("#video [title='grant webcam access'] button")
-    visitor.click("#video button[aria-label='start recording']")
+    visitor.click("#video [title='start recording']")
     playing = "return document.querySelector('[data-testid=webcam-video]').currentTime"
     start = visitor.script(playing)
     visitor.wait_for("three seconds of film", lambda: visitor.script(playing) > start + 3)
-    visitor.click("#video button[aria-label='stop recording']")
+    visitor.click("#video [title='stop recording']")  # its button is still labelled "start recording"
     visitor.wait_for("the film", lambda: visitor.has("gradio_api/file="))
     visitor.speak()
     visitor.photograph(tmp_path / "camera.png")
