@@ -1,6 +1,11 @@
 """The demo as visitors meet it: served by its command, used in headless Chromium on a desktop and on a phone.
 
-The pages are photographed into pytest's folder for the test (--basetemp says where), to be looked at.
+The pages are photographed into pytest's folder for the test (--basetemp says where), to be looked at. One of
+them is docs/demo.jpg, made anew where page or bundled model have changed:
+
+    pytest tests/hub/test_demo_in_chromium.py -k desktop --basetemp SHOTS
+    python -c "from PIL import Image; import glob; page = Image.open(*glob.glob('SHOTS/*0/after.png')); \\
+        page.convert('RGB').crop((90, 0, 1190, 1500)).resize((1000, 1364)).save('docs/demo.jpg', quality=80)"
 """
 
 import os
