@@ -21,6 +21,7 @@ HEAVY = ("av", "datasets", "evaluate", "ai_edge_litert", "matplotlib", "gradio")
 FLOORS = {
     "constants": 0,
     "errors": 1,
+    "extras": 1,
     "loading": 2,
     "video": 2,
     "audio": 3,

@@ -14,6 +14,7 @@ from transformers.audio_utils import hertz_to_mel
 
 from .constants import FRAME_RATE, MEL_PER_FRAME, NUM_MEL_BINS, SAMPLING_RATE, UNITS_PER_FRAME
 from .errors import Lip2SpeechError
+from .extras import require_extra
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,12 +27,7 @@ FREQUENCIES = (250, 500, 1000, 2000, 4000, 8000)  # Hz, labelled on the mel axis
 
 def require_matplotlib() -> None:
     """Raises an ImportError that names the extra where matplotlib is not installed."""
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise ImportError(
-            "matplotlib is not installed. It comes with an extra: pip install 'hf-lip2speech[plot]'"
-        ) from error
+    require_extra("matplotlib.figure", "plot")
 
 
 def speech_figure(

@@ -1,6 +1,11 @@
 """The demo as visitors meet it: served by its command, used in headless Chromium on a desktop and on a phone.
 
-The pages are photographed into pytest's folder for the test (--basetemp says where), to be looked at.
+The pages are photographed into pytest's folder for the test (--basetemp says where), to be looked at. One of
+them is docs/demo.jpg, made anew where page or bundled model have changed:
+
+    pytest tests/hub/test_demo_in_chromium.py -k desktop --basetemp SHOTS
+    python -c "from PIL import Image; import glob; page = Image.open(*glob.glob('SHOTS/*0/after.png')); \\
+        page.convert('RGB').crop((90, 0, 1190, 1500)).resize((1000, 1364)).save('docs/demo.jpg', quality=80)"
 """
 
 import os
@@ -123,11 +128,11 @@ def test_a_film_of_the_camera_speaks(visit, tmp_path):
     )
     visitor.click("#video button[aria-label='Capture from camera']")
     visitor.click("#video [title='grant webcam access'] button")
-    visitor.click("#video button[aria-label='start recording']")
+    visitor.click("#video [title='start recording']")
     playing = "return document.querySelector('[data-testid=webcam-video]').currentTime"
     start = visitor.script(playing)
     visitor.wait_for("three seconds of film", lambda: visitor.script(playing) > start + 3)
-    visitor.click("#video button[aria-label='stop recording']")
+    visitor.click("#video [title='stop recording']")  # its button is still labelled "start recording"
     visitor.wait_for("the film", lambda: visitor.has("gradio_api/file="))
     visitor.speak()
     visitor.photograph(tmp_path / "camera.png")

@@ -95,6 +95,7 @@ print(json.dumps({
         "pickle": refusal(lambda: h.UnitVocoderModel.from_pretrained("anna/pickle")),
         "no weights": refusal(lambda: h.UnitVocoderModel.from_pretrained("anna/no_weights")),
     },
+    "pipeline": refusal(lambda: pipeline("lip-to-speech", "anna/torn"))[2],
     "hostile": [type(load("anna/hostile")).__name__ for load in (
         composite.from_pretrained, AutoModel.from_pretrained, lambda name: pipeline("lip-to-speech", name))],
 }))
@@ -127,6 +128,7 @@ def put_bad_repositories(hub: HubServer, folder: Path, ran: Path) -> None:
     whole = {path.name: path.read_bytes() for path in (folder / "whole").iterdir() if path.is_file()}
     hub.put("anna/gated", whole, gated=True)
     hub.put("anna/half", vocoder | {"model.safetensors": vocoder["model.safetensors"][:5000]})
+    hub.put("anna/torn", whole | {"model.safetensors": whole["model.safetensors"][:5000]})
     hub.put("anna/no_weights", {"config.json": vocoder["config.json"]})
     pickled = pickle.dumps({"conv_pre.bias": Hostile(ran)})
     hub.put("anna/pickle", {"config.json": vocoder["config.json"], "pytorch_model.bin": pickled})
@@ -206,6 +208,12 @@ def test_what_cannot_be_loaded_is_said_in_a_sentence_that_names_it(loaded, case,
     assert ours
     assert [part for part in said if part not in message] == [], message
     assert len(message) < 330 and "\n" not in message
+
+
+def test_the_sentence_is_the_last_that_the_pipeline_says_of_damaged_weights(loaded):
+    # transformers' pipeline puts the traces of all its attempts into one error.
+    _, _, last = loaded["pipeline"].strip().splitlines()[-1].partition(": ")
+    assert last.startswith("Nothing could be loaded from 'anna/torn': its weights are damaged")
 
 
 def test_what_a_repository_would_run_is_not_run(loaded, ran):

@@ -10,11 +10,11 @@ from transformers.utils import logging
 from ..data.corpora import GRID_SENTENCE, Clip
 from ..data.layout import UNIT_EXTRACTOR
 from ..errors import Lip2SpeechError
-from ..evaluation._extra import require_extra
 from ..evaluation.clips import open_evaluation_set
 from ..evaluation.normalisation import normalise_text
 from ..evaluation.recognisers import PocketsphinxGrid, Recogniser
 from ..evaluation.syncnet import SyncNet
+from ..extras import require_extra
 from ..models.modeling_lip2speech_with_vocoder import BUNDLED, BUNDLED_NAME
 from ..models.modeling_speech_units import SpeechUnitExtractor
 from ..models.modeling_unit_vocoder import UnitVocoderModel

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..constants import SAMPLING_RATE
 from ..errors import UndefinedMetricError
-from ._extra import require_extra
+from ..extras import require_extra
 from .alignment import check_signal
 
 WINDOW = 144_160  # samples (9.01 s) that the network hears at once

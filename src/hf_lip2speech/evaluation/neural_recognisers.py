@@ -16,7 +16,7 @@ import transformers
 
 from ..constants import SAMPLING_RATE
 from ..errors import Lip2SpeechError
-from ._extra import require_extra
+from ..extras import require_extra
 from .recognisers import Recogniser
 
 BEAMS = 5

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..constants import SAMPLING_RATE
 from ..errors import MetricError, PesqUndefinedError, UndefinedMetricError
-from ._extra import require_extra
+from ..extras import require_extra
 from .alignment import lay_over
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from ..audio.mel import log_mel_spectrogram
-from ._extra import require_extra
+from ..extras import require_extra
 from .folder import write_whole
 
 RANGE = 9.0  # natural-log units below the truth's loudest bin that are told apart: 78 dB

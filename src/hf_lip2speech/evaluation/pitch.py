@@ -7,7 +7,7 @@ import numpy as np
 
 from ..constants import SAMPLING_RATE
 from ..errors import UndefinedMetricError
-from ._extra import require_extra
+from ..extras import require_extra
 from .alignment import lay_over
 
 STEP = 0.01  # seconds

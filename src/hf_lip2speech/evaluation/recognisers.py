@@ -10,7 +10,7 @@ import numpy as np
 
 from ..constants import SAMPLING_RATE
 from ..data.corpora import GRID_SENTENCE
-from ._extra import require_extra
+from ..extras import require_extra
 from .alignment import check_signal
 from .normalisation import NORMALISATION, normalise_text
 

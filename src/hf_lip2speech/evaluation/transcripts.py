@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import MetricError
-from ._extra import require_extra
+from ..extras import require_extra
 
 
 @dataclass(frozen=True)

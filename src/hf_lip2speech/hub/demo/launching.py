@@ -4,7 +4,7 @@ import os
 import tempfile
 
 from ...errors import Lip2SpeechError
-from ...evaluation._extra import require_extra
+from ...extras import require_extra
 from ...pipeline import LipToSpeechPipeline
 from .limits import MAX_MEGABYTES
 

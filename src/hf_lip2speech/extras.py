@@ -9,8 +9,9 @@ def require_extra(module: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name != module:  # the module is there, something that it needs is not: say that, not this
-            raise
+        missing = str(error.name)
+        if not f"{module}.".startswith(f"{missing}."):
+            raise  # the module is there, something that it needs is not: say that, not this
         raise ImportError(
-            f"{module} is not installed. It comes with an extra: pip install 'hf-lip2speech[{extra}]'"
+            f"{missing} is not installed. It comes with an extra: pip install 'hf-lip2speech[{extra}]'"
         ) from error
