@@ -83,7 +83,11 @@ class Visitor:
     def give(self, file: str | os.PathLike, place: str = "#video") -> None:
         """Upload a file and wait until the page has it."""
         self.wait_for(f"{place}'s upload", lambda: self.one(f"{place} input[type=file]")).send_keys(str(file))
-        self.wait_for("the upload", lambda: self.has(Path(file).name, place))
+        # Of a recording the page shows no name, only how long it is.
+        length = f"{place} #duration"
+        self.wait_for(
+            "the upload", lambda: self.has(Path(file).name, place) or self.one(length).text.strip("0:")
+        )
 
     def has(self, name: str, place: str = "#video") -> bool:
         code = "return [...document.querySelectorAll(arguments[0])].map(e => e.src || e.href || '').join(' ')"
