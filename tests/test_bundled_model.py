@@ -92,7 +92,7 @@ def test_every_voice_sounds_more_like_itself_than_like_any_other(speak, rendered
     encoder = SpeakerEncoder.bundled()
     voices = speak.model.config.voices
     for asked in voices:
-        speech = np.concatenate([speak(str(clip.video), speaker=asked)["audio"] for clip in rendered])
+        speech = np.concatenate([speak(str(clip.video), speaker=asked)["audio"] for clip in rendered[:2]])
         embedding = encoder.embed(speech)
         similarity = {name: float(np.dot(embedding, voice)) for name, voice in voices.items()}
         assert max(similarity, key=similarity.get) == asked, similarity

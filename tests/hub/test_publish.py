@@ -201,6 +201,7 @@ print([publish("ben/model"), publish("anna/open", "--private"), publish("no-owne
 """
 
 
+@pytest.mark.slow
 def test_the_hubs_refusals_are_one_line_each(hub, checkpoints, tmp_path):
     code = REFUSALS.format(folder=checkpoints, facts=tmp_path / "facts.yaml")
     done = hub.run(sys.executable, "-c", code)
@@ -214,6 +215,7 @@ def test_the_hubs_refusals_are_one_line_each(hub, checkpoints, tmp_path):
     assert set(hub.repositories["model", "anna/open"].at("main").files) == set()
 
 
+@pytest.mark.slow
 def test_without_a_token_it_says_how_to_log_in(hub, checkpoints):
     code = f"from hf_lip2speech_cli import main; print(main(['publish', '{checkpoints}/vocoder', 'anna/m']))"
     done = hub.run(sys.executable, "-c", code, token=None)

@@ -24,7 +24,7 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_resumed_run_equals_one_that_never_stopped(scripts, configuration, tmp_path, monkeypatch, workers):
     """Four batches an epoch; the checkpoint at step 3 is in the middle of the second."""
     config = str(configuration("train", batch_frames=20, save_every=1, num_workers=workers))
@@ -74,6 +74,7 @@ def test_an_impossible_number_of_frames_is_refused(configuration):
         load_config(Lip2SpeechTrainingConfig, str(configuration("train", batch_frames=0)))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="reads memory in /proc")
 def test_the_memory_of_a_worker_is_flat_over_epochs(tmp_path):
     data = write_prepared_folder(tmp_path / "data", train=60, frames=(40, 42, 30))
