@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
         "--jobs", type=int, default=1, help="trainings at a time, of one thread each (default: 1)"
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value")
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)
     plan = read_plan()
     args.out.mkdir(parents=True, exist_ok=True)
 

@@ -70,6 +70,9 @@ def lrs2(path: Path) -> None:
 
 def rendered(path: Path) -> None:
     shutil.copytree(RENDERED, path)
+    *train, test = (path / "splits" / "test.txt").read_text().splitlines()
+    (path / "splits" / "train.txt").write_text("".join(f"{clip}\n" for clip in train))
+    (path / "splits" / "test.txt").write_text(f"{test}\n")
 
 
 def evaluation(path: Path) -> None:
@@ -146,7 +149,8 @@ class StandIns:
         elif args.command == "prepare":
             self.put(CORPORA[args.corpus], args.data_dir)
         elif args.command == "evaluate":
-            self.put(FOLDERS.get(args.dataset, prepared), args.dataset)
+            of_split = rendered if args.split == "test" else prepared
+            self.put(FOLDERS.get(args.dataset, of_split), args.dataset)
         elif args.command == "compose":
             for name in args.voices or [args.units]:
                 self.put(grid_prepared if "GRID" in name else prepared, name)

@@ -76,6 +76,7 @@ def estimate(
     else:
         config = SpeechUnitExtractorConfig(features=str(unit_extractor), num_units=num_units)
         extractor = SpeechUnitExtractor(config).eval()
+        extractor._reset()  # to the size of the model's features
     done = {record["id"] for record in records if "segments" in record}
     pace = _seconds_a_second([clip for clip in clips if clip.id in done], extractor.to(device))
     took = np.array([record.get("took", 0.0) for record in records]) / 3600
