@@ -42,6 +42,8 @@ def main():
     model = Lip2SpeechWithVocoder.from_pretrained(arguments.model, dtype=torch.float32).eval()
     encoder = SpeakerEncoder.bundled()
     names = list(model.config.voices)
+    if not names:
+        parser.exit(1, f"{arguments.model} has no voices: compose it with --voices PREPARED.\n")
     voices = np.array([model.config.voices[name] for name in names], dtype=np.float32)
     unit_voices = voices / np.linalg.norm(voices, axis=1, keepdims=True)
 

@@ -6,8 +6,8 @@ A model that hears each face in one voice learns the voice from the face, and th
 nothing to it. Here every clip's sentence is spoken by one of flite's voices, drawn at random, and stretched
 onto the recording's timing: word by word, then by dynamic time warping of their cepstra, through the WORLD
 vocoder (pip install pyworld). Its mel, units and speaker embedding are made as `hf-lip2speech prepare` makes
-them; the mouth crops are links to the recording's. Train on both: data: [PREPARED, OUT]. Only folders whose
-words have times, of GRID's sentences, can be spoken anew.
+them; the mouth crops are links to the recording's, so PREPARED has to stay where it is. Train on both: data:
+[PREPARED, OUT]. Only folders whose words have times, of GRID's sentences, can be spoken anew.
 """
 
 import argparse
@@ -28,13 +28,15 @@ from tqdm import tqdm
 
 from hf_lip2speech.audio.io import write_audio
 from hf_lip2speech.audio.mel import log_mel_spectrogram
+from hf_lip2speech.cli.evaluate import is_grid_sentence
 from hf_lip2speech.constants import SAMPLING_RATE
 from hf_lip2speech.conversion.folder import new_folder
 from hf_lip2speech.data.corpora import Word
 from hf_lip2speech.data.layout import PreparedFolder
 from hf_lip2speech.data.prepared import PreparedDataset
 from hf_lip2speech.data.rendered.clips import LOUDNESS, ROOM
-from hf_lip2speech.data.rendered.speech import VOICES, Speech, speak
+from hf_lip2speech.data.rendered.speech import VOICES, Speech, flite_version, speak
+from hf_lip2speech.errors import Lip2SpeechError
 from hf_lip2speech.models.modeling_speaker_encoder import SpeakerEncoder
 from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
 
@@ -53,7 +55,14 @@ def main():
     parser.add_argument("--limit", type=int, help="only the first clips")
     parser.add_argument("--seed", type=int, default=0, help="of who speaks what")
     arguments = parser.parse_args()
-    clips = PreparedDataset(arguments.prepared, arguments.split, fields=("waveform",))
+    try:
+        flite_version()
+        clips = PreparedDataset(arguments.prepared, arguments.split, fields=("waveform",))
+    except Lip2SpeechError as error:
+        parser.exit(1, f"{error}\n")
+    for row in clips.rows:
+        if not is_grid_sentence(row["text"]) or len(spoken_words(row)) != len(row["text"].split()):
+            parser.exit(1, f"{row['id']}: {row['text']!r} is no GRID sentence with a time for each word.\n")
     source = PreparedFolder(arguments.prepared)
     extractor = SpeechUnitExtractor.from_pretrained(source.unit_extractor).eval()
     encoder = SpeakerEncoder.bundled()
@@ -63,9 +72,9 @@ def main():
         for index in tqdm(range(min(len(clips), arguments.limit or len(clips))), "clips"):
             row, true = clips.rows[index], np.asarray(clips[index]["waveform"])
             voice = str(rng.choice(sorted(VOICES)))
-            words = [Word(**word) for word in row["words"] if word["word"] not in ("sil", "sp")]
+            words = spoken_words(row)
             sound = revoiced(true, words, row["text"], voice, rng)
-            clip_id = f"{voice}/{row['id'].split('/')[-1]}"
+            clip_id = f"{voice}/{row['id'].replace('/', '_')}"
             paths = {name: folder.path(name, clip_id) for name in ("video", "audio", "mel", "units")}
             paths["speaker_embedding"] = folder.path("speaker_embedding", clip_id)
             for path in paths.values():
@@ -81,6 +90,11 @@ def main():
         shutil.copytree(source.unit_extractor, folder.unit_extractor)
         schema = pyarrow.parquet.read_schema(source.manifest)
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), folder.manifest)
+
+
+def spoken_words(row: dict) -> list[Word]:
+    """A manifest's row's words without its silences."""
+    return [Word(**word) for word in row["words"] if word["word"] not in ("sil", "sp")]
 
 
 def revoiced(

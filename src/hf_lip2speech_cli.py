@@ -374,7 +374,8 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
         "--speaker",
         metavar="VOICE",
         help="a voice of the model, a recording, `own`: each clip's own, from its true sound, or `other`: "
-        "another speaker's (default: the model's voice of the clip's speaker's name, else its default voice)",
+        "another speaker's, where there is one (default: the model's voice of the clip's speaker's name, "
+        "else its default voice)",
     )
     parser.add_argument(
         "--units",

@@ -126,3 +126,16 @@ def test_an_unknown_default_voice_names_the_speakers(parts, capsys):
     message = capsys.readouterr().err
     assert "'s9'" in message and "s1" in message
     assert not (folder / "out").exists()
+
+
+def test_what_units_alone_cannot_bring_is_refused_before_any_model_is_loaded(parts, capsys):
+    _, folder = parts
+    places = [str(folder / name) for name in ("lip2speech", "vocoder", "out")]
+    for units, more, message in (
+        (folder / "prepared", ["--rename", "s1=x"], "--units brings no voices"),
+        (folder / "prepared", ["--default-voice", "s1"], "--units brings no voices"),
+        (folder / "nowhere", [], "nowhere has no unit_extractor"),
+    ):
+        assert hf_lip2speech_cli.main(["compose", *places, "--units", str(units), *more]) == 1
+        assert message in capsys.readouterr().err
+        assert not (folder / "out").exists()

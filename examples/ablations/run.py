@@ -4,30 +4,42 @@
 
 Both are folders that `hf-lip2speech prepare` wrote, with the same units. What is trained and compared
 stands in ablations.yaml, the arms' size and budget in lip2speech.yaml and vocoder.yaml; key=value changes
-it for all arms (max_steps=20, to try it). Run it again to go on where it was stopped. Writes
-DIR/ablations.md and DIR/ablations.json.
+it for all arms, if it is a key of both stages (max_steps=20, to try it). Run it again to go on where it was
+stopped. Writes DIR/ablations.md and DIR/ablations.json.
 """
 
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet
 import yaml
 
+from hf_lip2speech.data.layout import PreparedFolder
 from hf_lip2speech.evaluation.bootstrap import interval
 from hf_lip2speech.evaluation.measures import MEASURES
 from hf_lip2speech.evaluation.scores import Measure
 from hf_lip2speech.evaluation.systems import TRUTH, VOCODER, WHOLE_PATH
+from hf_lip2speech.training.config import (
+    ConfigError,
+    Lip2SpeechTrainingConfig,
+    VocoderTrainingConfig,
+    load_config,
+)
 
 HERE = Path(__file__).parent
 SHOWN = ("wer", "stoi", "estoi", "pesq_wb", "unit_accuracy", "speaker_similarity")
 BY_KEY = {measure.key: measure for measure in MEASURES}
+CONFIGS = {"train.py": Lip2SpeechTrainingConfig, "train_vocoder.py": VocoderTrainingConfig}
+LEAST_CLIPS = 10  # of fewer no interval says anything
+RUNNING: list[subprocess.Popen] = []
 Numbers = dict[str, dict[str, Any]]  # clip -> its line of per_clip.parquet
 
 
@@ -44,22 +56,70 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     args = parser.parse_intermixed_args(argv)
     plan = read_plan()
-    args.out.mkdir(parents=True, exist_ok=True)
-
-    with ThreadPoolExecutor(args.jobs) as pool:
-        list(pool.map(lambda name: train(args, name, plan["trainings"][name]), plan["trainings"]))
-    with ThreadPoolExecutor(args.jobs) as pool:
-        list(pool.map(lambda name: evaluate(args, name, plan["systems"][name]), plan["systems"]))
+    settings = checked_settings(args, plan)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped; the same command goes on"))
+    try:
+        in_parallel(args.jobs, train, [(args, name, arm) for name, arm in plan["trainings"].items()])
+        in_parallel(args.jobs, evaluate, [(args, name, system) for name, system in plan["systems"].items()])
+    except RuntimeError as error:
+        sys.exit(str(error))
+    finally:
+        for process in RUNNING:
+            process.terminate()  # a training that is told so leaves a checkpoint
+            process.wait()
 
     found = {name: Evaluation(args.out / "evaluations" / name) for name in plan["systems"]}
     compared = [
         compare(direction, found[better].numbers[WHOLE_PATH], found[worse].numbers[WHOLE_PATH], measures)
         for direction, (better, worse, measures) in plan["comparisons"].items()
     ]
-    results = {"rows": table_of(plan["systems"], found), "comparisons": compared}
+    facts = next(iter(found.values())).results["facts"]
+    settings |= {"recogniser": facts["recogniser"] and facts["recogniser"]["name"]}
+    results = {"settings": settings, "rows": table_of(plan["systems"], found), "comparisons": compared}
     (args.out / "ablations.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     (args.out / "ablations.md").write_text(as_markdown(results), encoding="utf-8")
     print(as_markdown(results))
+
+
+def checked_settings(args: argparse.Namespace, plan: dict[str, Any]) -> dict[str, Any]:
+    """What the arms are trained with, if all of it can be used and the folder holds nothing else."""
+    if args.jobs < 1:
+        sys.exit(f"--jobs is {args.jobs}; give at least 1.")
+    for folder in (args.grid, args.talkers):
+        if not PreparedFolder(folder).manifest.is_file():
+            sys.exit(f"{folder} is no prepared folder: give one that `hf-lip2speech prepare` wrote.")
+    seeds, steps = set(), {}
+    for name, (script, config, *changes) in plan["trainings"].items():
+        try:
+            loaded = load_config(CONFIGS[script], HERE / config, [*changes, *args.overrides])
+        except ConfigError as error:
+            sys.exit(f"{name}: {error}")
+        seeds.add(loaded.seed)
+        steps[Path(config).stem] = loaded.max_steps
+    settings = {
+        "data": [str(args.grid.resolve()), str(args.talkers.resolve())],
+        "changes": sorted(args.overrides),
+        "updates": steps,
+        "seeds": sorted(seeds),
+    }
+    path = args.out / "settings.json"
+    if path.is_file() and (begun := json.loads(path.read_text(encoding="utf-8"))) != settings:
+        sys.exit(f"{args.out} holds ablations of other settings, {begun}: give another --out.")
+    args.out.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+    return settings
+
+
+def in_parallel(jobs: int, function: Callable[..., None], arguments: list[tuple]) -> None:
+    """Call it with each of the arguments; the first that fails ends all."""
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        for future in as_completed([pool.submit(function, *given) for given in arguments]):
+            future.result()
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
 
 
 def read_plan() -> dict[str, Any]:
@@ -72,7 +132,7 @@ def train(args: argparse.Namespace, name: str, training: list[str]) -> None:
     folder = args.out / name
     if (folder / "last").is_dir():
         return
-    where = [f"data=[{args.grid},{args.talkers}]", f"output_dir={folder}"]
+    where = [f"data={json.dumps([str(args.grid), str(args.talkers)])}", f"output_dir={folder}"]
     changes = [*where, *changes, *args.overrides]
     run([HERE.parent / script, HERE / config, "--resume", *changes], args.out / f"{name}.log")
 
@@ -96,17 +156,16 @@ def evaluate(args: argparse.Namespace, name: str, system: dict[str, str]) -> Non
 
 def run(command: list[str | Path], log: Path) -> None:
     """One of this package's commands, in a process of its own; what it says is added to a file."""
+    print(f"{log.stem}: begun, see {log}", file=sys.stderr, flush=True)
     with open(log, "a", encoding="utf-8") as file:
-        done = subprocess.run(
-            [sys.executable, *map(str, command)],
-            stdout=file,
-            stderr=file,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )
-    if done.returncode:
+        words = [sys.executable, *map(str, command)]
+        process = subprocess.Popen(words, stdout=file, stderr=file, env=os.environ | {"OMP_NUM_THREADS": "1"})
+        RUNNING.append(process)
+        status = process.wait()
+    if status:
         last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
-        said = f"stopped with status {done.returncode}; see {log}: {' '.join(last)}"
-        sys.exit(f"{' '.join(map(str, command))} {said}")
+        raise RuntimeError(f"{log.stem} stopped with status {status}; see {log}: {' '.join(last)}")
+    print(f"{log.stem}: done", file=sys.stderr, flush=True)
 
 
 class Evaluation:
@@ -161,10 +220,13 @@ def compare(direction: str, better: Numbers, worse: Numbers, measures: list[str]
         ]
         ahead = [sign * (one[first] - other[first]) for one, other in pairs]
         total = [one[rest[0]] for one, _ in pairs] if measure.statistic == "ratio" else None
+        if not pairs:  # without a recogniser there are no words
+            gains[key] = None
+            continue
         found = interval(ahead, total)
-        verdict = (
-            "holds" if found.low > 0 else "the opposite holds" if found.high < 0 else "not distinguishable"
-        )
+        verdict = "not distinguishable"
+        if len(pairs) >= LEAST_CLIPS and not found.low <= 0 <= found.high:
+            verdict = "holds" if found.low > 0 else "the opposite holds"
         ends = {"value": found.value, "low": found.low, "high": found.high}
         gains[key] = ends | {"clips": len(pairs), "verdict": verdict}
     return {"direction": direction, "gains": gains}
@@ -184,7 +246,16 @@ def as_markdown(results: dict) -> str:
     for entry in results["comparisons"]:
         for key, gain in entry["gains"].items():
             ahead = f"{cell(BY_KEY[key], gain)} {BY_KEY[key].label}"
-            lines.append(f"| {entry['direction']} | {ahead} | {gain['verdict']} |")
+            lines.append(f"| {entry['direction']} | {ahead} | {gain['verdict'] if gain else '-'} |")
+    settings = results["settings"]
+    lines += [
+        "",
+        f"Updates: {settings['updates']}; seed {settings['seeds']}; changed: "
+        f"{settings['changes'] or 'nothing'}. GRID s1: split val, talkers: split test; words as heard by "
+        f"{settings['recogniser'] or 'nobody'}.",
+        "Intervals are drawn over clips, 95 % each. Every arm was trained once: what another seed would "
+        "change is not in them.",
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -1,9 +1,13 @@
+import shutil
+
 import numpy as np
+import pyarrow.compute
+import pyarrow.parquet
 import pytest
 
 from hf_lip2speech.audio.io import write_audio
 from hf_lip2speech.data.prepare import prepare
-from hf_lip2speech.data.prepared import FIELDS, PreparedDataset
+from hf_lip2speech.data.prepared import FIELDS, PreparedDataset, prepared_split
 from hf_lip2speech.errors import DatasetError
 
 
@@ -67,3 +71,15 @@ def test_a_file_of_another_length_is_named(out):
     write_audio(out / "audio" / "anna" / "one.flac", np.zeros(3200, dtype=np.float32), sampling_rate=8000)
     with pytest.raises(DatasetError, match="sampled at 8000 Hz"):
         PreparedDataset(out, fields=["waveform"])[0]
+
+
+def test_a_folder_of_training_clips_alone_joins_one_with_clips_to_validate_on(out, tmp_path):
+    trains = tmp_path / "trains"
+    shutil.copytree(out, trains)
+    table = pyarrow.parquet.read_table(trains / "manifest.parquet")
+    of_train = table.filter(pyarrow.compute.equal(table["split"], "train"))
+    pyarrow.parquet.write_table(of_train, trains / "manifest.parquet")
+    assert len(prepared_split([out, trains], "train")) == 2 * len(of_train)
+    assert len(prepared_split([out, trains], "val")) == len(PreparedDataset(out, "val"))
+    with pytest.raises(DatasetError, match="no clip of split='val'"):
+        prepared_split([trains, trains], "val")

@@ -66,13 +66,29 @@ def test_a_verdict_is_that_of_the_interval_over_clips(ablations, errors, verdict
     gain = ablations.compare("fewer words are wrong", mine, other, ["wer"])["gains"]["wer"]
     assert gain["verdict"] == verdict and gain["clips"] == 20
     assert gain["value"] == pytest.approx((40 - sum(errors)) / 120)
+    few = dict(list(mine.items())[:3])
+    assert ablations.compare("", few, other, ["wer"])["gains"]["wer"]["verdict"] == "not distinguishable"
+    assert ablations.compare("", mine, other, ["stoi"])["gains"] == {"stoi": None}
+
+
+def test_what_cannot_work_is_said_before_anything_is_trained(ablations, tmp_path):
+    folder = write_prepared_folder(tmp_path / "data", train=1, val=1)
+    out = tmp_path / "out"
+    for arguments, message in (
+        ([str(folder), str(tmp_path / "none")], "none is no prepared folder"),
+        ([str(folder), str(folder), "maxsteps=2"], "Unknown key maxsteps"),
+        ([str(folder), str(folder), "--jobs", "0"], "--jobs is 0"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            ablations.main([*arguments, "--out", str(out)])
+        assert not out.exists()
 
 
 @pytest.mark.slow
 def test_all_arms_are_trained_evaluated_and_set_against_each_other(ablations, tmp_path, monkeypatch):
     """At a step each, on a made corpus that stands for both."""
     folder = write_prepared_folder(tmp_path / "data", train=2, frames=(30,))
-    names = ("mel", "both", "other_speaker")
+    names = ("mel", "both", "plain")
     plan = PLAN | {
         "systems": {name: PLAN["systems"][name] for name in names},
         "comparisons": {"both are better": ["both", "mel", ["stoi"]]},
@@ -89,3 +105,5 @@ def test_all_arms_are_trained_evaluated_and_set_against_each_other(ablations, tm
     written = weights.stat().st_mtime_ns
     ablations.main(arguments)  # again: all is there
     assert weights.stat().st_mtime_ns == written
+    with pytest.raises(SystemExit, match="other settings"):
+        ablations.main([*arguments, "max_steps=2"])

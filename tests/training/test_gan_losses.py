@@ -123,6 +123,7 @@ class TestCorrelationLoss:
         exchanged = torch.stack([late[0].roll(-640), late[1], late[2].roll(640)])
         # The recordings lag by 2 and -2 frames: each moved by its own lag and back by the other's, 4.
         assert correlation_loss(exchanged, late, given, predicted, 3).item() < 0.05
+        assert correlation_loss(exchanged, late, given - 2.5, predicted, 3).item() < 0.05  # at any loudness
         assert correlation_loss(late, late, given, predicted, 3).item() > 0.1
 
     def test_silence_gives_finite_gradients(self, real):

@@ -185,3 +185,10 @@ def test_the_accelerate_configurations_are_read_and_hold_no_unknown_key(path):
         name: str(given[name]) for name in ("num_machines", "num_processes", "use_cpu")
     }
     assert (config.num_processes > 1) == (config.distributed_type.value == "MULTI_GPU")
+
+
+def test_a_correlation_over_windows_longer_than_the_segments_is_refused(load):
+    given = BASE + "correlation_loss_weight: 1\nsegment_units: "
+    assert load(given + "19\n", kind=VocoderTrainingConfig).segment_units == 19
+    with pytest.raises(ConfigError, match="windows of 38 mel frames, and segment_units is 18"):
+        load(given + "18\n", kind=VocoderTrainingConfig)

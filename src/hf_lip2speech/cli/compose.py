@@ -23,9 +23,19 @@ def run(args: argparse.Namespace) -> int:
     all.
 
     Raises:
-        Lip2SpeechError: the models do not fit together, OUT exists, or the default voice is nobody's.
+        Lip2SpeechError: the models do not fit together, OUT exists, the default voice is nobody's, or a
+            prepared folder is none.
         OSError: a model is not there.
     """
+    units = args.units or args.voices[0]
+    if args.units and (args.rename or args.default_voice):
+        raise Lip2SpeechError(
+            "--units brings no voices: leave out --rename and --default-voice, or give --voices in its place."
+        )
+    if not PreparedFolder(units).unit_extractor.is_dir():
+        raise Lip2SpeechError(
+            f"{units} has no unit_extractor: give a folder that `hf-lip2speech prepare` wrote."
+        )
     with new_folder(args.out) as folder:
         model = joined(
             Lip2SpeechModel.from_pretrained(model_source(args.lip2speech)),
@@ -34,7 +44,6 @@ def run(args: argparse.Namespace) -> int:
             args.default_voice,
         )
         save(model, folder, float16=args.float16)
-        units = args.units or args.voices[0]
         shutil.copytree(PreparedFolder(units).unit_extractor, folder / UNIT_EXTRACTOR)
     voices = model.config.voices
     said = f"voices {', '.join(voices)}; default {model.config.default_voice}"

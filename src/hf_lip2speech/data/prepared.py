@@ -77,12 +77,24 @@ class ManifestRows(Sequence[dict[str, Any]]):
 def prepared_split(roots: str | Path | Sequence[str | Path], split: str, **options: Any) -> Dataset:
     """A split of one prepared folder, or of several one after another, with the `lengths` of all clips.
 
+    Of several, those without this split are left out if another has it: a folder of training clips alone
+    joins one with clips to validate on.
+
     Args:
         options: of `PreparedDataset`, which may raise DatasetError.
     """
     if isinstance(roots, (str, Path)):
         return PreparedDataset(roots, split, **options)
-    return JoinedClips([PreparedDataset(root, split, **options) for root in roots])
+    having = [root for root in roots if split in _splits(root)]
+    return JoinedClips([PreparedDataset(root, split, **options) for root in having or roots])
+
+
+def _splits(root: str | Path) -> set[str]:
+    """A prepared folder's splits; every one is asked for where there is no manifest to tell."""
+    path = PreparedFolder(root).manifest
+    if not path.is_file():
+        return {"train", "val", "test"}
+    return set(pyarrow.parquet.read_table(path, columns=["split"])["split"].to_pylist())
 
 
 class JoinedClips(ConcatDataset):

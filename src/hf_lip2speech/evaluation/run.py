@@ -139,6 +139,7 @@ def _settings(
         "weights": fingerprint(model),
         "dtype": str(model.dtype),
         "voices": hashlib.sha256(repr(sorted(model.config.voices.items())).encode()).hexdigest(),
+        "vocoder_inputs": model.config.vocoder.inputs,
         "vocoders": {row: fingerprint(vocoder) for row, vocoder in systems.vocoders.items()},
         "unit_extractor": None if extractor is None else fingerprint(extractor),
         "clips": systems.clips.fingerprint(),

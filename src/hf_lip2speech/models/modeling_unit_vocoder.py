@@ -214,7 +214,7 @@ class UnitVocoderModel(UnitVocoderPreTrainedModel):
         if self.config.inputs == "units":
             spectrogram = torch.zeros_like(spectrogram)
         elif self.config.inputs == "mel":  # here: unit 0 would be a unit like any other
-            units = torch.zeros_like(units)
+            units = units * 0  # of which processes that train together expect gradients, too
 
         # (B, 2U, C) -> (B, C, 1, 2U), channels last without a copy.
         hidden = torch.cat([spectrogram, units, speaker], dim=-1).transpose(1, 2).unsqueeze(2)

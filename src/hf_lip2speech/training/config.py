@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from ..models.envelope_correlation import WINDOW
 from .yaml_1_2 import ConfigError, parse_yaml
 
 
@@ -213,6 +214,15 @@ class VocoderTrainingConfig(TrainingConfig):
     lip2speech: str | None = None
     max_eval_clips: int | None = 50
     best_metric: str = "mel_loss"
+
+    def __post_init__(self):
+        super().__post_init__()
+        least = -(-WINDOW // 2)
+        if self.correlation_loss_weight and self.segment_units < least:
+            raise ConfigError(
+                f"correlation_loss_weight compares windows of {WINDOW} mel frames, and segment_units is "
+                f"{self.segment_units}, {2 * self.segment_units} frames: give at least {least} units."
+            )
 
 
 Config = typing.TypeVar("Config", bound=TrainingConfig)

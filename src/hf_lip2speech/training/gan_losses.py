@@ -156,13 +156,15 @@ def correlation_loss(
         predicted: bool (B,), true where that mel is a model's and not the recording's.
         max_lag: by how many mel frames the recording may lag behind a predicted mel, to either side. It is
             moved by the lag that fits best and then by that of another predicted clip of the batch, so that
-            no lag can be learnt by heart.
+            no lag can be learnt by heart; the only predicted one of a batch stays where it is.
     """
     length = spectrogram.shape[1]
     with torch.autocast(fake.device.type, enabled=False):
         made, true = (log_mel_spectrogram(sound.float())[:, :length] for sound in (fake, real))
     mask = torch.ones(true.shape[:2], dtype=torch.bool, device=true.device)
-    lags = best_lags(spectrogram, true, mask, max_lag) * predicted
+    # Recordings are scaled to a peak, predictions are as loud as what they were learnt from.
+    given, heard = (mel - mel.mean(dim=(1, 2), keepdim=True) for mel in (spectrogram, true))
+    lags = best_lags(given, heard, mask, max_lag) * predicted
     moves = lags.clone()
     moves[predicted] -= lags[predicted].roll(1)
     return 1 - envelope_correlation(made, move_labels(true, moves, mask.sum(1)), mask).mean()
