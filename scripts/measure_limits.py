@@ -42,7 +42,7 @@ def main():
         spoken = spoken * np.sqrt((true**2).sum() / (spoken**2).sum())
         lag = best_lag(mel, np.asarray(clip["mel"]))
         lags.append(1000 * lag / SAMPLING_RATE)
-        words = [word for word in row["words"] if word["word"] not in ("sil", "sp")]
+        words = row["words"]
         time = np.arange(len(true)) / SAMPLING_RATE
         inside = (time >= words[0]["start"]) & (time < words[-1]["end"])
         silent.append(silent_share(true, inside))

@@ -11,7 +11,6 @@ them; the mouth crops are links to the recording's, so PREPARED has to stay wher
 """
 
 import argparse
-import dataclasses
 import json
 import os
 import shutil
@@ -61,7 +60,7 @@ def main():
     except Lip2SpeechError as error:
         parser.exit(1, f"{error}\n")
     for row in clips.rows:
-        if not is_grid_sentence(row["text"]) or len(spoken_words(row)) != len(row["text"].split()):
+        if not is_grid_sentence(row["text"]) or len(row["words"]) != len(row["text"].split()):
             parser.exit(1, f"{row['id']}: {row['text']!r} is no GRID sentence with a time for each word.\n")
     source = PreparedFolder(arguments.prepared)
     extractor = SpeechUnitExtractor.from_pretrained(source.unit_extractor).eval()
@@ -72,7 +71,7 @@ def main():
         for index in tqdm(range(min(len(clips), arguments.limit or len(clips))), "clips"):
             row, true = clips.rows[index], np.asarray(clips[index]["waveform"])
             voice = str(rng.choice(sorted(VOICES)))
-            words = spoken_words(row)
+            words = [Word(**word) for word in row["words"]]
             sound = revoiced(true, words, row["text"], voice, rng)
             clip_id = f"{voice}/{row['id'].replace('/', '_')}"
             paths = {name: folder.path(name, clip_id) for name in ("video", "audio", "mel", "units")}
@@ -85,16 +84,11 @@ def main():
             np.save(paths["units"], extractor(sound)[: 2 * row["frames"]].astype(np.int16))
             np.save(paths["speaker_embedding"], encoder.embed(sound))
             names = {name: folder.relative(name, clip_id) for name in paths}
-            said = json.dumps([dataclasses.asdict(word) for word in words])
-            rows.append(row | names | {"id": clip_id, "speaker": voice, "words": said})
+            changed = {"id": clip_id, "speaker": voice, "words": json.dumps(row["words"])}
+            rows.append(row | names | changed)
         shutil.copytree(source.unit_extractor, folder.unit_extractor)
         schema = pyarrow.parquet.read_schema(source.manifest)
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), folder.manifest)
-
-
-def spoken_words(row: dict) -> list[Word]:
-    """A manifest's row's words without its silences."""
-    return [Word(**word) for word in row["words"] if word["word"] not in ("sil", "sp")]
 
 
 def revoiced(

@@ -24,7 +24,9 @@ import yaml
 
 from hf_lip2speech.data.layout import PreparedFolder
 from hf_lip2speech.evaluation.bootstrap import interval
+from hf_lip2speech.evaluation.folder import write_json, write_whole
 from hf_lip2speech.evaluation.measures import MEASURES
+from hf_lip2speech.evaluation.results import show_score
 from hf_lip2speech.evaluation.scores import Measure
 from hf_lip2speech.evaluation.systems import TRUTH, VOCODER, WHOLE_PATH
 from hf_lip2speech.training.config import (
@@ -76,9 +78,10 @@ def main(argv: list[str] | None = None) -> None:
     facts = next(iter(found.values())).results["facts"]
     settings |= {"recogniser": facts["recogniser"] and facts["recogniser"]["name"]}
     results = {"settings": settings, "rows": table_of(plan["systems"], found), "comparisons": compared}
-    (args.out / "ablations.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    (args.out / "ablations.md").write_text(as_markdown(results), encoding="utf-8")
-    print(as_markdown(results))
+    table = as_markdown(results)
+    write_json(args.out / "ablations.json", results)
+    write_whole(args.out / "ablations.md", lambda partial: partial.write_text(table, encoding="utf-8"))
+    print(table)
 
 
 def checked_settings(args: argparse.Namespace, plan: dict[str, Any]) -> dict[str, Any]:
@@ -105,8 +108,7 @@ def checked_settings(args: argparse.Namespace, plan: dict[str, Any]) -> dict[str
     path = args.out / "settings.json"
     if path.is_file() and (begun := json.loads(path.read_text(encoding="utf-8"))) != settings:
         sys.exit(f"{args.out} holds ablations of other settings, {begun}: give another --out.")
-    args.out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+    write_json(path, settings)
     return settings
 
 
@@ -207,15 +209,15 @@ def corpus(system: dict[str, str]) -> str:
 
 def compare(direction: str, better: Numbers, worse: Numbers, measures: list[str]) -> dict:
     """How much one system is ahead of another on the same clips, and whether it is at all."""
+    shared = [(better[clip], worse[clip]) for clip in sorted(better.keys() & worse.keys())]
     gains = {}
     for key in measures:
         measure = BY_KEY[key]
         first, *rest = measure.columns
         sign = 1 if measure.better == "higher" else -1
-        pairs = [(better[clip], worse[clip]) for clip in sorted(better.keys() & worse.keys())]
         pairs = [
             pair
-            for pair in pairs
+            for pair in shared
             if all(one[column] is not None for one in pair for column in measure.columns)
         ]
         ahead = [sign * (one[first] - other[first]) for one, other in pairs]
@@ -228,7 +230,8 @@ def compare(direction: str, better: Numbers, worse: Numbers, measures: list[str]
         if len(pairs) >= LEAST_CLIPS and not found.low <= 0 <= found.high:
             verdict = "holds" if found.low > 0 else "the opposite holds"
         ends = {"value": found.value, "low": found.low, "high": found.high}
-        gains[key] = ends | {"clips": len(pairs), "verdict": verdict}
+        counts = {"clips": len(pairs), "undefined": len(shared) - len(pairs)}
+        gains[key] = ends | counts | {"verdict": verdict}
     return {"direction": direction, "gains": gains}
 
 
@@ -260,9 +263,8 @@ def as_markdown(results: dict) -> str:
 
 
 def cell(measure: Measure, score: dict | None) -> str:
-    if score is None:
-        return "-"
-    return f"{measure.show(score['value'])} ({measure.show(score['low'])} to {measure.show(score['high'])})"
+    value, ends = show_score(measure, score)
+    return f"{value} ({ends})" if ends else value
 
 
 if __name__ == "__main__":
