@@ -88,6 +88,7 @@ def test_it_says_the_sample_videos_sentence_in_its_default_voice(speak):
     assert wer([said], [heard]) <= 1 / 6, heard
 
 
+@pytest.mark.slow
 def test_every_voice_sounds_more_like_itself_than_like_any_other(speak, rendered):
     encoder = SpeakerEncoder.bundled()
     voices = speak.model.config.voices

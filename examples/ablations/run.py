@@ -14,8 +14,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +39,7 @@ HERE = Path(__file__).parent
 SHOWN = ("wer", "stoi", "estoi", "pesq_wb", "unit_accuracy", "speaker_similarity")
 BY_KEY = {measure.key: measure for measure in MEASURES}
 CONFIGS = {"train.py": Lip2SpeechTrainingConfig, "train_vocoder.py": VocoderTrainingConfig}
+PARTS = ("lip2speech", "vocoder")  # what a system is put together of
 LEAST_CLIPS = 10  # of fewer no interval says anything
 RUNNING: list[subprocess.Popen] = []
 Numbers = dict[str, dict[str, Any]]  # clip -> its line of per_clip.parquet
@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("talkers", type=Path, metavar="TALKERS_PREPARED")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument(
-        "--jobs", type=int, default=1, help="trainings at a time, of one thread each (default: 1)"
+        "--jobs", type=int, default=1, help="processes at a time, of one thread each (default: 1)"
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     args = parser.parse_intermixed_args(argv)
@@ -61,8 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     settings = checked_settings(args, plan)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped; the same command goes on"))
     try:
-        in_parallel(args.jobs, train, [(args, name, arm) for name, arm in plan["trainings"].items()])
-        in_parallel(args.jobs, evaluate, [(args, name, system) for name, system in plan["systems"].items()])
+        train_and_evaluate(args, plan)
     except RuntimeError as error:
         sys.exit(str(error))
     finally:
@@ -76,7 +75,10 @@ def main(argv: list[str] | None = None) -> None:
         for direction, (better, worse, measures) in plan["comparisons"].items()
     ]
     facts = next(iter(found.values())).results["facts"]
-    settings |= {"recogniser": facts["recogniser"] and facts["recogniser"]["name"]}
+    settings |= {
+        "data": [args.grid.resolve().name, args.talkers.resolve().name],  # no paths, to be shown to others
+        "recogniser": facts["recogniser"] and facts["recogniser"]["name"],
+    }
     results = {"settings": settings, "rows": table_of(plan["systems"], found), "comparisons": compared}
     table = as_markdown(results)
     write_json(args.out / "ablations.json", results)
@@ -112,11 +114,16 @@ def checked_settings(args: argparse.Namespace, plan: dict[str, Any]) -> dict[str
     return settings
 
 
-def in_parallel(jobs: int, function: Callable[..., None], arguments: list[tuple]) -> None:
-    """Call it with each of the arguments; the first that fails ends all."""
-    pool = ThreadPoolExecutor(jobs)
+def train_and_evaluate(args: argparse.Namespace, plan: dict[str, Any]) -> None:
+    """All of the plan, a system as soon as its trainings are done; the first that fails ends all."""
+    pool = ThreadPoolExecutor(args.jobs)
     try:
-        for future in as_completed([pool.submit(function, *given) for given in arguments]):
+        trained = {name: pool.submit(train, args, name, arm) for name, arm in plan["trainings"].items()}
+        evaluated = [
+            pool.submit(evaluate, args, name, system, [trained[system[part]] for part in PARTS])
+            for name, system in plan["systems"].items()
+        ]
+        for future in as_completed([*trained.values(), *evaluated]):
             future.result()
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
@@ -139,11 +146,15 @@ def train(args: argparse.Namespace, name: str, training: list[str]) -> None:
     run([HERE.parent / script, HERE / config, "--resume", *changes], args.out / f"{name}.log")
 
 
-def evaluate(args: argparse.Namespace, name: str, system: dict[str, str]) -> None:
-    """Put one system together and evaluate it, or go on with that."""
+def evaluate(
+    args: argparse.Namespace, name: str, system: dict[str, str], trainings: list[Future[None]]
+) -> None:
+    """Put one system together and evaluate it, or go on with that, once it is trained."""
+    for training in trainings:  # all of them stand before this one in the pool
+        training.result()
     composite, log = args.out / "systems" / name, args.out / f"{name}_evaluation.log"
     if not composite.is_dir():
-        parts = [args.out / system[part] / "last" for part in ("lip2speech", "vocoder")]
+        parts = [args.out / system[part] / "last" for part in PARTS]
         composite.parent.mkdir(exist_ok=True)
         run(["-m", "hf_lip2speech", "compose", *parts, composite, "--voices", args.grid], log)
     data = (
@@ -158,7 +169,7 @@ def evaluate(args: argparse.Namespace, name: str, system: dict[str, str]) -> Non
 
 def run(command: list[str | Path], log: Path) -> None:
     """One of this package's commands, in a process of its own; what it says is added to a file."""
-    print(f"{log.stem}: begun, see {log}", file=sys.stderr, flush=True)
+    print(f"{log.stem}: begun, see {log}\n", end="", file=sys.stderr, flush=True)  # in one piece
     with open(log, "a", encoding="utf-8") as file:
         words = [sys.executable, *map(str, command)]
         process = subprocess.Popen(words, stdout=file, stderr=file, env=os.environ | {"OMP_NUM_THREADS": "1"})
@@ -167,7 +178,7 @@ def run(command: list[str | Path], log: Path) -> None:
     if status:
         last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
         raise RuntimeError(f"{log.stem} stopped with status {status}; see {log}: {' '.join(last)}")
-    print(f"{log.stem}: done", file=sys.stderr, flush=True)
+    print(f"{log.stem}: done\n", end="", file=sys.stderr, flush=True)
 
 
 class Evaluation:
@@ -251,11 +262,13 @@ def as_markdown(results: dict) -> str:
             ahead = f"{cell(BY_KEY[key], gain)} {BY_KEY[key].label}"
             lines.append(f"| {entry['direction']} | {ahead} | {gain['verdict'] if gain else '-'} |")
     settings = results["settings"]
+    updates = ", ".join(f"{stage} {steps:,}" for stage, steps in settings["updates"].items())
+    seeds = ", ".join(map(str, settings["seeds"]))
+    changes = ", ".join(settings["changes"]) or "nothing"
     lines += [
         "",
-        f"Updates: {settings['updates']}; seed {settings['seeds']}; changed: "
-        f"{settings['changes'] or 'nothing'}. GRID s1: split val, talkers: split test; words as heard by "
-        f"{settings['recogniser'] or 'nobody'}.",
+        f"Updates: {updates}; seed {seeds}; changed: {changes}. GRID s1: split val, talkers: split test; "
+        f"words as heard by {settings['recogniser'] or 'nobody'}.",
         "Intervals are drawn over clips, 95 % each. Every arm was trained once: what another seed would "
         "change is not in them.",
     ]
