@@ -84,6 +84,17 @@ def test_what_cannot_work_is_said_before_anything_is_trained(ablations, tmp_path
         assert not out.exists()
 
 
+def test_the_page_shows_what_was_measured_with_these_configurations(ablations):
+    docs = EXAMPLES.parent / "docs"
+    results = json.loads((docs / "ablations.json").read_text(encoding="utf-8"))
+    assert ablations.as_markdown(results) in (docs / "ablations.md").read_text(encoding="utf-8")
+    trainings = [load_config(KINDS[s][0], FOLDER / c, more) for s, c, *more in PLAN["trainings"].values()]
+    assert set(results["settings"]["updates"].values()) == {loaded.max_steps for loaded in trainings}
+    assert set(results["settings"]["seeds"]) == {loaded.seed for loaded in trainings}
+    assert results["settings"]["changes"] == []
+    assert [entry["direction"] for entry in results["comparisons"]] == list(PLAN["comparisons"])
+
+
 @pytest.mark.slow
 def test_all_arms_are_trained_evaluated_and_set_against_each_other(ablations, tmp_path, monkeypatch):
     """At a step each, on a made corpus that stands for both."""
