@@ -13,7 +13,7 @@ from hf_lip2speech.data.sampling import AugmentedDataset, VocoderSegmentDataset
 from hf_lip2speech.models.configuration_unit_vocoder import UnitVocoderConfig
 from hf_lip2speech.models.modeling_lip2speech import Lip2SpeechModel
 from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
-from hf_lip2speech.training.arguments import checked, new_or_saved, parse_arguments
+from hf_lip2speech.training.arguments import build_model, checked, parse_arguments
 from hf_lip2speech.training.config import VocoderTrainingConfig
 from hf_lip2speech.training.loop import start, train
 from hf_lip2speech.training.predictions import predicted_inputs
@@ -27,18 +27,18 @@ def main(argv=None):
     config, arguments = parse_arguments(VocoderTrainingConfig, __doc__, argv)
     accelerator = start(config)
 
-    generator = new_or_saved(UnitVocoderModel, UnitVocoderConfig, config)
+    generator = build_model(UnitVocoderModel, UnitVocoderConfig, config)
     discriminators = checked(Discriminators, config.discriminators, "discriminators.")
     augmentation = None
     if config.mel_augmentation is not None:
         augmentation = checked(MelAugmentation, config.mel_augmentation, "mel_augmentation.")
-    predictions, label_lag = None, 0
+    predictions, max_av_offset = None, 0
     if config.lip2speech is not None:
         lip2speech = Lip2SpeechModel.from_pretrained(config.lip2speech).to(accelerator.device).eval()
         clips = prepared_split(config.data, "train", fields=("frames", "speaker_embedding"))
         clips = AugmentedDataset(clips, VideoAugmentation(), max_frames=None, seed=config.seed)
         predictions = predicted_inputs(lip2speech, clips, progress=accelerator.is_local_main_process)
-        label_lag = lip2speech.config.label_lag
+        max_av_offset = lip2speech.config.max_av_offset
     train_data = VocoderSegmentDataset(
         prepared_split(config.data, "train", fields=FIELDS, cache=config.cache),
         segment_units=config.segment_units,
@@ -50,7 +50,7 @@ def main(argv=None):
 
     collate = VocoderSegmentCollator()
     stage = VocoderStage(
-        config, accelerator, generator, discriminators, train_data, validation_data, collate, label_lag
+        config, accelerator, generator, discriminators, train_data, validation_data, collate, max_av_offset
     )
     return train(stage, config, accelerator, resume=arguments.resume)
 

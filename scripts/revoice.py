@@ -25,19 +25,19 @@ from scipy.fft import dct
 from scipy.ndimage import uniform_filter1d
 from tqdm import tqdm
 
-from hf_lip2speech.audio.io import write_audio
 from hf_lip2speech.audio.mel import log_mel_spectrogram
 from hf_lip2speech.cli.evaluate import is_grid_sentence
 from hf_lip2speech.constants import SAMPLING_RATE
-from hf_lip2speech.conversion.folder import new_folder
 from hf_lip2speech.data.corpora import Word
 from hf_lip2speech.data.layout import PreparedFolder
 from hf_lip2speech.data.prepared import PreparedDataset
-from hf_lip2speech.data.rendered.clips import LOUDNESS, ROOM
-from hf_lip2speech.data.rendered.speech import VOICES, Speech, flite_version, speak
 from hf_lip2speech.errors import Lip2SpeechError
+from hf_lip2speech.files import new_folder
+from hf_lip2speech.media.audio import write_audio
 from hf_lip2speech.models.modeling_speaker_encoder import SpeakerEncoder
 from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
+from hf_lip2speech.synthetic.clips import LOUDNESS, ROOM
+from hf_lip2speech.synthetic.speech import VOICES, Speech, flite_version, speak
 
 STEP = 0.005  # seconds, of WORLD's frames and of the warping
 REACH = 16  # steps by which the warping may leave the line through the words' ends

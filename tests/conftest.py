@@ -6,7 +6,11 @@ from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import numpy as np
 import pytest
+
+from hf_lip2speech.models.configuration_speech_units import SpeechUnitExtractorConfig
+from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
 
 from .hub_server import HubServer
 
@@ -44,3 +48,11 @@ def hub(tmp_path: Path) -> Generator[HubServer]:
     """A Hub of its own for each test, without repositories."""
     with HubServer(tmp_path / "hub") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def units() -> SpeechUnitExtractor:
+    """An extractor of ten units, fitted on noise."""
+    random = np.random.default_rng(0)
+    extractor = SpeechUnitExtractor(SpeechUnitExtractorConfig(features="mfcc", num_units=10)).eval()
+    return extractor.fit([random.uniform(-0.5, 0.5, 16_000).astype(np.float32)], seed=0)

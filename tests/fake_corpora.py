@@ -13,13 +13,13 @@ from pathlib import Path
 import av
 import numpy as np
 
-from hf_lip2speech.audio.io import read_audio, write_audio
-from hf_lip2speech.audio.mux import mux_speech
 from hf_lip2speech.data.corpora import Word
-from hf_lip2speech.data.rendered import RenderedTalker
-from hf_lip2speech.video.decode import iter_frames, write_video
+from hf_lip2speech.media.audio import read_audio, write_audio
+from hf_lip2speech.media.mux import mux_speech
+from hf_lip2speech.media.video import iter_frames, write_video
+from hf_lip2speech.synthetic import RenderedTalker
 
-RENDERED = Path(__file__).resolve().parent / "data" / "rendered"
+RENDERED = Path(__file__).resolve().parent / "synthetic" / "rendered"
 RATE = 16_000
 GRID_CLOCK = 25_000
 GARBAGE = bytes(range(128, 256)) * 4

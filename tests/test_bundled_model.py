@@ -12,11 +12,11 @@ from transformers import pipeline
 import hf_lip2speech
 from hf_lip2speech import Lip2SpeechModel, SpeakerEncoder, SpeechUnitExtractor, UnitVocoderModel
 from hf_lip2speech.data.corpora import Clip
-from hf_lip2speech.data.rendered import RenderedTalker
 from hf_lip2speech.evaluation.metrics import wer
 from hf_lip2speech.evaluation.recognisers import PocketsphinxGrid
 from hf_lip2speech.models.modeling_lip2speech_with_vocoder import BUNDLED
-from hf_lip2speech.training.arguments import new_or_saved
+from hf_lip2speech.synthetic import RenderedTalker
+from hf_lip2speech.training.arguments import build_model
 from hf_lip2speech.training.config import TrainingConfig
 from hf_lip2speech_cli import main
 
@@ -24,7 +24,7 @@ from .training.prepared_folder import write_prepared_folder
 
 ASSETS = Path(hf_lip2speech.__file__).parent / "assets"
 SAMPLE = Path(__file__).parents[1] / "examples" / "sample"
-CLIPS = Path(__file__).parent / "data" / "rendered"
+CLIPS = Path(__file__).parent / "synthetic" / "rendered"
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_every_voice_sounds_more_like_itself_than_like_any_other(speak, rendered
 @pytest.mark.parametrize("part, kind", [("lip2speech", Lip2SpeechModel), ("vocoder", UnitVocoderModel)])
 def test_a_training_starts_from_it_by_the_name_bundled(speak, part, kind):
     config = TrainingConfig(data="prepared", output_dir="run", init_from="bundled")
-    model = new_or_saved(kind, kind.config_class, config)
+    model = build_model(kind, kind.config_class, config)
     expected = getattr(speak.model, part).state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
 

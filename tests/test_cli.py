@@ -13,7 +13,7 @@ import pytest
 import hf_lip2speech_cli
 from hf_lip2speech.errors import Lip2SpeechError
 from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
-from hf_lip2speech.video.decode import iter_frames, write_video
+from hf_lip2speech.media.video import iter_frames, write_video
 
 from .tiny_model import tiny_model
 
@@ -87,7 +87,7 @@ def test_speak_writes_sound_video_and_picture_in_a_chosen_voice(here, model):
     pytest.importorskip("matplotlib")
     import soundfile
 
-    from hf_lip2speech.audio.io import read_audio
+    from hf_lip2speech.media.audio import read_audio
 
     (here / "out").mkdir()
     common = ("--cropped", "--device", "cpu", "--model", model)

@@ -12,13 +12,13 @@ from transformers import pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
 import hf_lip2speech  # noqa: F401  (registers the task)
-from hf_lip2speech.audio.io import write_audio
 from hf_lip2speech.errors import EmptyVideoError, Lip2SpeechError, NoFaceError, UnreadableVideoError
 from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
+from hf_lip2speech.media.audio import write_audio
+from hf_lip2speech.media.video import write_video
 from hf_lip2speech.pipeline import LipToSpeechPipeline
-from hf_lip2speech.video.decode import write_video
 
-from .audio.voices import babble
+from .media.voices import babble
 from .tiny_model import tiny_model, unit_vector
 
 LENGTHS = (9, 4, 13, 7, 5)  # frames
@@ -171,7 +171,7 @@ def test_rows_of_a_datasets_table_are_taken_by_their_video_column(speak, files):
 
 
 def test_each_way_to_name_a_speaker(speak, mouths, tmp_path, monkeypatch):
-    from hf_lip2speech.audio.io import write_audio
+    from hf_lip2speech.media.audio import write_audio
 
     ann, bob = (speak(mouths[0], cropped=True, speaker=name)["audio"] for name in ("ann", "bob"))
     default = speak(mouths[0], cropped=True)["audio"]

@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 import hf_lip2speech
-from hf_lip2speech.audio.io import read_audio
 from hf_lip2speech.evaluation.metrics import wer
 from hf_lip2speech.evaluation.recognisers import PocketsphinxGrid
+from hf_lip2speech.media.audio import read_audio
 
 ROOT = Path(__file__).resolve().parents[1]
 TORCH = "2.13.0"

@@ -17,12 +17,12 @@ from transformers.utils import FEATURE_EXTRACTOR_NAME, PaddingStrategy, cached_f
 
 from .constants import CROP_SIZE, FRAME_RATE, MOUTH_SIZE, PIXEL_MEAN, PIXEL_STD
 from .errors import Lip2SpeechError, NotLoadedError
-from .loading import OneKindFromHub
+from .loading import StrictConfigMixin
 
 Clip = np.ndarray | torch.Tensor
 
 
-class Lip2SpeechFeatureExtractor(OneKindFromHub, SequenceFeatureExtractor):
+class Lip2SpeechFeatureExtractor(StrictConfigMixin, SequenceFeatureExtractor):
     """Turns gray mouth clips into `pixel_values_videos` and `attention_mask`.
 
     Args:

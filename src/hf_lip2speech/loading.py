@@ -27,7 +27,7 @@ from .errors import NotLoadedError, WrongKindError
 
 
 @contextmanager
-def said_plainly(source: object, revision: str | None = None) -> Generator[None]:
+def readable_hub_errors(source: object, revision: str | None = None) -> Generator[None]:
     """Failures of the Hub's client and of the readers of files, inside the block, become a sentence about
     `source`.
 
@@ -100,7 +100,7 @@ def _reason(error: BaseException, revision: str | None) -> str | None:
     return None
 
 
-class FromHub:
+class ReadableLoadingMixin:
     """Mixin, before the class of transformers, for what is loaded by `from_pretrained`."""
 
     @classmethod
@@ -120,7 +120,7 @@ class FromHub:
             and Path(source).suffix != ".json"
         ):
             raise NotLoadedError(f"{source} is a file: name the folder that it lies in.")
-        with said_plainly(source, kwargs.get("revision")):
+        with readable_hub_errors(source, kwargs.get("revision")):
             return super().from_pretrained(source, *args, **kwargs)  # ty: ignore[missing-attribute]
 
     @classmethod
@@ -129,7 +129,7 @@ class FromHub:
         copy this package's modules beside whatever is saved; a published model names the package instead."""
 
 
-class ModelFromHub(FromHub):
+class StrictLoadingMixin(ReadableLoadingMixin):
     """The mixin for a model, none of whose weights may be missing or misshapen."""
 
     @classmethod
@@ -164,12 +164,12 @@ class ModelFromHub(FromHub):
         return loaded if with_report else model
 
 
-class OneKindFromHub(FromHub):
+class StrictConfigMixin(ReadableLoadingMixin):
     """The mixin for a configuration or a feature extractor, whose file says what kind it is."""
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Self:
-        """As `FromHub.from_pretrained`.
+        """As `ReadableLoadingMixin.from_pretrained`.
 
         Raises:
             NotLoadedError: also where the file holds what cannot be.

@@ -175,7 +175,7 @@ class LipToSpeechPipeline(Pipeline):
         return self._check_embedding(speaker)
 
     def _embed_recording(self, recording: str | os.PathLike | bytes | dict) -> torch.Tensor:
-        from .audio.io import read_audio
+        from .media.audio import read_audio
         from .models.modeling_speaker_encoder import SpeakerEncoder
 
         if self._speaker_encoder is None:
@@ -207,7 +207,7 @@ class LipToSpeechPipeline(Pipeline):
         progress: Any = None,
     ) -> dict[str, torch.Tensor]:
         """One input -> pixel_values_videos (1, T, 1, 88, 88), attention_mask (1, T), mouth (1, T, 96, 96)."""
-        from .video.decode import describe
+        from .media.video import describe
         from .video.mouth import mouth_crops, ready_made_crops
 
         place, item = (

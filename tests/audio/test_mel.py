@@ -8,7 +8,7 @@ import torch
 from hf_lip2speech.audio.mel import log_mel_spectrogram
 from hf_lip2speech.errors import Lip2SpeechError
 
-from .voices import babble
+from ..media.voices import babble
 
 
 def test_mels_equal_the_published_files(lrs3_sample_dir):

@@ -7,7 +7,7 @@ from scipy.fft import dct
 from hf_lip2speech.audio.mel import stft_magnitude, to_mel
 from hf_lip2speech.audio.mfcc import add_deltas, mfcc
 
-from .voices import babble
+from ..media.voices import babble
 
 
 def test_coefficients_are_the_cosine_transform_of_the_log_mel():

@@ -4,7 +4,7 @@ import numpy as np
 
 from hf_lip2speech.audio.speech import raise_volume, trim_silence, voiced_frames
 
-from .voices import babble
+from ..media.voices import babble
 
 
 def level(waveform: np.ndarray) -> float:

@@ -7,12 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hf_lip2speech.audio.io import write_audio
 from hf_lip2speech.data import clip_files
 from hf_lip2speech.data.corpora import Clip
-from hf_lip2speech.models.configuration_speech_units import SpeechUnitExtractorConfig
-from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
-from hf_lip2speech.video.decode import iter_frames, write_video
+from hf_lip2speech.media.audio import write_audio
+from hf_lip2speech.media.video import iter_frames, write_video
 
 from ..fake_corpora import Talk, talks_for
 
@@ -70,14 +68,6 @@ def corpus(clip_maker) -> ListCorpus:
         clip_maker(name, frames=10 + index, split=split)
         for index, (name, split) in enumerate(zip(ids, splits, strict=True))
     )
-
-
-@pytest.fixture(scope="session")
-def units() -> SpeechUnitExtractor:
-    """An extractor of ten units, fitted on noise."""
-    random = np.random.default_rng(0)
-    extractor = SpeechUnitExtractor(SpeechUnitExtractorConfig(features="mfcc", num_units=10)).eval()
-    return extractor.fit([random.uniform(-0.5, 0.5, 16_000).astype(np.float32)], seed=0)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ import pyarrow.parquet
 import pytest
 import torch
 
-from hf_lip2speech.audio.io import read_audio
 from hf_lip2speech.audio.mel import log_mel_spectrogram
 from hf_lip2speech.data.clip_files import common_frames
 from hf_lip2speech.data.corpora import GRID, Clip, FaceVideoFolder
@@ -19,6 +18,7 @@ from hf_lip2speech.data.journal import Journal
 from hf_lip2speech.data.prepare import prepare
 from hf_lip2speech.data.prepared import PreparedDataset
 from hf_lip2speech.errors import ClipLengthError, DatasetError, NoFaceError, WorkerDiedError
+from hf_lip2speech.media.audio import read_audio
 from hf_lip2speech.models.modeling_speaker_encoder import SpeakerEncoder
 from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
 from hf_lip2speech.video.mouth import mouth_crops

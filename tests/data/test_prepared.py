@@ -5,10 +5,10 @@ import pyarrow.compute
 import pyarrow.parquet
 import pytest
 
-from hf_lip2speech.audio.io import write_audio
 from hf_lip2speech.data.prepare import prepare
 from hf_lip2speech.data.prepared import FIELDS, PreparedDataset, prepared_split
 from hf_lip2speech.errors import DatasetError
+from hf_lip2speech.media.audio import write_audio
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from hf_lip2speech.data.prepared import PreparedDataset
 from hf_lip2speech.data.published import published_rows
 from hf_lip2speech.data.voices import speaker_voices
 from hf_lip2speech.errors import DatasetError
-from hf_lip2speech.video.decode import write_video
+from hf_lip2speech.media.video import write_video
 
 CLIPS = {"train": [("talk1/00001", 10), ("talk1/00002", 8)], "valid": [("talk2/00001", 9)]}
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hf_lip2speech.audio.io import read_audio
-from hf_lip2speech.video.decode import iter_frames, write_video
+from hf_lip2speech.media.audio import read_audio
+from hf_lip2speech.media.video import iter_frames, write_video
 from hf_lip2speech.video.mouth import mouth_crops
 
 from .snippets import ROOT, pages, snippets

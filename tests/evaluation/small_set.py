@@ -8,14 +8,14 @@ import pyarrow
 import pyarrow.parquet
 import torch
 
-from hf_lip2speech.audio.io import read_audio, write_audio
 from hf_lip2speech.audio.mel import log_mel_spectrogram
 from hf_lip2speech.evaluation.recognisers import Recogniser
+from hf_lip2speech.media.audio import read_audio, write_audio
+from hf_lip2speech.media.video import write_video
 from hf_lip2speech.models.configuration_speech_units import SpeechUnitExtractorConfig
 from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
-from hf_lip2speech.video.decode import write_video
 
-from ..audio.voices import babble
+from ..media.voices import babble
 
 FRAMES = 30  # 1.2 s
 TEXTS = (

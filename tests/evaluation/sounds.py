@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hf_lip2speech.audio.io import read_audio
+from hf_lip2speech.media.audio import read_audio
 
 RATE = 16_000
 

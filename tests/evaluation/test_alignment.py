@@ -5,9 +5,9 @@ import pytest
 
 from hf_lip2speech.errors import MetricError
 from hf_lip2speech.evaluation import metrics
-from hf_lip2speech.evaluation.alignment import delay, lay_over
-from tests.audio.voices import babble
+from hf_lip2speech.evaluation.alignment import delay, match_length
 from tests.evaluation.sounds import RATE, add_noise
+from tests.media.voices import babble
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +101,6 @@ def test_a_reference_too_short_for_the_delay_that_is_looked_for_is_refused(speec
 
 
 def test_laid_over_signals_have_the_references_length():
-    longer, shorter = lay_over(np.ones(5), np.arange(1, 9)), lay_over(np.ones(5), np.arange(1, 4))
+    longer, shorter = match_length(np.ones(5), np.arange(1, 9)), match_length(np.ones(5), np.arange(1, 4))
     assert longer[1].tolist() == [1, 2, 3, 4, 5]
     assert shorter[1].tolist() == [1, 2, 3, 0, 0]

@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from hf_lip2speech.audio.io import read_audio
 from hf_lip2speech.errors import DatasetError, Lip2SpeechError
 from hf_lip2speech.evaluation import metrics, run
 from hf_lip2speech.evaluation.clips import open_evaluation_set
 from hf_lip2speech.evaluation.run import derangement, evaluate
 from hf_lip2speech.evaluation.systems import MEL_ONLY, UNITS_ONLY, Systems
+from hf_lip2speech.media.audio import read_audio
 from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
 
 from ..tiny_model import tiny_model

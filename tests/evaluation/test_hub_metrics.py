@@ -13,8 +13,8 @@ import evaluate
 from hf_lip2speech.errors import Lip2SpeechError, MetricError
 from hf_lip2speech.evaluation import metrics
 from hf_lip2speech.evaluation.hub_metrics import METRICS, metric_folder
-from tests.audio.voices import babble
 from tests.evaluation.sounds import add_noise
+from tests.media.voices import babble
 
 
 @pytest.fixture(scope="module", autouse=True)

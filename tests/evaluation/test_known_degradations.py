@@ -6,12 +6,12 @@ import pesq
 import pystoi
 import pytest
 
-from hf_lip2speech.audio.io import read_audio
 from hf_lip2speech.data.corpora import spell_grid_id
 from hf_lip2speech.evaluation import metrics
 from hf_lip2speech.evaluation.recognisers import PocketsphinxGrid
-from tests.audio.voices import babble
+from hf_lip2speech.media.audio import read_audio
 from tests.evaluation.sounds import RATE, add_noise
+from tests.media.voices import babble
 
 CLIPS = 8
 DAMAGE = {

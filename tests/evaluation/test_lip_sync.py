@@ -8,7 +8,7 @@ from hf_lip2speech.errors import NoFaceError
 from hf_lip2speech.evaluation.lip_sync import face_crops, lip_sync
 from hf_lip2speech.evaluation.metrics import MetricError
 from hf_lip2speech.evaluation.syncnet import SyncNet, sync_mfcc
-from tests.audio.voices import babble
+from tests.media.voices import babble
 
 FRAMES = 50
 

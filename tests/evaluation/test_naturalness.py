@@ -9,8 +9,8 @@ pytest.importorskip("speechmos")
 
 from hf_lip2speech.evaluation.metrics import UndefinedMetricError
 from hf_lip2speech.evaluation.naturalness import dnsmos, dnsmos_name
-from tests.audio.voices import babble
 from tests.evaluation.sounds import add_noise
+from tests.media.voices import babble
 
 
 @pytest.mark.slow

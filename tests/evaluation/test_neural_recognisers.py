@@ -16,13 +16,13 @@ from transformers import (
     Wav2Vec2Processor,
 )
 
-from hf_lip2speech.audio.io import read_audio
 from hf_lip2speech.data.corpora import spell_grid_id
 from hf_lip2speech.errors import Lip2SpeechError
 from hf_lip2speech.evaluation.metrics import wer
 from hf_lip2speech.evaluation.neural_recognisers import FasterWhisper, TransformersRecogniser
 from hf_lip2speech.evaluation.normalisation import NORMALISATION
-from tests.audio.voices import babble
+from hf_lip2speech.media.audio import read_audio
+from tests.media.voices import babble
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ pytest.importorskip("parselmouth")
 
 from hf_lip2speech.errors import MetricError
 from hf_lip2speech.evaluation.pitch import f0, f0_errors
-from tests.audio.voices import babble
+from tests.media.voices import babble
 
 RATE = 16_000
 

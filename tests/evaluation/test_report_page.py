@@ -18,7 +18,7 @@ from hf_lip2speech.evaluation.page import _marked, write_page
 from hf_lip2speech.evaluation.pictures import write_spectrogram
 from hf_lip2speech.evaluation.results import measures_of, show_score, summarise
 
-from ..audio.voices import babble
+from ..media.voices import babble
 
 
 class Page(HTMLParser):

@@ -8,8 +8,8 @@ from hf_lip2speech.audio.mel import log_mel_spectrogram
 from hf_lip2speech.errors import MetricError, UndefinedMetricError
 from hf_lip2speech.evaluation import spectral
 from hf_lip2speech.evaluation.spectral import log_spectral_distance, mel_cepstra, mel_cepstral_distortion
-from tests.audio.voices import babble
 from tests.evaluation.sounds import add_noise
+from tests.media.voices import babble
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import torch
 
 from hf_lip2speech.errors import Lip2SpeechError
 from hf_lip2speech.evaluation.syncnet import SyncNet, best_offset, sync_mfcc
-from tests.audio.voices import babble
+from tests.media.voices import babble
 
 
 @pytest.fixture(scope="module")

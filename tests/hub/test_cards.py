@@ -87,7 +87,7 @@ def test_the_bundled_models_card_names_data_recipe_and_licence():
         "680 clips",
         "awb, kal, rms and slt",
         "bundled.yaml",
-        "label_lag: 3",
+        "max_av_offset: 3",
         "51 words",
     ):
         assert said in text, said

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 
 import hf_lip2speech_cli
-from hf_lip2speech.audio.io import read_audio, write_audio
 from hf_lip2speech.constants import SAMPLES_PER_FRAME
 from hf_lip2speech.errors import Lip2SpeechError
 from hf_lip2speech.hub.demo import launch, limits
 from hf_lip2speech.hub.demo.messages import said
 from hf_lip2speech.hub.demo.speaking import speak_to_files
 from hf_lip2speech.hub.repository import DRAWN_TALKER
+from hf_lip2speech.media.audio import read_audio, write_audio
+from hf_lip2speech.media.video import iter_frames, write_video
 from hf_lip2speech.pipeline import LipToSpeechPipeline
-from hf_lip2speech.video.decode import iter_frames, write_video
 
 from ..tiny_model import tiny_model
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 TALKER = str(DRAWN_TALKER)  # 75 frames
-VOICE = Path(__file__).parents[1] / "data" / "rendered" / "audio_16k" / "kal" / "pwat7s.flac"
+VOICE = Path(__file__).parents[1] / "synthetic" / "rendered" / "audio_16k" / "kal" / "pwat7s.flac"
 
 
 @pytest.fixture(scope="module")

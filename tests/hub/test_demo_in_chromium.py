@@ -18,7 +18,7 @@ import pytest
 
 import hf_lip2speech
 from hf_lip2speech.hub.repository import DRAWN_TALKER
-from hf_lip2speech.video.decode import iter_frames
+from hf_lip2speech.media.video import iter_frames
 
 from .browser import Visitor, require_chromium
 from .demo_server import served

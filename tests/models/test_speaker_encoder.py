@@ -11,7 +11,7 @@ from hf_lip2speech.errors import Lip2SpeechError, NoSpeechError
 from hf_lip2speech.models.configuration_speaker_encoder import SpeakerEncoderConfig
 from hf_lip2speech.models.modeling_speaker_encoder import SpeakerEncoder
 
-from ..audio.voices import babble
+from ..media.voices import babble
 
 
 @pytest.fixture(scope="module")

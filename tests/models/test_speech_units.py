@@ -12,7 +12,7 @@ from hf_lip2speech.errors import Lip2SpeechError, NotFittedError
 from hf_lip2speech.models.configuration_speech_units import SpeechUnitExtractorConfig
 from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
 
-from ..audio.voices import babble
+from ..media.voices import babble
 
 UNITS = 12
 

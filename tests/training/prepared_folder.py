@@ -9,9 +9,9 @@ import pyarrow
 import pyarrow.parquet
 import soundfile
 
+from hf_lip2speech.media.video import write_video
 from hf_lip2speech.models.configuration_speech_units import SpeechUnitExtractorConfig
 from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
-from hf_lip2speech.video.decode import write_video
 
 NUM_UNITS = 12
 

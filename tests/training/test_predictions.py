@@ -40,7 +40,7 @@ def test_predictions_are_the_models_own_outputs_clip_by_clip():
 def test_a_vocoder_learns_from_predictions_too_and_from_what_stoi_measures(scripts, configuration, tmp_path):
     sizes = {"frontend_stem_channels": 4, "frontend_channels": [4, 4], "frontend_blocks": [1, 1]}
     encoder = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "mel_head_size": 16}
-    lip2speech = Lip2SpeechModel(Lip2SpeechConfig(**sizes, **encoder, num_units=NUM_UNITS, label_lag=2))
+    lip2speech = Lip2SpeechModel(Lip2SpeechConfig(**sizes, **encoder, num_units=NUM_UNITS, max_av_offset=2))
     lip2speech.save_pretrained(tmp_path / "lip2speech")
     changes = {"segment_units": 20, "max_steps": 2, "gradient_accumulation": 1, "tracker": "tensorboard"}
     changes |= {"lip2speech": str(tmp_path / "lip2speech"), "correlation_loss_weight": 10.0, "batch_size": 6}
@@ -48,7 +48,7 @@ def test_a_vocoder_learns_from_predictions_too_and_from_what_stoi_measures(scrip
     events = EventAccumulator(str(tmp_path / "run/logs")).Reload()
     said = {
         name: [event.value for event in events.Scalars(f"train/{name}")]
-        for name in ("mel_loss", "given_mel_loss", "correlation_loss")
+        for name in ("mel_loss", "input_mel_loss", "correlation_loss")
     }
     assert all(np.isfinite(values).all() and min(values) > 0 for values in said.values())
     assert 0.5 < said["correlation_loss"][0] < 1.5  # of noise and noise

@@ -14,7 +14,7 @@ from hf_lip2speech.models.configuration_lip2speech import Lip2SpeechConfig
 from hf_lip2speech.models.configuration_unit_vocoder import UnitVocoderConfig
 from hf_lip2speech.models.modeling_lip2speech import Lip2SpeechModel
 from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
-from hf_lip2speech.training.arguments import lip2speech_to_train, new_or_saved
+from hf_lip2speech.training.arguments import build_model, lip2speech_to_train
 from hf_lip2speech.training.config import Lip2SpeechTrainingConfig, VocoderTrainingConfig, load_config
 from hf_lip2speech.training.vocoder_augmentation import MelAugmentation
 
@@ -75,7 +75,7 @@ def test_the_models_have_the_published_numbers_of_parameters():
         resnet = lip2speech_to_train(stage_1("lrs3.yaml"))
         large = AVHubertConfig(**AVHUBERT_LARGE)
         avhubert = Lip2SpeechModel(Lip2SpeechConfig(encoder=large, **stage_1("lrs3_avhubert.yaml").model))
-        vocoder = new_or_saved(UnitVocoderModel, UnitVocoderConfig, stage_2())
+        vocoder = build_model(UnitVocoderModel, UnitVocoderConfig, stage_2())
         vocoder.apply_weight_norm()
     assert number(resnet.parameters()) == 90_271_788
     assert number(p for p in avhubert.parameters() if p.requires_grad) == 79_613_804

@@ -14,13 +14,13 @@ import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from hf_lip2speech.audio.io import read_audio
 from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
+from hf_lip2speech.media.audio import read_audio
 from hf_lip2speech.models.configuration_lip2speech_with_vocoder import Lip2SpeechWithVocoderConfig
 from hf_lip2speech.models.modeling_lip2speech import Lip2SpeechModel
 from hf_lip2speech.models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
 from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
-from hf_lip2speech.training.arguments import new_or_saved
+from hf_lip2speech.training.arguments import build_model
 from hf_lip2speech.training.config import (
     ConfigError,
     Lip2SpeechTrainingConfig,
@@ -156,7 +156,7 @@ def test_init_from_takes_its_part_of_a_composite(script, scripts, configuration,
     config = configuration(script, model={}, init_from=str(tmp_path / "composite"))
     part = {"train": composite.lip2speech, "train_vocoder": composite.vocoder}[script]
     settings = load_config(CONFIGS[script], config)
-    loaded = new_or_saved(MODELS[script], MODELS[script].config_class, settings)
+    loaded = build_model(MODELS[script], MODELS[script].config_class, settings)
     assert all(torch.equal(a, b) for a, b in zip(part.parameters(), loaded.parameters(), strict=True))
 
 

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from hf_lip2speech.video.decode import iter_frames
+from hf_lip2speech.media.video import iter_frames
 from hf_lip2speech.video.landmarks import BlazeFace, MeshLandmarkDetector, iou
 from hf_lip2speech.video.mouth import INNER_LIPS, OUTER_LIPS, mouth_crops
 from hf_lip2speech.video.warp import apply_affine, warp_affine

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hf_lip2speech.errors import MouthCropError, NoFaceError
-from hf_lip2speech.video.decode import iter_frames, write_video
+from hf_lip2speech.media.video import iter_frames, write_video
 from hf_lip2speech.video.landmarks import Face, MeshLandmarkDetector
 from hf_lip2speech.video.mouth import (
     INNER_LIPS,
@@ -19,7 +19,7 @@ from hf_lip2speech.video.mouth import (
 )
 from hf_lip2speech.video.warp import apply_affine
 
-from .clips import encode, numbered, with_matrix
+from ..media.clips import encode, numbered, with_matrix
 
 LIPS = OUTER_LIPS + INNER_LIPS
 

@@ -7,9 +7,9 @@ from typing import TypeVar
 
 from ..conversion.card import Part, composite_card
 from ..conversion.convert import Conversion, convert, load_published, to_published
-from ..conversion.folder import new_folder
 from ..conversion.recognise import Kind
 from ..errors import CheckpointError
+from ..files import new_folder
 from ..models.modeling_lip2speech import Lip2SpeechModel
 from ..models.modeling_unit_vocoder import UnitVocoderModel
 from .compose import joined, named_voices, save

@@ -10,10 +10,10 @@ from ..data.corpora import GRID, LRS2, LRS3, Corpus, FaceVideoFolder
 from ..data.dry_run import estimate
 from ..data.layout import UNIT_EXTRACTOR, PreparedFolder
 from ..data.prepare import DEFAULT_UNITS, MAX_SECONDS, prepare
-from ..data.rendered import RenderedTalker
 from ..errors import DatasetError
 from ..models.modeling_lip2speech_with_vocoder import BUNDLED
 from ..models.modeling_speech_units import SpeechUnitExtractor
+from ..synthetic import RenderedTalker
 
 INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended: 128 + SIGINT
 SHOWN = 3  # skipped clips that are printed of each reason; the report names all

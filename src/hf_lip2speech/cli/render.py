@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from ..data.rendered.render import render
+from ..synthetic.render import render
 
 
 def run(args: argparse.Namespace) -> int:

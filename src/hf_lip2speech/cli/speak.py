@@ -10,15 +10,15 @@ from urllib.parse import unquote, urlsplit
 import torch
 from tqdm import tqdm
 
-from ..audio.io import write_audio
-from ..audio.mux import mux_speech
 from ..errors import Lip2SpeechError, MissingVideoError, MouthCropError, NoFaceError
 from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
+from ..media.audio import write_audio
+from ..media.mux import mux_speech
+from ..media.video import is_url
 from ..models.configuration_lip2speech_with_vocoder import Lip2SpeechWithVocoderConfig
 from ..models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder, model_source
 from ..pipeline import LipToSpeechPipeline
 from ..plotting import check_plot_path, plot_speech, require_matplotlib
-from ..video.decode import is_url
 
 SOUND_FORMATS = (".wav", ".flac")
 

@@ -14,13 +14,13 @@ from transformers.initialization import no_init_weights
 from ..constants import NUM_MEL_BINS, SAMPLES_PER_UNIT
 from ..errors import CheckpointError, Lip2SpeechError
 from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
+from ..files import new_folder
 from ..models.configuration_unit_vocoder import UnitVocoderConfig
 from ..models.modeling_avhubert import AVHubertModel
 from ..models.modeling_lip2speech import Lip2SpeechModel
 from ..models.modeling_unit_vocoder import UnitVocoderModel, fold_weight_norm
 from .avhubert_names import avhubert_names
 from .card import Part, model_card
-from .folder import new_folder
 from .names import lip2speech_names, vocoder_names
 from .recognise import Kind, PublishedFile, read_published
 from .sizes import avhubert_config, lip2speech_config, vocoder_config

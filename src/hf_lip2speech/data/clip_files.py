@@ -11,13 +11,13 @@ import numpy as np
 import soundfile
 import torch
 
-from ..audio.io import read_audio, write_audio
 from ..audio.mel import log_mel_spectrogram
 from ..constants import MEL_PER_FRAME, SAMPLES_PER_FRAME, SAMPLING_RATE, UNITS_PER_FRAME
 from ..errors import ClipLengthError, Lip2SpeechError, NoAudioError
+from ..media.audio import read_audio, write_audio
+from ..media.video import iter_frames, write_video
 from ..models.modeling_speaker_encoder import SpeakerEncoder
 from ..models.modeling_speech_units import SpeechUnitExtractor
-from ..video.decode import iter_frames, write_video
 from ..video.landmarks import MeshLandmarkDetector
 from ..video.mouth import mouth_crops
 from .corpora import Clip

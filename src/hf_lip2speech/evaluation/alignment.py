@@ -58,7 +58,7 @@ def check_signal(name: str, signal: np.ndarray) -> np.ndarray:
     return signal
 
 
-def lay_over(reference: np.ndarray, speech: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def match_length(reference: np.ndarray, speech: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both signals from their first samples on, as long as the reference.
 
     Speech that is longer loses its end; speech that is shorter is silent from there on. (Cutting both to the
@@ -96,7 +96,7 @@ def delay(reference: np.ndarray, speech: np.ndarray, limit: float = 0.5) -> floa
         MetricError: a signal is empty, not mono or not finite.
         UndefinedMetricError: the reference is too short for the limit.
     """
-    reference, speech = lay_over(reference, speech)
+    reference, speech = match_length(reference, speech)
     frames = round(limit * SAMPLING_RATE / HOP_LENGTH)
     if len(reference) < 2 * frames * HOP_LENGTH:
         raise UndefinedMetricError(

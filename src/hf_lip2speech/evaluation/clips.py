@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 from ..data.clip_files import source_signature
 from ..data.corpora import GRID, LRS2, LRS3, Clip, FaceVideoFolder, ListedCorpus
 from ..data.layout import MANIFEST, PreparedFolder
-from ..data.rendered import RenderedTalker
 from ..errors import DatasetError
+from ..synthetic import RenderedTalker
 
 TITLES = {"grid": "GRID", "lrs2": "LRS2", "lrs3": "LRS3", "rendered": "rendered talkers"}
 PREFERRED_SPLITS = ("test", "val")  # the split that is taken when none is named

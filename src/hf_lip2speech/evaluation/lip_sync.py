@@ -84,7 +84,7 @@ def face_crops(source: Any) -> np.ndarray:
         NoFaceError: no frame shows a face.
         UnreadableVideoError, NoVideoStreamError, EmptyVideoError: see `iter_frames`.
     """
-    from ..video.decode import iter_frames, local_source
+    from ..media.video import iter_frames, local_source
     from ..video.landmarks import MeshLandmarkDetector
     from ..video.warp import warp_affine
 

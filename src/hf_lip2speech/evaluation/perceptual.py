@@ -9,7 +9,7 @@ import numpy as np
 from ..constants import SAMPLING_RATE
 from ..errors import MetricError, PesqUndefinedError, UndefinedMetricError
 from ..extras import require_extra
-from .alignment import lay_over
+from .alignment import match_length
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def _fixed_numpy_seed() -> Generator[None]:
 
 def _stoi(reference: np.ndarray, speech: np.ndarray, sampling_rate: int, extended: bool) -> float:
     module = require_extra("pystoi", "eval")
-    reference, speech = lay_over(reference, speech)
+    reference, speech = match_length(reference, speech)
     if not reference.any():
         raise UndefinedMetricError("the reference is silent from end to end: STOI is not defined on it.")
     too_short = UndefinedMetricError(
@@ -78,7 +78,7 @@ def estoi(reference: np.ndarray, speech: np.ndarray, sampling_rate: int = SAMPLI
 
 def _pesq(reference: np.ndarray, speech: np.ndarray, sampling_rate: int, mode: str) -> float:
     module = require_extra("pesq", "eval")
-    reference, speech = lay_over(reference, speech)
+    reference, speech = match_length(reference, speech)
     if not speech.any():
         raise PesqUndefinedError(
             "the speech is silent from end to end: PESQ is not defined on it. Count such clips apart."

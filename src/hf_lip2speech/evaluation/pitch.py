@@ -8,7 +8,7 @@ import numpy as np
 from ..constants import SAMPLING_RATE
 from ..errors import UndefinedMetricError
 from ..extras import require_extra
-from .alignment import lay_over
+from .alignment import match_length
 
 STEP = 0.01  # seconds
 FLOOR, CEILING = 60.0, 500.0  # Hz: deep men to children
@@ -68,7 +68,7 @@ def f0_errors(reference: np.ndarray, speech: np.ndarray, sampling_rate: int = SA
         UndefinedMetricError: a reference under 0.1 s.
         ImportError: parselmouth is missing; names the extra that holds it.
     """
-    reference, speech = lay_over(reference, speech)
+    reference, speech = match_length(reference, speech)
     if len(reference) < sampling_rate / 10:
         raise UndefinedMetricError(
             f"the reference lasts {len(reference) / sampling_rate:.3f} s; its pitch needs 0.1. Leave it out."

@@ -18,11 +18,11 @@ from transformers import PreTrainedConfig
 
 import hf_lip2speech
 
-from ..audio.io import write_audio
 from ..constants import FRAME_RATE
 from ..data.corpora import Clip
 from ..errors import DatasetError, Lip2SpeechError
-from ..video.decode import write_video
+from ..media.audio import write_audio
+from ..media.video import write_video
 from .card import write_card
 from .folder import EvaluationFolder, write_json
 from .lip_sync import face_crops

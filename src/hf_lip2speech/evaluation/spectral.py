@@ -8,7 +8,7 @@ import torch
 from ..audio.mel import log_mel_spectrogram, stft_magnitude
 from ..constants import HOP_LENGTH, MEL_WINDOW, NUM_MEL_BINS
 from ..errors import UndefinedMetricError
-from .alignment import lay_over
+from .alignment import match_length
 
 DYNAMIC_RANGE = 80.0  # dB below the reference's loudest bin: what is quieter counts as equally silent
 CEPSTRA = 13  # coefficients 1..13, as is usual
@@ -26,13 +26,13 @@ def log_spectral_distance(reference: np.ndarray, speech: np.ndarray) -> float:
     Args:
         reference: (N,) true speech, 16 kHz mono, N >= 640, not silent.
         speech: (M,) speech to score, 16 kHz mono; laid over the reference start upon start, its length
-            (`alignment.lay_over`), never shifted.
+            (`alignment.match_length`), never shifted.
 
     Raises:
         MetricError: a signal is empty, not mono or not finite.
         UndefinedMetricError: the reference is shorter than 640 samples or silent.
     """
-    reference, speech = lay_over(reference, speech)
+    reference, speech = match_length(reference, speech)
     if len(reference) < MEL_WINDOW or not reference.any():
         raise UndefinedMetricError(
             f"the reference has {len(reference)} samples, the greatest {np.abs(reference).max():.3g}; "
@@ -81,7 +81,7 @@ def mel_cepstral_distortion(reference: np.ndarray, speech: np.ndarray, *, dtw: b
         MetricError: a signal is empty, not mono or not finite.
         UndefinedMetricError: 320 samples or fewer.
     """
-    laid_reference, laid_speech = lay_over(reference, speech)
+    laid_reference, laid_speech = match_length(reference, speech)
     if dtw:
         laid_speech = np.asarray(speech, dtype=np.float64)
     if (shortest := min(len(laid_reference), len(laid_speech))) <= MEL_WINDOW // 2:

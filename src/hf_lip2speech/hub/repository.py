@@ -16,10 +16,10 @@ from typing import Any
 from huggingface_hub import ModelCard
 from transformers import PreTrainedModel
 
-from ..audio.io import write_audio
 from ..data.layout import UNIT_EXTRACTOR
 from ..errors import PublishError
 from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
+from ..media.audio import write_audio
 from ..models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
 from ..pipeline import LipToSpeechPipeline
 from .cards import HERE, model_card, read_facts

@@ -6,7 +6,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from ..constants import CROP_SIZE
-from ..loading import OneKindFromHub
+from ..loading import StrictConfigMixin
 
 AVHUBERT_LARGE = {
     "hidden_size": 1024,
@@ -17,7 +17,7 @@ AVHUBERT_LARGE = {
 
 
 @strict
-class AVHubertConfig(OneKindFromHub, PreTrainedConfig):
+class AVHubertConfig(StrictConfigMixin, PreTrainedConfig):
     r"""
     Sizes of [`AVHubertModel`]. The defaults are those of Base; `AVHubertConfig(**AVHUBERT_LARGE)` is Large.
 

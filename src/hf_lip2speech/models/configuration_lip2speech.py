@@ -7,12 +7,12 @@ from transformers import PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 from ..constants import CROP_SIZE, NUM_MEL_BINS, NUM_UNITS, SPEAKER_EMBEDDING_DIM
-from ..loading import OneKindFromHub
+from ..loading import StrictConfigMixin
 from .configuration_avhubert import AVHubertConfig
 
 
 @strict
-class Lip2SpeechConfig(OneKindFromHub, PreTrainedConfig):
+class Lip2SpeechConfig(StrictConfigMixin, PreTrainedConfig):
     r"""
     Sizes of [`Lip2SpeechModel`]. The defaults are those of the paper (90,271,788 parameters).
 
@@ -41,11 +41,11 @@ class Lip2SpeechConfig(OneKindFromHub, PreTrainedConfig):
     num_mel_bins (`int`), speaker_embedding_dim (`int`): mel bins and speaker-embedding size.
     mel_head_size, mel_head_layers (`int`), mel_head_dropout (`float`): the mel head's convolutions.
     label_smoothing, unit_loss_weight, mel_loss_weight (`float`): the loss, see [`Lip2SpeechOutput`].
-    label_lag (`int`): by how many mel frames (10 ms) the labels may lag behind the picture, to either side;
-        the loss is that of the lag that fits each clip best. For corpora whose sound and picture were cut to
-        one another only to a frame, as GRID's; 0, as published, takes the labels as they are.
+    max_av_offset (`int`): largest offset of the labels from the picture in mel frames (10 ms), to either
+        side; the loss takes the offset that fits each clip best. For corpora whose sound and picture are
+        aligned only to a frame, such as GRID; 0, as published, takes the labels as they are.
     correlation_loss_weight (`float`): of a loss that the paper does not have: 1 - the mean of a STOI-like and
-        an ESTOI-like correlation of the mel's envelopes (`models/envelope_correlation.py`). With `label_lag`,
+        an ESTOI-like correlation of the mel's envelopes (`losses/stoi_like.py`). With `max_av_offset`,
         each clip's labels are given the lag of another clip of the batch for it, so that lags cannot be
         learnt by heart.
     masked_convolutions (`bool`): keep padding out of the convolutions, so that a clip in a padded batch gives
@@ -85,10 +85,14 @@ class Lip2SpeechConfig(OneKindFromHub, PreTrainedConfig):
     label_smoothing: float | int = 0.1
     unit_loss_weight: float | int = 1.0
     mel_loss_weight: float | int = 10.0
-    label_lag: int = 0
+    max_av_offset: int = 0
     correlation_loss_weight: float | int = 0.0
     masked_convolutions: bool = True
     initializer_range: float = 0.02
+
+    def __post_init__(self, **kwargs):
+        self.max_av_offset = kwargs.pop("label_lag", self.max_av_offset)  # its name before 0.2
+        super().__post_init__(**kwargs)
 
     @property
     def num_unit_classes(self) -> int:
@@ -132,8 +136,8 @@ class Lip2SpeechConfig(OneKindFromHub, PreTrainedConfig):
         for name in positive:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1: got {getattr(self, name)}.")
-        if self.label_lag < 0:
-            raise ValueError(f"label_lag cannot be negative: got {self.label_lag}.")
+        if self.max_av_offset < 0:
+            raise ValueError(f"max_av_offset cannot be negative: got {self.max_av_offset}.")
         if self.unit_offset < 0:
             raise ValueError(
                 f"unit_offset counts special classes and cannot be negative: got {self.unit_offset}."

@@ -5,7 +5,7 @@ import math
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
-from ..loading import OneKindFromHub
+from ..loading import StrictConfigMixin
 from .configuration_lip2speech import Lip2SpeechConfig
 from .configuration_unit_vocoder import UnitVocoderConfig
 
@@ -13,7 +13,7 @@ _SHARED_SIZES = ("num_units", "num_mel_bins", "speaker_embedding_dim")
 
 
 @strict
-class Lip2SpeechWithVocoderConfig(OneKindFromHub, PreTrainedConfig):
+class Lip2SpeechWithVocoderConfig(StrictConfigMixin, PreTrainedConfig):
     """What a repository with a complete lip-to-speech system holds.
 
     Args:

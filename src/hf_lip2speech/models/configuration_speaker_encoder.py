@@ -4,11 +4,11 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from ..constants import SPEAKER_EMBEDDING_DIM
-from ..loading import OneKindFromHub
+from ..loading import StrictConfigMixin
 
 
 @strict
-class SpeakerEncoderConfig(OneKindFromHub, PreTrainedConfig):
+class SpeakerEncoderConfig(StrictConfigMixin, PreTrainedConfig):
     """Sizes of the GE2E speaker encoder and of the windows that it averages over.
 
     Source: Wan et al., "Generalized End-to-End Loss for Speaker Verification", 2018.

@@ -4,11 +4,11 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from ..constants import NUM_UNITS
-from ..loading import OneKindFromHub
+from ..loading import StrictConfigMixin
 
 
 @strict
-class SpeechUnitExtractorConfig(OneKindFromHub, PreTrainedConfig):
+class SpeechUnitExtractorConfig(StrictConfigMixin, PreTrainedConfig):
     """Which features of speech are clustered into how many units.
 
     The defaults are the published system's: layer 6 of HuBERT Base and 200 clusters.

@@ -14,13 +14,13 @@ from ..constants import (
     SAMPLING_RATE,
     SPEAKER_EMBEDDING_DIM,
 )
-from ..loading import OneKindFromHub
+from ..loading import StrictConfigMixin
 
 _MEL_PER_UNIT = SAMPLES_PER_UNIT // HOP_LENGTH
 
 
 @strict
-class UnitVocoderConfig(OneKindFromHub, PreTrainedConfig):
+class UnitVocoderConfig(StrictConfigMixin, PreTrainedConfig):
     """Sizes of a `UnitVocoderModel`; the defaults are the paper's (14,101,185 parameters; 14,111,618 with the
     weight norm of its training).
 

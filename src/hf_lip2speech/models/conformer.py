@@ -49,7 +49,7 @@ def channels_last_conv1d(conv: nn.Conv1d, x: torch.Tensor) -> torch.Tensor:
     return x.squeeze(2).transpose(1, 2)  # (B, L, C)
 
 
-class RelativeAttention(nn.Module):
+class RelPositionMultiHeadAttention(nn.Module):
     """Multi-head self-attention with a content and a position term: softmax(((q + u) k + (q + v) p) /
     sqrt(d)) v."""
 
@@ -146,7 +146,7 @@ class ConformerLayer(GradientCheckpointingLayer):
             return nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
         self.macaron_norm, self.macaron = norm(), FeedForward(config)
-        self.attention_norm, self.attention = norm(), RelativeAttention(config)
+        self.attention_norm, self.attention = norm(), RelPositionMultiHeadAttention(config)
         self.convolution_norm, self.convolution = norm(), ConvolutionModule(config)
         self.feed_forward_norm, self.feed_forward = norm(), FeedForward(config)
         self.final_norm = norm()

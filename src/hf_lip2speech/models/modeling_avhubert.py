@@ -18,7 +18,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
-from ..loading import ModelFromHub
+from ..loading import StrictLoadingMixin
 from .configuration_avhubert import AVHubertConfig
 from .conformer import eager_attention
 from .visual_frontend import VisualFrontend, blank_padding, checked_mask, init_frontend_weights
@@ -36,7 +36,7 @@ class UnusedProjection(nn.Module):
         self.register_buffer("bias", torch.empty(out_features))
 
 
-class ConvolutionalPositions(nn.Module):
+class PositionalConvEmbedding(nn.Module):
     """Weight-normed grouped convolution over time, then GELU. (B, T, C) -> (B, T, C).
 
     The norm is over all but the kernel's places (dim 2 of the weight, as published): magnitude (1, 1, K) and
@@ -112,7 +112,7 @@ class AVHubertLayer(GradientCheckpointingLayer):
         return x + self.dropout(self.out_proj(hidden))
 
 
-class AVHubertPreTrainedModel(ModelFromHub, PreTrainedModel):
+class AVHubertPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
     config: AVHubertConfig
     config_class = AVHubertConfig
     base_model_prefix = "avhubert"
@@ -136,7 +136,7 @@ class AVHubertPreTrainedModel(ModelFromHub, PreTrainedModel):
         elif isinstance(module, nn.LayerNorm):
             init.ones_(module.weight)
             init.zeros_(module.bias)
-        elif isinstance(module, ConvolutionalPositions):
+        elif isinstance(module, PositionalConvEmbedding):
             init.normal_(module.direction, std=math.sqrt(4 / (module.kernel * self.config.hidden_size)))
             init.copy_(module.magnitude, module.direction.norm(dim=(0, 1), keepdim=True))
             init.zeros_(module.bias)
@@ -155,7 +155,7 @@ class AVHubertModel(AVHubertPreTrainedModel):
         self.fusion_norm = nn.LayerNorm(2 * config.hidden_size, eps=config.layer_norm_eps)
         self.fusion_proj = nn.Linear(2 * config.hidden_size, config.hidden_size)
         self.input_dropout = nn.Dropout(config.input_dropout)
-        self.positions = ConvolutionalPositions(config)
+        self.positions = PositionalConvEmbedding(config)
         self.dropout = nn.Dropout(config.hidden_dropout)
         self.layers = nn.ModuleList(AVHubertLayer(config) for _ in range(config.num_hidden_layers))
         self.final_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)

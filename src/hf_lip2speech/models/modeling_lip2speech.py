@@ -16,11 +16,11 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from ..constants import MEL_PER_FRAME, UNITS_PER_FRAME
-from ..loading import ModelFromHub
+from ..loading import StrictLoadingMixin
+from ..losses.av_offset import best_lags, move_labels
+from ..losses.stoi_like import stoi_like_correlation
 from .configuration_lip2speech import Lip2SpeechConfig
-from .conformer import ConformerEncoder, ConformerLayer, RelativeAttention, channels_last_conv1d
-from .envelope_correlation import envelope_correlation
-from .label_lag import best_lags, move_labels
+from .conformer import ConformerEncoder, ConformerLayer, RelPositionMultiHeadAttention, channels_last_conv1d
 from .modeling_avhubert import AVHubertModel
 from .visual_frontend import VisualFrontend, blank_padding, checked_mask, init_frontend_weights
 
@@ -37,7 +37,7 @@ class Lip2SpeechOutput(ModelOutput):
         unit_loss: label-smoothed cross entropy, summed over a clip's units, mean over clips.
         mel_loss: mean absolute error over a clip's valid mel frames, mean over clips.
         spectral_convergence_loss: |y - x|_F / |y|_F of a clip, mean over clips.
-        correlation_loss: 1 - `envelope_correlation` of a clip, mean over clips; None where its weight is 0.
+        correlation_loss: 1 - `stoi_like_correlation` of a clip, mean over clips; None where its weight is 0.
         unit_logits (`(B, 2T, V)`): class scores; `Lip2SpeechModel.unit_ids` turns them into units.
         spectrogram (`(B, 4T, 80)`): natural-log mel; zeros where a clip has ended.
         last_hidden_state (`(B, 2T, C)`): of the conformer.
@@ -85,7 +85,7 @@ class MelHead(nn.Module):
         return x.flatten(1, 2)
 
 
-class Lip2SpeechPreTrainedModel(ModelFromHub, PreTrainedModel):
+class Lip2SpeechPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
     config: Lip2SpeechConfig
     config_class = Lip2SpeechConfig
     base_model_prefix = "lip2speech"
@@ -97,7 +97,7 @@ class Lip2SpeechPreTrainedModel(ModelFromHub, PreTrainedModel):
     _keys_to_ignore_on_load_unexpected = [r"^vocoder\."]  # when loaded from a composite's repository
     _can_record_outputs = {
         "hidden_states": ConformerLayer,
-        "attentions": OutputRecorder(RelativeAttention, index=1),
+        "attentions": OutputRecorder(RelPositionMultiHeadAttention, index=1),
     }
 
     @torch.no_grad()
@@ -111,7 +111,7 @@ class Lip2SpeechPreTrainedModel(ModelFromHub, PreTrainedModel):
             init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 init.zeros_(module.bias)
-        elif isinstance(module, RelativeAttention):
+        elif isinstance(module, RelPositionMultiHeadAttention):
             init.normal_(module.position_bias_u, std=self.config.initializer_range)
             init.normal_(module.position_bias_v, std=self.config.initializer_range)
         elif isinstance(module, nn.LayerNorm):
@@ -222,7 +222,7 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
         mel_mask = mel_mask if mel_attention_mask is None else mel_attention_mask.bool()
         losses = {}
         expected = mel_labels
-        if self.config.label_lag and mel_labels is not None:
+        if self.config.max_av_offset and mel_labels is not None:
             mel_labels, unit_labels, expected = self._fitting_labels(
                 spectrogram, mel_labels, unit_labels, mel_mask
             )
@@ -231,7 +231,7 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
         if mel_labels is not None:
             losses |= self._mel_losses(spectrogram, mel_labels, mel_mask)
             if self.config.correlation_loss_weight:
-                correlation = envelope_correlation(spectrogram, expected, mel_mask)
+                correlation = stoi_like_correlation(spectrogram, expected, mel_mask)
                 losses["correlation_loss"] = 1 - correlation.mean()
         return Lip2SpeechOutput(
             loss=self._total(losses),
@@ -260,10 +260,10 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
             )
 
     def _fitting_labels(self, spectrogram, mel_labels, unit_labels, mel_mask):
-        """Both targets, moved by the lag of at most `label_lag` mel frames that fits each clip best; and
+        """Both targets, moved by the lag of at most `max_av_offset` mel frames that fits each clip best; and
         the mel with another clip's lag in place of its own."""
         lengths = mel_mask.sum(1)
-        lags = best_lags(spectrogram, mel_labels, mel_mask, self.config.label_lag)
+        lags = best_lags(spectrogram, mel_labels, mel_mask, self.config.max_av_offset)
         fitting = move_labels(mel_labels, lags, lengths)
         if unit_labels is not None:
             unit_lags = torch.div(lags, MEL_PER_FRAME // UNITS_PER_FRAME, rounding_mode="trunc")

@@ -17,7 +17,7 @@ from transformers.modeling_outputs import ModelOutput
 
 from ..constants import MEL_PER_FRAME, SAMPLES_PER_FRAME, SAMPLES_PER_UNIT, UNITS_PER_FRAME
 from ..errors import Lip2SpeechError
-from ..loading import ModelFromHub
+from ..loading import StrictLoadingMixin
 from .configuration_lip2speech_with_vocoder import Lip2SpeechWithVocoderConfig
 from .modeling_lip2speech import Lip2SpeechModel
 from .modeling_unit_vocoder import UnitVocoderModel, fold_weight_norm
@@ -57,7 +57,7 @@ class Lip2SpeechWithVocoderOutput(ModelOutput):
     spectrogram: torch.FloatTensor | None = None
 
 
-class Lip2SpeechWithVocoder(ModelFromHub, PreTrainedModel):
+class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
     """A `Lip2SpeechModel`, the `UnitVocoderModel` that speaks its output, and named voices.
 
     Either part loads alone from a repository of the composite: `Lip2SpeechModel.from_pretrained(repository)`.

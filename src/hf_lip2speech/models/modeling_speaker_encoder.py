@@ -18,14 +18,14 @@ from ..audio.mel import stft_magnitude, to_mel
 from ..audio.speech import raise_volume, trim_silence
 from ..constants import HOP_LENGTH, SAMPLING_RATE
 from ..errors import Lip2SpeechError, NoSpeechError
-from ..loading import ModelFromHub
+from ..loading import StrictLoadingMixin
 from .configuration_speaker_encoder import SpeakerEncoderConfig
 
 BUNDLED = Path(__file__).resolve().parents[1] / "assets" / "speaker_encoder"
 MEL_FFT = 400  # samples (25 ms), window of the encoder's own mel
 
 
-class SpeakerEncoder(ModelFromHub, PreTrainedModel):
+class SpeakerEncoder(StrictLoadingMixin, PreTrainedModel):
     """Turns a recording of a speaker into the embedding that gives synthetic speech its voice."""
 
     config_class = SpeakerEncoderConfig
@@ -111,7 +111,7 @@ class SpeakerEncoder(ModelFromHub, PreTrainedModel):
         if samples.ndim != 1:
             raise Lip2SpeechError(
                 f"A recording of one speaker is a 1-D array of samples, got shape {samples.shape}. Average "
-                "the channels (hf_lip2speech.audio.io.read_audio does) and pass one recording at a time."
+                "the channels (hf_lip2speech.media.audio.read_audio does) and pass one recording at a time."
             )
         speech = trim_silence(raise_volume(samples, self.config.target_dbfs))
         if not len(speech):

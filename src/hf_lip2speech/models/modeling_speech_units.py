@@ -23,7 +23,7 @@ from transformers.utils import ModelOutput
 from ..audio.mfcc import add_deltas, mfcc
 from ..constants import SAMPLES_PER_UNIT
 from ..errors import Lip2SpeechError, NotFittedError
-from ..loading import ModelFromHub, said_plainly
+from ..loading import StrictLoadingMixin, readable_hub_errors
 from .configuration_speech_units import SpeechUnitExtractorConfig
 
 SMALLEST_STD = 1e-5  # of a feature; keeps a constant one from being divided by zero
@@ -41,7 +41,7 @@ class SpeechUnitOutput(ModelOutput):
     features: torch.Tensor | None = None
 
 
-class SpeechUnitExtractor(ModelFromHub, PreTrainedModel):
+class SpeechUnitExtractor(StrictLoadingMixin, PreTrainedModel):
     """Turns 16 kHz speech into units at 50 Hz, and learns the units from speech.
 
     `extractor(waveform)` gives the units of one recording, `extractor.extract(waveforms, lengths)` those of
@@ -186,7 +186,7 @@ class SpeechUnitExtractor(ModelFromHub, PreTrainedModel):
     def _load_speech_model(self) -> tuple[PreTrainedModel, Wav2Vec2FeatureExtractor]:
         if self._speech_model is None:
             name = self.config.features
-            with said_plainly(name):
+            with readable_hub_errors(name):
                 model = AutoModel.from_pretrained(name).eval().requires_grad_(False)
                 self._speech_model = (model, AutoFeatureExtractor.from_pretrained(name))
         model, feature_extractor = self._speech_model

@@ -21,7 +21,7 @@ from transformers.modeling_outputs import ModelOutput
 
 from ..constants import HOP_LENGTH, SAMPLES_PER_UNIT
 from ..errors import Lip2SpeechError
-from ..loading import ModelFromHub
+from ..loading import StrictLoadingMixin
 from .configuration_unit_vocoder import UnitVocoderConfig
 
 _LAST_SLOPE = 0.01
@@ -118,7 +118,7 @@ def _stretch(mask: torch.Tensor | None, rate: int) -> torch.Tensor | None:
     return None if mask is None else mask.repeat_interleave(rate, dim=-1)
 
 
-class UnitVocoderPreTrainedModel(ModelFromHub, PreTrainedModel):
+class UnitVocoderPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
     """Initialisation and saving shared by the vocoder's classes."""
 
     config_class = UnitVocoderConfig

@@ -67,7 +67,7 @@ def known_fields(model_config: type[PreTrainedConfig]) -> set[str]:
     return {name for parent in own for name in inspect.get_annotations(parent)} - {"model_type"}
 
 
-def new_or_saved(model: type[Model], model_config: type[PreTrainedConfig], config: TrainingConfig) -> Model:
+def build_model(model: type[Model], model_config: type[PreTrainedConfig], config: TrainingConfig) -> Model:
     """A new model of the sizes in config.model, or the one in config.init_from with config.model's changes.
 
     A composite (Lip2SpeechWithVocoder) to start from gives the part of it that is trained here.
@@ -103,13 +103,13 @@ def new_or_saved(model: type[Model], model_config: type[PreTrainedConfig], confi
 
 
 def lip2speech_to_train(config: Lip2SpeechTrainingConfig) -> Lip2SpeechModel:
-    """As `new_or_saved`; a new model has the AV-HuBERT in config.encoder, if one is given.
+    """As `build_model`; a new model has the AV-HuBERT in config.encoder, if one is given.
 
     Raises:
-        ConfigError: see `new_or_saved`; or config.encoder holds no AV-HuBERT.
+        ConfigError: see `build_model`; or config.encoder holds no AV-HuBERT.
     """
     if config.encoder is None:
-        return new_or_saved(Lip2SpeechModel, Lip2SpeechConfig, config)
+        return build_model(Lip2SpeechModel, Lip2SpeechConfig, config)
     check_keys(config.model, known_fields(Lip2SpeechConfig) - {"encoder"}, prefix="model.")
     try:
         found, _ = AVHubertConfig.get_config_dict(config.encoder)

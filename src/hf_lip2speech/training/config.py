@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from ..models.envelope_correlation import WINDOW
+from ..losses.stoi_like import WINDOW
 from .yaml_1_2 import ConfigError, parse_yaml
 
 
@@ -189,7 +189,7 @@ class VocoderTrainingConfig(TrainingConfig):
         mel_loss_windows: FFT sizes in samples whose log-mel L1 losses are averaged; hops are a quarter. The
             published one is 1024 alone; shorter ones sharpen the sound's onsets. Validation measures 1024
             always.
-        correlation_loss_weight: Of 1 - `envelope_correlation` of the sound and the recording, which the
+        correlation_loss_weight: Of 1 - `stoi_like_correlation` of the sound and the recording, which the
             published training does not have: it is near to what STOI and ESTOI measure.
         mel_loss_weight, feature_matching_weight: Against the generator's adversarial loss of weight 1.
         mel_augmentation: Fields of the blur and noise on the input mel; null = no augmentation.

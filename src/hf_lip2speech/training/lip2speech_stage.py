@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch.utils.data import Dataset
 
-from ..models.envelope_correlation import envelope_correlation
+from ..losses.stoi_like import stoi_like_correlation
 from ..models.modeling_lip2speech import Lip2SpeechModel, Lip2SpeechOutput
 from .config import ConfigError, Lip2SpeechTrainingConfig
 from .griffin_lim import griffin_lim
@@ -124,7 +124,7 @@ class Lip2SpeechStage(Stage):
         return self.plain_model if self.average is None else self.average.module
 
     def validate(self) -> dict[str, float]:
-        """loss, envelope_correlation (to the labels as they are) mean over clips; unit_accuracy in 0..1 and
+        """loss, stoi_like_correlation (to the labels as they are) mean over clips; unit_accuracy in 0..1 and
         mel_l1 over all valid positions."""
         sums = torch.zeros(7, dtype=torch.float64, device=self.accelerator.device)
         batches = validation_batches(
@@ -138,7 +138,7 @@ class Lip2SpeechStage(Stage):
             hits = ((units == batch["unit_labels"]) & valid_units).sum()
             valid_mel = batch["mel_attention_mask"].bool()
             error = (output.spectrogram.float() - batch["mel_labels"]).abs().mean(-1)[valid_mel].sum()
-            correlation = envelope_correlation(output.spectrogram, batch["mel_labels"], valid_mel)
+            correlation = stoi_like_correlation(output.spectrogram, batch["mel_labels"], valid_mel)
             parts = [
                 output.loss * clips,
                 correlation.sum(),
@@ -153,7 +153,7 @@ class Lip2SpeechStage(Stage):
         loss, correlation, clips, hits, units, error, frames = sums
         return {
             "loss": loss / clips,
-            "envelope_correlation": correlation / clips,
+            "stoi_like_correlation": correlation / clips,
             "unit_accuracy": hits / units,
             "mel_l1": error / frames,
         }

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from ..audio.io import write_audio
 from ..constants import SAMPLING_RATE
+from ..media.audio import write_audio
 from .checkpoint import TrainingState
 from .config import TrainingConfig
 from .pictures import compare_targets

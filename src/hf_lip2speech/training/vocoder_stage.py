@@ -13,17 +13,17 @@ from torch.utils.data import Dataset
 
 from ..audio.mel import log_mel_spectrogram
 from ..data.sampling import PEAK
-from ..models.discriminators import DiscriminatorOutput, MultiPeriodDiscriminator, MultiScaleDiscriminator
-from ..models.modeling_unit_vocoder import UnitVocoderModel
-from .config import VocoderTrainingConfig
-from .gan_losses import (
+from ..losses.gan import (
     LogMelLoss,
     adversarial_loss,
     correlation_loss,
     discriminator_loss,
     feature_matching_loss,
-    given_mel_loss,
+    input_mel_loss,
 )
+from ..models.discriminators import DiscriminatorOutput, MultiPeriodDiscriminator, MultiScaleDiscriminator
+from ..models.modeling_unit_vocoder import UnitVocoderModel
+from .config import VocoderTrainingConfig
 from .loop import Stage, TrainingError, clip_gradients, training_loader, validation_batches
 from .optimization import adamw, set_learning_rate, weight_average
 from .tracking import Sample
@@ -59,7 +59,7 @@ class VocoderStage(Stage):
         validation_data: whole clips.
         collate: list of items -> unit_ids (B, U), spectrogram (B, 2U, 80), speaker_embeddings (B, 256),
         waveform (B, 320U).
-        label_lag: by how many mel frames the sound may lag behind predicted mels: see `correlation_loss`.
+        max_av_offset: by how many mel frames the sound may lag behind predicted mels: see `correlation_loss`.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class VocoderStage(Stage):
         train_data: Dataset,
         validation_data: Dataset,
         collate: Callable[[list], dict[str, torch.Tensor]],
-        label_lag: int = 0,
+        max_av_offset: int = 0,
     ):
         if accelerator.mixed_precision == "fp16" and config.gradient_accumulation > 1:
             raise TrainingError(
@@ -82,7 +82,7 @@ class VocoderStage(Stage):
         self.accelerator = accelerator
         self.validation_data = validation_data
         self.collate = collate
-        self.label_lag = label_lag
+        self.max_av_offset = max_av_offset
         self.mel_distance = LogMelLoss().to(accelerator.device)
         self.mel_losses = nn.ModuleList(LogMelLoss(size, size // 4) for size in config.mel_loss_windows)
         self.mel_losses.to(accelerator.device)
@@ -116,11 +116,11 @@ class VocoderStage(Stage):
         losses = {"mel_loss": _mean(distances, of_truth)}
         total = self.config.mel_loss_weight * losses["mel_loss"]
         if self.config.lip2speech is not None:
-            losses["given_mel_loss"] = _mean(given_mel_loss(fake, batch["spectrogram"]), ~of_truth)
-            total = total + self.config.mel_loss_weight * losses["given_mel_loss"]
+            losses["input_mel_loss"] = _mean(input_mel_loss(fake, batch["spectrogram"]), ~of_truth)
+            total = total + self.config.mel_loss_weight * losses["input_mel_loss"]
         if self.config.correlation_loss_weight:
             losses["correlation_loss"] = correlation_loss(
-                fake, real, batch["spectrogram"], batch["predicted"], self.label_lag
+                fake, real, batch["spectrogram"], batch["predicted"], self.max_av_offset
             )
             total = total + self.config.correlation_loss_weight * losses["correlation_loss"]
         if step >= self.config.adversarial_from_step:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..constants import CROP_SIZE, MOUTH_SIZE
 from ..errors import MouthCropError, NoFaceError
-from .decode import describe, iter_frames, local_source
+from ..media.video import describe, iter_frames, local_source
 from .landmarks import Face, LandmarkDetector, MeshLandmarkDetector, iou
 from .warp import apply_affine, invert_affine, similarity_transform, warp_affine
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import av
 
-from ...audio.io import write_audio
-from ...audio.mux import mux_speech
 from ...constants import FRAME_RATE
 from ...errors import MissingVideoError
+from ...media.audio import write_audio
+from ...media.mux import mux_speech
+from ...media.video import iter_frames, write_video
 from ...pipeline import LipToSpeechPipeline
 from ...plotting import plot_speech
-from ...video.decode import iter_frames, write_video
 from ...video.mouth import Progress
 from .limits import check_length, check_recording, check_video
 

@@ -1,0 +1,181 @@
+"""Losses of the vocoder's training: least-squares GAN, feature matching, an L1 loss of log-mels, and two that
+lead it on what a lip-to-speech model predicts.
+
+Kong, Kim, Bae, "HiFi-GAN" (NeurIPS 2020), section 2.4. The weights 2 and 45 are not applied here:
+`VOCODER_LOSS_WEIGHTS` holds them. Scores and feature maps are what the discriminators of
+`hf_lip2speech.models.discriminators` return.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers.audio_utils import mel_filter_bank
+
+from ..audio.mel import log_mel_spectrogram
+from ..constants import HOP_LENGTH, MEL_FLOOR, MEL_WINDOW, NUM_MEL_BINS, SAMPLING_RATE
+from ..errors import Lip2SpeechError
+from .av_offset import best_lags, move_labels
+from .stoi_like import stoi_like_correlation
+
+VOCODER_LOSS_WEIGHTS = {"adversarial": 1.0, "feature_matching": 2.0, "mel": 45.0}
+
+FeatureMaps = Sequence[Sequence[torch.Tensor]]
+
+
+def discriminator_loss(
+    real_scores: Sequence[torch.Tensor], fake_scores: Sequence[torch.Tensor]
+) -> tuple[torch.Tensor, list[torch.Tensor], list[torch.Tensor]]:
+    """Least squares: the scores of true speech are pulled to 1, those of made speech to 0.
+
+    Args:
+        real_scores: (B, S) a sub-discriminator, of true waveforms.
+        fake_scores: the same of made waveforms, made without gradient.
+
+    Returns:
+        The sum over sub-discriminators (scalar), and its parts: the real and the fake term of each.
+    """
+    real = [torch.mean((1 - scores.float()) ** 2) for scores in real_scores]
+    fake = [torch.mean(scores.float() ** 2) for scores in fake_scores]
+    return torch.stack(real + fake).sum(), real, fake
+
+
+def adversarial_loss(fake_scores: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The generator's side of `discriminator_loss`: the scores of made speech are pulled to 1. Scalar."""
+    return torch.stack([torch.mean((1 - scores.float()) ** 2) for scores in fake_scores]).sum()
+
+
+def feature_matching_loss(real_maps: FeatureMaps, fake_maps: FeatureMaps) -> torch.Tensor:
+    """Mean absolute difference of every layer of every sub-discriminator, summed. Scalar; unweighted."""
+    differences = [
+        torch.mean(torch.abs(real.detach().float() - fake.float()))
+        for real_layers, fake_layers in zip(real_maps, fake_maps, strict=True)
+        for real, fake in zip(real_layers, fake_layers, strict=True)
+    ]
+    return torch.stack(differences).sum()
+
+
+class LogMelLoss(nn.Module):
+    """Mean absolute difference of two waveforms' log-mel spectrograms, unweighted.
+
+    The spectrogram differs from the vocoder's input in its resolution: STFT of `fft_size` samples, hop
+    `hop_length`, periodic Hann window, reflect padding of (fft_size - hop_length) / 2 on both sides, Slaney
+    filters up to half the sampling rate, natural logarithm of the magnitudes.
+    """
+
+    def __init__(
+        self,
+        fft_size: int = 1024,
+        hop_length: int = 256,
+        num_mel_bins: int = NUM_MEL_BINS,
+        sampling_rate: int = SAMPLING_RATE,
+    ):
+        super().__init__()
+        self.fft_size, self.hop_length = fft_size, hop_length
+        filters = mel_filter_bank(
+            num_frequency_bins=fft_size // 2 + 1,
+            num_mel_filters=num_mel_bins,
+            min_frequency=0.0,
+            max_frequency=sampling_rate / 2,
+            sampling_rate=sampling_rate,
+            norm="slaney",
+            mel_scale="slaney",
+        )
+        # Constants, made anew by the constructor: no part of a checkpoint.
+        self.register_buffer("filters", torch.from_numpy(filters).float(), persistent=False)
+        self.register_buffer("window", torch.hann_window(fft_size), persistent=False)
+
+    def log_mel(self, waveform: torch.Tensor) -> torch.Tensor:
+        """Waveform (B, N) to (B, num_mel_bins, frames), float32."""
+        padding = (self.fft_size - self.hop_length) // 2
+        if waveform.ndim != 2 or waveform.shape[-1] <= padding:
+            raise Lip2SpeechError(
+                f"The mel loss was given a tensor of shape {tuple(waveform.shape)}; expected (batch, "
+                f"samples) with more than {padding} samples."
+            )
+        # Powers of small samples underflow in half precision.
+        with torch.autocast(waveform.device.type, enabled=False):
+            padded = F.pad(waveform.float().unsqueeze(1), (padding, padding), mode="reflect").squeeze(1)
+            spectrum = torch.stft(
+                padded, self.fft_size, self.hop_length, window=self.window, center=False, return_complex=True
+            )
+            magnitude = torch.sqrt(spectrum.real**2 + spectrum.imag**2 + 1e-9)
+            mel = torch.matmul(magnitude.transpose(1, 2), self.filters).transpose(1, 2)
+            return torch.log(torch.clamp(mel, min=MEL_FLOOR))
+
+    def forward(self, fake: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+        """Waveforms (B, N) and (B, N) to a scalar."""
+        return self.distances(fake, real).mean()
+
+    def distances(self, fake: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+        """Waveforms (B, N) and (B, N) to (B,)."""
+        if fake.shape != real.shape:
+            raise Lip2SpeechError(
+                f"The mel loss was given waveforms of shapes {tuple(fake.shape)} and {tuple(real.shape)}; "
+                "they must agree."
+            )
+        with torch.no_grad():
+            target = self.log_mel(real)
+        return (self.log_mel(fake) - target).abs().mean(dim=(1, 2))
+
+
+def input_mel_loss(fake: torch.Tensor, spectrogram: torch.Tensor) -> torch.Tensor:
+    """How far made speech is from the log-mel that it was made of; its loudness is free.
+
+    What a lip-to-speech model predicts differs from the recording in ways that no vocoder can know (in GRID,
+    even in time): compared with the recording, the vocoder would learn to blur.
+
+    Args:
+        fake: (B, 160 L), made of `spectrogram` (B, L, bins), natural-log mel.
+
+    Returns:
+        float32 (B,): mean absolute differences, the ends left out whose windows reach beyond the segment.
+    """
+    edge = MEL_WINDOW // (2 * HOP_LENGTH) + 1
+    inside = slice(edge, spectrogram.shape[1] - edge)
+    with torch.autocast(fake.device.type, enabled=False):
+        error = (log_mel_spectrogram(fake.float())[:, : spectrogram.shape[1]] - spectrogram.float())[
+            :, inside
+        ]
+    return (error - error.mean(dim=(1, 2), keepdim=True).detach()).abs().mean(dim=(1, 2))
+
+
+def correlation_loss(
+    fake: torch.Tensor,
+    real: torch.Tensor,
+    spectrogram: torch.Tensor,
+    predicted: torch.Tensor,
+    max_lag: int,
+) -> torch.Tensor:
+    """1 - `stoi_like_correlation` of made speech and the recording, mean over the batch.
+
+    Args:
+        fake, real: (B, 160 L), made and recorded speech.
+        spectrogram: (B, L, bins), the mel of which `fake` was made.
+        predicted: bool (B,), true where that mel is a model's and not the recording's.
+        max_lag: by how many mel frames the recording may lag behind a predicted mel, to either side. It is
+            moved by the lag that fits best and then by that of another predicted clip of the batch, so that
+            no lag can be learnt by heart; the only predicted one of a batch stays where it is.
+    """
+    length = spectrogram.shape[1]
+    with torch.autocast(fake.device.type, enabled=False):
+        made, true = (log_mel_spectrogram(sound.float())[:, :length] for sound in (fake, real))
+    mask = torch.ones(true.shape[:2], dtype=torch.bool, device=true.device)
+    # Recordings are scaled to a peak, predictions are as loud as what they were learnt from.
+    given, heard = (mel - mel.mean(dim=(1, 2), keepdim=True) for mel in (spectrogram, true))
+    lags = best_lags(given, heard, mask, max_lag) * predicted
+    moves = lags.clone()
+    moves[predicted] -= lags[predicted].roll(1)
+    return 1 - stoi_like_correlation(made, move_labels(true, moves, mask.sum(1)), mask).mean()
+
+
+__all__ = [
+    "VOCODER_LOSS_WEIGHTS",
+    "LogMelLoss",
+    "adversarial_loss",
+    "correlation_loss",
+    "discriminator_loss",
+    "feature_matching_loss",
+    "input_mel_loss",
+]

@@ -1,0 +1,204 @@
+"""Reading and writing sound: any file in, 16 kHz mono out."""
+
+import io
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import av
+import numpy as np
+import soundfile
+import soxr
+from av.container import InputContainer
+from av.stream import Disposition
+
+from ..constants import SAMPLING_RATE
+from ..errors import Lip2SpeechError, NoAudioError
+from .mux import mux_speech
+from .video import ffmpeg_name, is_url
+
+__all__ = ["AudioSource", "mux_speech", "read_audio", "write_audio"]
+
+AudioSource = str | os.PathLike[str] | bytes | BinaryIO | Mapping[str, Any]
+
+# A gap in the time stamps is silence if it is longer than jitter and shorter than what a broken clock makes.
+SMALLEST_GAP = 0.05  # seconds
+LARGEST_GAP = 60.0
+OPEN_TIMEOUT = 30.0  # seconds without an answer from a web server
+
+
+def read_audio(source: AudioSource, sampling_rate: int = SAMPLING_RATE) -> np.ndarray:
+    """Read the sound of a sound or video file as one channel.
+
+    Args:
+        source: path, http(s) URL, bytes or seekable binary file of any format that FFmpeg knows; or
+            {"array": (N,), (channels, N) or (N, channels), "sampling_rate": int} with floats in [-1, 1] or
+            integers of any type.
+        sampling_rate: samples a second to return.
+
+    Returns:
+        float32 (N,) in [-1, 1]. Channels are averaged. The sound of a video starts with its first picture:
+        what comes earlier is cut, what is missing is silence, as are gaps in the time stamps.
+
+    Raises:
+        NoAudioError: the source cannot be read, or holds no sound.
+    """
+    if isinstance(source, Mapping):
+        samples, rate = _from_array(source)
+    else:
+        samples, rate = _decode(source)
+    if not len(samples):
+        raise NoAudioError(
+            f"{describe(source)} holds a sound track without a sample. Give a recording that has sound."
+        )
+    if not np.isfinite(samples).all():
+        raise NoAudioError(
+            f"{describe(source)} holds samples that are not numbers (NaN or infinite). Export it again."
+        )
+    if rate != sampling_rate:
+        samples = soxr.resample(samples, rate, sampling_rate)
+    return np.clip(samples, -1.0, 1.0)
+
+
+def write_audio(
+    path: str | os.PathLike[str], waveform: np.ndarray, sampling_rate: int = SAMPLING_RATE
+) -> None:
+    """Write one channel of sound as 16-bit PCM. The file appears under its name only when it is complete.
+
+    Args:
+        path: ends in .wav or .flac.
+        waveform: float (N,); samples outside [-1, 1] are clipped.
+        sampling_rate: samples a second.
+
+    Raises:
+        Lip2SpeechError: another file format, not a 1-D waveform, or samples that are not finite.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".wav", ".flac"):
+        raise Lip2SpeechError(
+            f"Sound is written as .wav or .flac, got {path.name!r}. Choose one of these endings."
+        )
+    waveform = np.asarray(waveform, dtype=np.float32)
+    if waveform.ndim != 1:
+        raise Lip2SpeechError(
+            f"A waveform is a 1-D array of samples, got shape {waveform.shape}. Write clips one by one."
+        )
+    if not np.isfinite(waveform).all():
+        raise Lip2SpeechError(
+            f"{(~np.isfinite(waveform)).sum()} of the waveform's {len(waveform)} samples are not finite; "
+            "sound is made of finite ones. Look at the model that made them."
+        )
+    pcm = np.clip(np.round(waveform * 32768.0), -32768, 32767).astype(np.int16)
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        soundfile.write(partial, pcm, sampling_rate, subtype="PCM_16")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def describe(source: object) -> str:
+    """A source as an error message names it."""
+    if isinstance(source, str | os.PathLike):
+        return repr(os.fspath(source))
+    if isinstance(source, bytes):
+        return f"a file of {len(source)} bytes"
+    return f"the given {type(source).__name__}"
+
+
+def _from_array(source: Mapping[str, Any]) -> tuple[np.ndarray, int]:
+    if not {"array", "sampling_rate"} <= set(source):
+        raise NoAudioError(
+            'Sound in memory is {"array": samples, "sampling_rate": int}, got the keys '
+            f"{sorted(map(str, source))}."
+        )
+    try:
+        array, rate = np.asarray(source["array"]), int(source["sampling_rate"])
+    except (TypeError, ValueError) as error:
+        raise NoAudioError(
+            "Sound in memory has one array of samples and a whole number of them a second, got a "
+            f"{type(source['array']).__name__} at {source['sampling_rate']!r} Hz: {error}."
+        ) from error
+    if array.ndim not in (1, 2) or rate <= 0:
+        raise NoAudioError(
+            f"Sound in memory has 1 or 2 dimensions and a positive rate, got {array.shape} at {rate} Hz."
+        )
+    samples = _to_float(array)
+    if samples.ndim == 2:  # the short axis is the channels
+        samples = samples.mean(axis=int(samples.shape[0] > samples.shape[1]))
+    return np.ascontiguousarray(samples, dtype=np.float32), rate
+
+
+def _to_float(array: np.ndarray) -> np.ndarray:
+    """Samples of any type as float32, integers divided by their range."""
+    if array.dtype.kind == "f":
+        return array.astype(np.float32, copy=False)
+    if array.dtype.kind not in "iu":
+        raise NoAudioError(f"Samples are floats or integers, got an array of {array.dtype}.")
+    half = 2.0 ** (8 * array.dtype.itemsize - 1)
+    centre = half if array.dtype.kind == "u" else 0.0
+    return ((array.astype(np.float64) - centre) / half).astype(np.float32)
+
+
+def _decode(source: str | os.PathLike[str] | bytes | BinaryIO) -> tuple[np.ndarray, int]:
+    """Samples (N,) and their rate, with time 0 at the first picture if there are pictures."""
+    name = describe(source)
+    opened = io.BytesIO(source) if isinstance(source, bytes) else source
+    if isinstance(opened, str | os.PathLike) and not is_url(opened):
+        opened = ffmpeg_name(opened)
+    if not (isinstance(opened, str | os.PathLike) or hasattr(opened, "read")):
+        raise NoAudioError(
+            f"Sound is a path, a URL, bytes, a binary file or {{'array', 'sampling_rate'}}, got {name}."
+        )
+    if isinstance(opened, io.TextIOBase):
+        raise NoAudioError(f"{name} is open as text. Open the recording with mode 'rb'.")
+    try:
+        with av.open(opened, "r", timeout=OPEN_TIMEOUT) as container:
+            if not container.streams.audio:
+                raise NoAudioError(f"{name} holds no sound track. Give a file with sound.")
+            stream = container.streams.audio[0]
+            chunks = list(_in_time(container, stream))
+            rate = stream.rate
+    except (av.FFmpegError, OSError) as error:
+        raise NoAudioError(
+            f"{name} cannot be read as sound: {error.strerror or error}. Does it play elsewhere?"
+        ) from error
+    return np.concatenate(chunks or [np.zeros(0, dtype=np.float32)]), rate
+
+
+def _in_time(container: InputContainer, stream: av.AudioStream) -> Iterator[np.ndarray]:
+    """Decoded samples and, where the time stamps leave a gap, silence."""
+    start = _start_of_pictures(container)
+    position = 0  # samples since time 0
+    for frame in container.decode(stream):
+        samples = _mono(frame)
+        if frame.time is not None:
+            if start is None:
+                start = frame.time - position / stream.rate
+            missing = round((frame.time - start) * stream.rate) - position
+            if position == 0 and missing < 0:
+                samples = samples[-missing:]
+            elif (SMALLEST_GAP * stream.rate if position else 0) < missing < LARGEST_GAP * stream.rate:
+                yield np.zeros(missing, dtype=np.float32)
+                position += missing
+        yield samples
+        position += len(samples)
+
+
+def _start_of_pictures(container: InputContainer) -> float | None:
+    """Seconds at which the first picture of a video is shown; None for a sound file, cover art or not."""
+    for stream in container.streams.video:
+        if stream.disposition & Disposition.attached_pic:
+            continue
+        if stream.start_time is not None and stream.time_base is not None:
+            return float(stream.start_time * stream.time_base)
+    return None
+
+
+def _mono(frame: av.AudioFrame) -> np.ndarray:
+    array = frame.to_ndarray()  # (channels, n), or (1, n * channels) where channels are interleaved
+    channels = frame.layout.nb_channels
+    if frame.format.is_packed:
+        array = array.reshape(-1, channels).T
+    return _to_float(array).mean(axis=0, dtype=np.float32)

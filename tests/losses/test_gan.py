@@ -1,0 +1,133 @@
+"""The vocoder's losses against values worked out by hand; published numbers: test_discriminators."""
+
+import numpy as np
+import pytest
+import torch
+
+from hf_lip2speech.audio.mel import log_mel_spectrogram
+from hf_lip2speech.errors import Lip2SpeechError
+from hf_lip2speech.losses.gan import (
+    VOCODER_LOSS_WEIGHTS,
+    LogMelLoss,
+    adversarial_loss,
+    correlation_loss,
+    discriminator_loss,
+    feature_matching_loss,
+    input_mel_loss,
+)
+
+
+def test_the_discriminator_loss_is_the_squared_distance_from_one_and_from_zero():
+    total, real, fake = discriminator_loss(
+        [torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0]])],
+        [torch.tensor([[0.0, 2.0]]), torch.tensor([[1.0]])],
+    )
+    assert [float(value) for value in real] == [0.5, 1.0]
+    assert [float(value) for value in fake] == [2.0, 1.0]
+    assert float(total) == 4.5
+
+
+def test_the_adversarial_loss_is_the_squared_distance_of_made_speech_from_one():
+    assert float(adversarial_loss([torch.tensor([[1.0, 0.0]]), torch.tensor([[3.0]])])) == 4.5
+
+
+def test_feature_matching_sums_layer_means_and_moves_only_the_made_side():
+    real = [[torch.zeros(2, 3, requires_grad=True)], [torch.ones(1, 4), torch.zeros(5)]]
+    fake = [[torch.full((2, 3), 2.0, requires_grad=True)], [torch.zeros(1, 4), torch.full((5,), -0.5)]]
+    loss = feature_matching_loss(real, fake)
+    assert float(loss.detach()) == 3.5
+    loss.backward()
+    assert real[0][0].grad is None
+    torch.testing.assert_close(fake[0][0].grad, torch.full((2, 3), 1 / 6))
+
+
+def test_half_precision_scores_are_reduced_in_float32():
+    scores = [torch.full((1, 10_000), 300.0, dtype=torch.bfloat16)]
+    assert adversarial_loss(scores).dtype == torch.float32
+    assert float(discriminator_loss(scores, scores)[0]) == pytest.approx(299.0**2 + 300.0**2, rel=1e-6)
+
+
+def test_the_mel_loss_is_zero_for_equal_speech_and_the_log_ratio_for_scaled_speech():
+    waveform = torch.randn(2, 8960, generator=torch.Generator().manual_seed(0)) * 0.1
+    loss = LogMelLoss()
+    assert float(loss(waveform, waveform)) == 0
+    assert float(loss(2 * waveform, waveform)) == pytest.approx(np.log(2), rel=1e-3)
+
+
+def test_a_segment_of_8960_samples_has_35_mel_frames_of_80_bins():
+    assert LogMelLoss().log_mel(torch.zeros(3, 8960)).shape == (3, 80, 35)
+    assert LogMelLoss(512, 128).log_mel(torch.zeros(1, 8960)).shape == (1, 80, 70)
+
+
+def test_the_mel_loss_has_a_finite_gradient_in_silence_and_none_for_the_target():
+    fake = torch.zeros(1, 4000, requires_grad=True)
+    real = (torch.randn(1, 4000) * 0.1).requires_grad_()
+    LogMelLoss()(fake, real).backward()
+    assert torch.isfinite(fake.grad).all()
+    assert real.grad is None
+
+
+def test_the_mel_loss_is_the_same_under_autocast():
+    waveform = torch.randn(2, 8960, generator=torch.Generator().manual_seed(1)) * 0.1
+    loss = LogMelLoss()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        under = loss(0.5 * waveform, waveform)
+    assert float(under) == pytest.approx(float(loss(0.5 * waveform, waveform)), rel=1e-6)
+
+
+def test_the_weights_are_the_published_ones():
+    assert VOCODER_LOSS_WEIGHTS == {"adversarial": 1.0, "feature_matching": 2.0, "mel": 45.0}
+
+
+def test_waveforms_that_do_not_fit_are_refused():
+    with pytest.raises(Lip2SpeechError, match="must agree"):
+        LogMelLoss()(torch.zeros(1, 4000), torch.zeros(1, 4001))
+    with pytest.raises(Lip2SpeechError, match="more than 384 samples"):
+        LogMelLoss()(torch.zeros(1, 300), torch.zeros(1, 300))
+
+
+def test_speech_fits_the_mel_it_was_made_of_at_any_loudness_and_no_other():
+    time = torch.arange(8960) / 16000
+    tone = (0.5 * torch.sin(2 * torch.pi * 300 * time) * (1 + torch.sin(2 * torch.pi * 5 * time)))[None]
+    tone = tone + 0.01 * torch.randn(1, 8960, generator=torch.Generator().manual_seed(0))  # above the floor
+    given = log_mel_spectrogram(tone)[:, :56]
+    for loudness in (1.0, 0.5):
+        assert input_mel_loss(loudness * tone, given + 1.7).item() < 1e-3
+    moved = torch.roll(given, 5, dims=1)
+    assert input_mel_loss(tone, moved).item() > input_mel_loss(tone, given).item() + 0.3
+    noise = torch.rand(1, 8960, requires_grad=True)
+    input_mel_loss(0.1 * noise, given).sum().backward()
+    assert torch.isfinite(noise.grad).all() and noise.grad.abs().sum() > 0
+
+
+class TestCorrelationLoss:
+    """Words that swell and fade, by random bursts of noise."""
+
+    @pytest.fixture
+    def real(self) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(0)
+        bursts = torch.rand(3, 1, 24, generator=generator)
+        loudness = torch.nn.functional.interpolate(bursts, size=15360, mode="linear")[:, 0]
+        return 0.3 * loudness**2 * torch.randn(3, 15360, generator=generator)
+
+    def test_the_recording_itself_has_none_at_any_loudness_and_another_sound_much(self, real):
+        given, nobody = log_mel_spectrogram(real)[:, :96], torch.zeros(3, dtype=torch.bool)
+        assert correlation_loss(0.4 * real, real, given, nobody, 0).item() == pytest.approx(0, abs=1e-3)
+        assert correlation_loss(real.roll(1, dims=0), real, given, nobody, 0).item() > 0.7
+
+    def test_a_predicted_clip_is_compared_at_the_lag_of_another_predicted_one(self, real):
+        predicted = torch.tensor([True, False, True])
+        lags = (2, 0, -2)
+        late = torch.stack([sound.roll(160 * lag) for sound, lag in zip(real, lags, strict=True)])
+        given = log_mel_spectrogram(real)[:, :96]
+        exchanged = torch.stack([late[0].roll(-640), late[1], late[2].roll(640)])
+        # The recordings lag by 2 and -2 frames: each moved by its own lag and back by the other's, 4.
+        assert correlation_loss(exchanged, late, given, predicted, 3).item() < 0.05
+        assert correlation_loss(exchanged, late, given - 2.5, predicted, 3).item() < 0.05  # at any loudness
+        assert correlation_loss(late, late, given, predicted, 3).item() > 0.1
+
+    def test_silence_gives_finite_gradients(self, real):
+        silence = torch.zeros_like(real, requires_grad=True)
+        given = log_mel_spectrogram(real)[:, :96]
+        correlation_loss(silence, real, given, torch.ones(3, dtype=torch.bool), 3).backward()
+        assert torch.isfinite(silence.grad).all()

@@ -1,0 +1,114 @@
+"""Envelopes of a predicted mel against the true ones: near to what STOI and ESTOI say of the sound."""
+
+import numpy as np
+import pytest
+import torch
+from pystoi import stoi
+
+from hf_lip2speech import Lip2SpeechConfig, Lip2SpeechModel
+from hf_lip2speech.audio.mel import log_mel_spectrogram
+from hf_lip2speech.losses.av_offset import best_lags, move_labels
+from hf_lip2speech.losses.stoi_like import WINDOW, stoi_like_correlation, third_octave_weights
+
+
+def babble(seconds: float, seed: int) -> np.ndarray:
+    """Noise whose bands swell and fade as those of speech do, float32 at 16 kHz."""
+    rng = np.random.default_rng(seed)
+    size = round(16000 * seconds)
+    time = np.arange(size) / 16000
+    sound = np.zeros(size)
+    for _ in range(40):
+        tone = np.sin(2 * np.pi * rng.uniform(150, 4000) * time + rng.uniform(0, 6))
+        sound += tone * np.exp(2 * np.sin(2 * np.pi * rng.uniform(1, 6) * time + rng.uniform(0, 6)))
+    return (0.1 * sound / sound.std()).astype(np.float32)
+
+
+def correlation(predicted: np.ndarray, true: np.ndarray) -> float:
+    mels = [log_mel_spectrogram(torch.from_numpy(sound))[None] for sound in (predicted, true)]
+    return float(stoi_like_correlation(*mels, torch.ones(mels[0].shape[:2], dtype=torch.bool)))
+
+
+def test_it_is_1_for_the_truth_at_any_loudness_and_near_0_for_another_sound():
+    true = babble(3, seed=0)
+    assert correlation(true, true) == pytest.approx(1, abs=1e-3)
+    assert correlation(0.3 * true, true) == pytest.approx(1, abs=1e-3)
+    assert abs(correlation(babble(3, seed=1), true)) < 0.15
+
+
+def test_it_says_of_the_mel_what_stoi_and_estoi_say_of_the_sound():
+    true = babble(4, seed=0)
+    noise = np.random.default_rng(2).standard_normal(len(true)).astype(np.float32)
+    for level in (0.02, 0.1, 0.3):
+        noisy = true + level * noise
+        said = np.mean([stoi(true, noisy, 16000, extended=extended) for extended in (False, True)])
+        assert correlation(noisy, true) == pytest.approx(said, abs=0.08)
+
+
+def test_a_tone_falls_into_the_band_that_holds_it():
+    time = torch.arange(16000) / 16000
+    for band in (3, 8, 12):
+        mel = log_mel_spectrogram(0.5 * torch.sin(2 * torch.pi * 150 * 2 ** (band / 3) * time))
+        assert (torch.exp(2 * mel[20:80]) @ third_octave_weights(80)).mean(0).argmax() == band
+
+
+def test_a_clip_in_a_padded_batch_is_measured_as_alone():
+    true, predicted = (torch.from_numpy(babble(2, seed)) for seed in (0, 3))
+    true, predicted = (log_mel_spectrogram(sound)[None].repeat(2, 1, 1) for sound in (true, predicted))
+    mask = torch.ones(true.shape[:2], dtype=torch.bool)
+    mask[0, 120:] = False
+    predicted[0, 120:], true[0, 120:] = 7.0, -9.0
+    padded = stoi_like_correlation(predicted, true, mask)
+    alone = stoi_like_correlation(predicted[:1, :120], true[:1, :120], mask[:1, :120])
+    assert padded[0] == pytest.approx(float(alone), abs=1e-6)
+
+
+@pytest.mark.parametrize("length", [1, WINDOW - 1])
+def test_a_clip_shorter_than_the_window_has_none(length):
+    mel = torch.randn(1, length, 80)
+    assert stoi_like_correlation(mel, mel, torch.ones(1, length, dtype=torch.bool)).tolist() == [0]
+
+
+def test_silence_gives_finite_gradients():
+    silence = torch.full((1, 60, 80), -11.5, requires_grad=True)
+    stoi_like_correlation(silence, silence.detach(), torch.ones(1, 60, dtype=torch.bool)).sum().backward()
+    assert torch.isfinite(silence.grad).all()
+
+
+@pytest.fixture
+def inputs() -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    return {
+        "pixel_values_videos": torch.randn(2, 20, 1, 88, 88),
+        "speaker_embeddings": torch.rand(2, 256),
+        "mel_labels": torch.randn(2, 80, 80).cumsum(1) * 0.3,
+    }
+
+
+def tiny(**fields) -> Lip2SpeechModel:
+    torch.manual_seed(0)
+    sizes = {"frontend_stem_channels": 4, "frontend_channels": [4, 4], "frontend_blocks": [1, 1]}
+    conformer = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    return Lip2SpeechModel(Lip2SpeechConfig(**sizes, **conformer, mel_head_size=16, **fields)).eval()
+
+
+def test_the_loss_takes_it_at_its_weight_and_learns_from_it(inputs):
+    plain, with_it = tiny()(**inputs), tiny(correlation_loss_weight=7.0)(**inputs)
+    assert plain.correlation_loss is None
+    mask = torch.ones(2, 80, dtype=torch.bool)
+    expected = 1 - stoi_like_correlation(with_it.spectrogram, inputs["mel_labels"], mask).mean()
+    assert torch.allclose(with_it.correlation_loss, expected)
+    assert torch.allclose(with_it.loss, plain.loss + 7 * expected)
+
+
+def test_with_lagging_labels_each_clip_is_given_the_lag_of_another(inputs):
+    model = tiny(correlation_loss_weight=1.0, max_av_offset=3)
+    model.mel_head.out_proj.weight.data *= 300  # an untrained mel is flat: no lag would matter
+    mel = model(**inputs).spectrogram.detach()
+    moved = torch.stack([mel[0].roll(2, dims=0), mel[1].roll(-1, dims=0)])
+    loss = model(**inputs | {"mel_labels": moved}).correlation_loss.detach()
+    mask, lengths = torch.ones(2, 80, dtype=torch.bool), torch.tensor([80, 80])
+    lags = best_lags(mel, moved, mask, 3)
+    assert lags.tolist() == [2, -1]
+    exchanged = move_labels(moved, torch.tensor([3, -3]), lengths)  # back by the own lag, on by the other's
+    assert torch.allclose(loss, 1 - stoi_like_correlation(mel, exchanged, mask).mean())
+    assert not torch.allclose(loss, 1 - stoi_like_correlation(mel, moved, mask).mean())
