@@ -26,12 +26,12 @@ from scipy.ndimage import uniform_filter1d
 from tqdm import tqdm
 
 from hf_lip2speech.audio.mel import log_mel_spectrogram
-from hf_lip2speech.cli.evaluate import is_grid_sentence
 from hf_lip2speech.constants import SAMPLING_RATE
 from hf_lip2speech.data.corpora import Word
 from hf_lip2speech.data.layout import PreparedFolder
 from hf_lip2speech.data.prepared import PreparedDataset
 from hf_lip2speech.errors import Lip2SpeechError
+from hf_lip2speech.evaluation.recognisers import is_grid_sentence
 from hf_lip2speech.files import new_folder
 from hf_lip2speech.media.audio import write_audio
 from hf_lip2speech.models.modeling_speaker_encoder import SpeakerEncoder

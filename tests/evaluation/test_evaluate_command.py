@@ -15,13 +15,12 @@ import pytest
 import torch
 
 import hf_lip2speech_cli
-from hf_lip2speech.cli.evaluate import choose_recogniser, find_unit_extractor, is_grid_sentence
 from hf_lip2speech.errors import DatasetError, Lip2SpeechError
 from hf_lip2speech.evaluation.clips import open_evaluation_set
-from hf_lip2speech.evaluation.recognisers import PocketsphinxGrid
+from hf_lip2speech.evaluation.recognisers import PocketsphinxGrid, choose_recogniser, is_grid_sentence
 from hf_lip2speech.evaluation.run import evaluate
 from hf_lip2speech.evaluation.syncnet import SyncNet
-from hf_lip2speech.evaluation.systems import Systems
+from hf_lip2speech.evaluation.systems import Systems, find_unit_extractor
 
 from .small_set import TEXTS
 

@@ -2,21 +2,18 @@
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from transformers.utils import logging
 
-from ..data.corpora import GRID_SENTENCE, Clip
-from ..data.layout import UNIT_EXTRACTOR
-from ..errors import Lip2SpeechError
+from ..data.corpora import Clip
 from ..evaluation.clips import open_evaluation_set
 from ..evaluation.normalisation import normalise_text
-from ..evaluation.recognisers import PocketsphinxGrid, Recogniser
+from ..evaluation.recognisers import choose_recogniser
 from ..evaluation.syncnet import SyncNet
 from ..extras import require_extra
 from ..models.modeling_lip2speech_with_vocoder import BUNDLED, BUNDLED_NAME
-from ..models.modeling_speech_units import SpeechUnitExtractor
 from ..models.modeling_unit_vocoder import UnitVocoderModel
 from .speak import load_pipeline
 
@@ -34,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
         require_extra(module, "eval")
     from ..evaluation.card import card_section
     from ..evaluation.run import evaluate, process_state
-    from ..evaluation.systems import MEL_ONLY, UNITS_ONLY, Systems
+    from ..evaluation.systems import MEL_ONLY, UNITS_ONLY, Systems, find_unit_extractor
 
     logging.disable_progress_bar()  # one for every small model that is loaded
     state = process_state()
@@ -75,72 +72,6 @@ def run(args: argparse.Namespace) -> int:
             print(f"left out: {clip['id']}: {clip['message']}", file=sys.stderr)
         print(f"look at {Path(args.out) / 'index.html'}", file=sys.stderr)
     return 0
-
-
-def choose_recogniser(
-    name: str | None, prompt: str | None, texts: Iterable[str], device: str
-) -> Recogniser | None:
-    """The listener that --recogniser names; by default pocketsphinx where every sentence is one of GRID's.
-
-    Args:
-        name: "grid", "none", "whisper:MODEL" (faster-whisper), or the folder or Hub name of a transformers
-            model.
-        prompt: What Whisper is told beforehand.
-        texts: The true sentences.
-        device: Of the neural recognisers.
-
-    Raises:
-        Lip2SpeechError: no such model, or a prompt for a recogniser that takes none.
-        ImportError: the recogniser's package is not installed.
-    """
-    if name is None:
-        name = "grid" if all(is_grid_sentence(text) for text in texts) else "none"
-    kind, _, model = name.partition(":")
-    if prompt is not None and kind != "whisper":
-        raise Lip2SpeechError(
-            f"The recogniser {name} takes no prompt: leave --prompt out, or take whisper:MODEL."
-        )
-    if name == "none":
-        return None
-    if name == "grid":
-        return PocketsphinxGrid()
-    from ..evaluation.neural_recognisers import FasterWhisper, TransformersRecogniser
-
-    if kind == "whisper":
-        return FasterWhisper(model, prompt=prompt, device=device.split(":")[0])
-    return TransformersRecogniser(name, device=device)
-
-
-def is_grid_sentence(text: str) -> bool:
-    """Whether the grammar of GRID sentences holds this one."""
-    words = normalise_text(text).split()
-    return len(words) == len(GRID_SENTENCE) and all(
-        word in slot.values() for word, slot in zip(words, GRID_SENTENCE, strict=True)
-    )
-
-
-def find_unit_extractor(given: str | None, model: str) -> SpeechUnitExtractor | None:
-    """The unit extractor that is given, or the one that lies in the model's folder or repository.
-
-    Args:
-        given: Folder or Hub name of one, or a prepared folder.
-        model: Folder or Hub name of the model.
-
-    Raises:
-        Lip2SpeechError: the given one cannot be loaded.
-    """
-    try:
-        if given is None:
-            return SpeechUnitExtractor.from_pretrained(model, subfolder=UNIT_EXTRACTOR).eval()
-        inside = Path(given) / UNIT_EXTRACTOR
-        return SpeechUnitExtractor.from_pretrained(inside if inside.is_dir() else given).eval()
-    except (OSError, ValueError) as error:
-        if given is None:
-            return None
-        raise Lip2SpeechError(
-            f"--units {given} holds no unit extractor: give a prepared folder, or the folder or Hub name of "
-            f"a SpeechUnitExtractor. ({str(error).splitlines()[0]})"
-        ) from error
 
 
 def _notices(clips: Sequence[Clip], without_units: bool, without_recogniser: bool) -> list[str]:

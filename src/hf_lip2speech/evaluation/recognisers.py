@@ -4,12 +4,14 @@
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from importlib.metadata import version
 
 import numpy as np
 
 from ..constants import SAMPLING_RATE
 from ..data.corpora import GRID_SENTENCE
+from ..errors import Lip2SpeechError
 from ..extras import require_extra
 from .alignment import check_signal
 from .normalisation import NORMALISATION, normalise_text
@@ -120,3 +122,45 @@ class PocketsphinxGrid(Recogniser):
         self._decoder.end_utt()
         heard = self._decoder.hyp()
         return "" if heard is None else " ".join(word.split("(")[0] for word in heard.hypstr.split())
+
+
+def choose_recogniser(
+    name: str | None, prompt: str | None, texts: Iterable[str], device: str
+) -> Recogniser | None:
+    """The listener that --recogniser names; by default pocketsphinx where every sentence is one of GRID's.
+
+    Args:
+        name: "grid", "none", "whisper:MODEL" (faster-whisper), or the folder or Hub name of a transformers
+            model.
+        prompt: What Whisper is told beforehand.
+        texts: The true sentences.
+        device: Of the neural recognisers.
+
+    Raises:
+        Lip2SpeechError: no such model, or a prompt for a recogniser that takes none.
+        ImportError: the recogniser's package is not installed.
+    """
+    if name is None:
+        name = "grid" if all(is_grid_sentence(text) for text in texts) else "none"
+    kind, _, model = name.partition(":")
+    if prompt is not None and kind != "whisper":
+        raise Lip2SpeechError(
+            f"The recogniser {name} takes no prompt: leave --prompt out, or take whisper:MODEL."
+        )
+    if name == "none":
+        return None
+    if name == "grid":
+        return PocketsphinxGrid()
+    from .neural_recognisers import FasterWhisper, TransformersRecogniser
+
+    if kind == "whisper":
+        return FasterWhisper(model, prompt=prompt, device=device.split(":")[0])
+    return TransformersRecogniser(name, device=device)
+
+
+def is_grid_sentence(text: str) -> bool:
+    """Whether the grammar of GRID sentences holds this one."""
+    words = normalise_text(text).split()
+    return len(words) == len(GRID_SENTENCE) and all(
+        word in slot.values() for word, slot in zip(words, GRID_SENTENCE, strict=True)
+    )

@@ -17,7 +17,7 @@ from ..audio.mel import log_mel_spectrogram
 from ..constants import MEL_PER_FRAME, SAMPLES_PER_FRAME, UNITS_PER_FRAME
 from ..data.clip_files import common_frames, read_sound
 from ..data.corpora import Clip
-from ..data.layout import PreparedFolder
+from ..data.layout import UNIT_EXTRACTOR, PreparedFolder
 from ..errors import Lip2SpeechError
 from ..models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
 from ..models.modeling_speaker_encoder import SpeakerEncoder
@@ -275,3 +275,27 @@ def fingerprint(model: torch.nn.Module) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def find_unit_extractor(given: str | None, model: str) -> SpeechUnitExtractor | None:
+    """The unit extractor that is given, or the one that lies in the model's folder or repository.
+
+    Args:
+        given: Folder or Hub name of one, or a prepared folder.
+        model: Folder or Hub name of the model.
+
+    Raises:
+        Lip2SpeechError: the given one cannot be loaded.
+    """
+    try:
+        if given is None:
+            return SpeechUnitExtractor.from_pretrained(model, subfolder=UNIT_EXTRACTOR).eval()
+        inside = Path(given) / UNIT_EXTRACTOR
+        return SpeechUnitExtractor.from_pretrained(inside if inside.is_dir() else given).eval()
+    except (OSError, ValueError) as error:
+        if given is None:
+            return None
+        raise Lip2SpeechError(
+            f"--units {given} holds no unit extractor: give a prepared folder, or the folder or Hub name of "
+            f"a SpeechUnitExtractor. ({str(error).splitlines()[0]})"
+        ) from error
