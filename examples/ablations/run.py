@@ -23,11 +23,12 @@ import yaml
 
 from hf_lip2speech.data.layout import PreparedFolder
 from hf_lip2speech.evaluation.bootstrap import interval
-from hf_lip2speech.evaluation.folder import write_json, write_whole
+from hf_lip2speech.evaluation.folder import write_json
 from hf_lip2speech.evaluation.measures import MEASURES
 from hf_lip2speech.evaluation.results import show_score
 from hf_lip2speech.evaluation.scores import Measure
 from hf_lip2speech.evaluation.systems import TRUTH, VOCODER, WHOLE_PATH
+from hf_lip2speech.files import write_text
 from hf_lip2speech.training.config import (
     ConfigError,
     Lip2SpeechTrainingConfig,
@@ -82,7 +83,7 @@ def main(argv: list[str] | None = None) -> None:
     results = {"settings": settings, "rows": table_of(plan["systems"], found), "comparisons": compared}
     table = as_markdown(results)
     write_json(args.out / "ablations.json", results)
-    write_whole(args.out / "ablations.md", lambda partial: partial.write_text(table, encoding="utf-8"))
+    write_text(args.out / "ablations.md", table)
     print(table)
 
 

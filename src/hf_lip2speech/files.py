@@ -1,4 +1,4 @@
-"""A folder that is written whole or not at all."""
+"""Atomic writing: a file or folder appears under its name only when it is complete."""
 
 import os
 import shutil
@@ -6,8 +6,43 @@ import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 from .errors import Lip2SpeechError
+
+
+@contextmanager
+def atomic_file(
+    path: str | os.PathLike[str], staging: str | os.PathLike[str] | None = None
+) -> Generator[Path]:
+    """A path to write to, which becomes `path` when the block succeeds and is removed when it fails.
+
+    Args:
+        path: the final name. An older file of that name is replaced; missing parent folders are created.
+        staging: the folder of the unfinished file, on the same file system; default: beside `path`.
+
+    Yields:
+        A name that nobody else uses, with the suffix of `path`. A folder may be made there as well.
+    """
+    path = Path(path)
+    folder = path.parent if staging is None else Path(staging)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = folder / f".{uuid4().hex[:16]}.partial{path.suffix}"
+    try:
+        yield unfinished
+        os.replace(unfinished, path)
+    finally:
+        if unfinished.is_dir():
+            shutil.rmtree(unfinished, ignore_errors=True)
+        else:
+            unfinished.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text file (UTF-8) atomically."""
+    with atomic_file(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
 
 
 @contextmanager

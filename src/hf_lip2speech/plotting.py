@@ -15,6 +15,7 @@ from transformers.audio_utils import hertz_to_mel
 from .constants import FRAME_RATE, MEL_PER_FRAME, NUM_MEL_BINS, SAMPLING_RATE, UNITS_PER_FRAME
 from .errors import Lip2SpeechError
 from .extras import require_extra
+from .files import atomic_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -101,12 +102,8 @@ def plot_speech(
     path = Path(path)
     check_plot_path(path)
     figure = speech_figure(mouth, spectrogram, unit_ids, title)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
-    try:
-        figure.savefig(partial, dpi=120)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_file(path) as unfinished:
+        figure.savefig(unfinished, dpi=120)
 
 
 def check_plot_path(path: Path) -> None:

@@ -20,9 +20,10 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
+
+from ..files import atomic_file
 
 MANIFEST = "manifest.parquet"
 REPORT = "report.json"
@@ -77,11 +78,8 @@ class PreparedFolder:
 
     def write(self, path: Path, writer: Callable[[Path], Any]) -> None:
         """Let `writer` write a file (or folder) elsewhere, then move it to `path`."""
-        self.staging.mkdir(parents=True, exist_ok=True)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self.staging / f"{uuid4().hex}{path.suffix}"
-        writer(unfinished)
-        os.replace(unfinished, path)
+        with atomic_file(path, self.staging) as unfinished:
+            writer(unfinished)
 
     def write_array(self, path: Path, array: np.ndarray) -> None:
         self.write(path, lambda unfinished: np.save(unfinished, array))

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
 
-from .folder import write_whole
+from ..files import write_text
 from .results import arrow, measures_of, show_score
 from .scores import Measure
 from .systems import WHOLE_PATH
@@ -104,12 +104,12 @@ def write_card(folder: Path, results: Mapping[str, Any]) -> None:
         eval_results=eval_results(results),
     )
     text = f"---\n{data.to_yaml()}\n---\n\n{card_section(results)}"
-    write_whole(folder / "README.md", lambda partial: partial.write_text(text, encoding="utf-8"))
+    write_text(folder / "README.md", text)
     if dataset := facts.get("hub_dataset"):
         entries = eval_result_entries_to_yaml(eval_result_entries(results, dataset))
         entry_text = yaml.safe_dump(entries, sort_keys=False, allow_unicode=True)
         path = folder / ".eval_results" / f"{dataset.rsplit('/', 1)[-1]}_{facts['split']}.yaml"
-        write_whole(path, lambda partial: partial.write_text(entry_text, encoding="utf-8"))
+        write_text(path, entry_text)
 
 
 def model_name(results: Mapping[str, Any]) -> str:

@@ -11,10 +11,10 @@ OUT/.evaluation/          what was asked for, and what is done so far
 """
 
 import json
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from ..files import write_text
 
 
 class EvaluationFolder:
@@ -43,16 +43,4 @@ class EvaluationFolder:
 
 
 def write_json(path: Path, value: Any) -> None:
-    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
-
-
-def write_whole(path: Path, writer: Callable[[Path], Any]) -> None:
-    """Let `writer` write a file elsewhere, then move it to `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
-    try:
-        writer(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

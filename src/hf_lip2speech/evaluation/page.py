@@ -14,8 +14,9 @@ from jinja2 import Environment, StrictUndefined
 from transformers.audio_utils import hertz_to_mel
 
 from ..constants import SAMPLING_RATE
+from ..files import write_text
 from .card import model_name, shown_facts
-from .folder import EvaluationFolder, write_whole
+from .folder import EvaluationFolder
 from .normalisation import normalise_text
 from .pictures import RANGE
 from .results import arrow, measures_of, show_score
@@ -65,7 +66,7 @@ def write_page(
             decibels=round(DECIBELS),
         )
     )
-    write_whole(folder.page, lambda partial: partial.write_text(text, encoding="utf-8"))
+    write_text(folder.page, text)
 
 
 def _table(results: Mapping[str, Any], measures: Sequence[Measure]) -> dict[str, Any]:

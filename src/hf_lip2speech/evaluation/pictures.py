@@ -7,7 +7,7 @@ import torch
 
 from ..audio.mel import log_mel_spectrogram
 from ..extras import require_extra
-from .folder import write_whole
+from ..files import atomic_file
 
 RANGE = 9.0  # natural-log units below the truth's loudest bin that are told apart: 78 dB
 
@@ -23,9 +23,5 @@ def write_spectrogram(path: Path, waveform: np.ndarray, *, like: np.ndarray) -> 
     image = require_extra("matplotlib.image", "eval")
     mel, reference = (log_mel_spectrogram(torch.from_numpy(signal)).numpy() for signal in (waveform, like))
     top = float(reference.max())
-    write_whole(
-        path,
-        lambda partial: image.imsave(
-            partial, mel.T, origin="lower", cmap="magma", vmin=top - RANGE, vmax=top
-        ),
-    )
+    with atomic_file(path) as unfinished:
+        image.imsave(unfinished, mel.T, origin="lower", cmap="magma", vmin=top - RANGE, vmax=top)

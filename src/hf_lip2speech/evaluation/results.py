@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..files import atomic_file
 from .alignment import ALIGNMENT
 from .bootstrap import CONFIDENCE, RESAMPLES, interval
-from .folder import write_whole
 from .measures import MEASURES
 from .scores import Measure
 from .systems import ROWS, WHOLE_PATH
@@ -89,7 +89,8 @@ def write_table(path: Path, clips: Sequence[Mapping[str, Any]]) -> None:
             line = {"id": clip["id"], "row": row, "speaker": clip["speaker"], "seconds": clip["seconds"]}
             lines.append(line | {name: entry[name] for name in text[3:]} | entry["numbers"])
     table = pyarrow.Table.from_pylist(lines, schema=schema)
-    write_whole(path, lambda partial: pyarrow.parquet.write_table(table, partial))
+    with atomic_file(path) as unfinished:
+        pyarrow.parquet.write_table(table, unfinished)
 
 
 def show_score(measure: Measure, score: Mapping[str, Any] | None) -> tuple[str, str]:

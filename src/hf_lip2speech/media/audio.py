@@ -15,6 +15,7 @@ from av.stream import Disposition
 
 from ..constants import SAMPLING_RATE
 from ..errors import Lip2SpeechError, NoAudioError
+from ..files import atomic_file
 from .mux import mux_speech
 from .video import ffmpeg_name, is_url
 
@@ -90,12 +91,8 @@ def write_audio(
             "sound is made of finite ones. Look at the model that made them."
         )
     pcm = np.clip(np.round(waveform * 32768.0), -32768, 32767).astype(np.int16)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
-    try:
-        soundfile.write(partial, pcm, sampling_rate, subtype="PCM_16")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_file(path) as unfinished:
+        soundfile.write(unfinished, pcm, sampling_rate, subtype="PCM_16")
 
 
 def describe(source: object) -> str:

@@ -16,6 +16,7 @@ from av.video.frame import PictureType
 
 from ..constants import FRAME_RATE, SAMPLING_RATE
 from ..errors import Lip2SpeechError, NoVideoStreamError, UnreadableVideoError
+from ..files import atomic_file
 from .video import describe, ffmpeg_name, local_source
 
 logger = logging.getLogger(__name__)
@@ -52,14 +53,8 @@ def mux_speech(
     waveform = np.asarray(waveform, dtype=np.float32)
     if waveform.ndim != 1:
         raise Lip2SpeechError(f"A waveform is a 1-D array of samples, got shape {waveform.shape}.")
-    path = Path(path)
-    partial = path.absolute().with_name(f".{path.stem}.{os.getpid()}.partial.mp4")
-    try:
-        with local_source(video_source) as local:
-            _mux(local, describe(video_source), waveform, sampling_rate, partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with local_source(video_source) as local, atomic_file(Path(path).absolute()) as unfinished:
+        _mux(local, describe(video_source), waveform, sampling_rate, unfinished)
 
 
 def _mux(local: Path | BinaryIO, name: str, waveform: np.ndarray, sampling_rate: int, path: Path) -> None:

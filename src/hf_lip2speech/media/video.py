@@ -22,6 +22,7 @@ from av.stream import Disposition
 
 from ..constants import FRAME_RATE
 from ..errors import EmptyVideoError, MissingVideoError, NoVideoStreamError, UnreadableVideoError
+from ..files import atomic_file
 
 SHORTEST_FRAME = Fraction(1, 1000)  # seconds; less is a broken duration
 SMALL = 640 * 480  # pixels; of a smaller picture, threads cost more than they give (a third of the CPU time)
@@ -333,27 +334,23 @@ def write_video(
     """
     path = Path(path)
     rate = Fraction(fps).limit_denominator(100_000)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with av.open(
-            os.path.abspath(temporary), mode="w", format="mp4", options={"movflags": "+faststart"}
-        ) as container:
-            stream = None
-            for frame in frames:
-                frame = np.asarray(frame, dtype=np.uint8)
-                height, width = frame.shape[:2]
-                pad = ((0, height % 2), (0, width % 2), (0, 0))[: frame.ndim]
-                frame = np.ascontiguousarray(np.pad(frame, pad, mode="edge"))
-                if stream is None:
-                    # one thread: as fast for small pictures, and the same bits whatever the machine's cores
-                    options = {"crf": str(crf), "preset": "veryfast", "mbtree": "0", "threads": "1"}
-                    stream = container.add_stream("libx264", rate=rate, options=options)
-                    stream.width, stream.height, stream.pix_fmt = frame.shape[1], frame.shape[0], "yuv420p"
-                picture = av.VideoFrame.from_ndarray(frame, format="gray" if frame.ndim == 2 else "rgb24")
-                container.mux(stream.encode(picture))
+    with (
+        atomic_file(path.absolute()) as unfinished,
+        av.open(str(unfinished), mode="w", format="mp4", options={"movflags": "+faststart"}) as container,
+    ):
+        stream = None
+        for frame in frames:
+            frame = np.asarray(frame, dtype=np.uint8)
+            height, width = frame.shape[:2]
+            pad = ((0, height % 2), (0, width % 2), (0, 0))[: frame.ndim]
+            frame = np.ascontiguousarray(np.pad(frame, pad, mode="edge"))
             if stream is None:
-                raise EmptyVideoError("no frames to write: expected at least one")
-            container.mux(stream.encode(None))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+                # one thread: as fast for small pictures, and the same bits whatever the machine's cores
+                options = {"crf": str(crf), "preset": "veryfast", "mbtree": "0", "threads": "1"}
+                stream = container.add_stream("libx264", rate=rate, options=options)
+                stream.width, stream.height, stream.pix_fmt = frame.shape[1], frame.shape[0], "yuv420p"
+            picture = av.VideoFrame.from_ndarray(frame, format="gray" if frame.ndim == 2 else "rgb24")
+            container.mux(stream.encode(picture))
+        if stream is None:
+            raise EmptyVideoError("no frames to write: expected at least one")
+        container.mux(stream.encode(None))

@@ -8,7 +8,6 @@ OUT/alignments/TALKER/ID.align      its words with times
 OUT/.render/                        files being written
 """
 
-import os
 from pathlib import Path
 
 SPLITS = ("train", "val", "test")
@@ -47,11 +46,3 @@ class RenderedFolder:
     def is_done(self, clip_id: str) -> bool:
         """Whether all files of a clip are there; each appears under its name only when it is whole."""
         return all(path.is_file() for path in self.files(clip_id))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file in one step as seen from outside, with its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

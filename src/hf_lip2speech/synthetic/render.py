@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from ..data.workers import follow_parent
 from ..errors import DatasetError, WorkerDiedError
-from .layout import SPLITS, RenderedFolder, write_text
+from ..files import write_text
+from .layout import SPLITS, RenderedFolder
 from .plan import NUM_SENTENCES, SIZE, ClipPlan, plan_clips
 from .speech import flite_version
 
