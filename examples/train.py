@@ -19,7 +19,7 @@ from hf_lip2speech.training.config import Lip2SpeechTrainingConfig
 from hf_lip2speech.training.lip2speech_stage import Lip2SpeechStage
 from hf_lip2speech.training.loop import start, train
 
-FIELDS = ("frames", "mel", "unit_ids", "speaker_embedding")
+FIELDS = ("frames", "mel", "unit_ids", "speaker_embeddings")
 
 
 def main(argv=None):

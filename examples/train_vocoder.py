@@ -20,7 +20,7 @@ from hf_lip2speech.training.predictions import predicted_inputs
 from hf_lip2speech.training.vocoder_augmentation import MelAugmentation
 from hf_lip2speech.training.vocoder_stage import Discriminators, VocoderStage, WholeClips
 
-FIELDS = ("mel", "unit_ids", "speaker_embedding", "waveform")
+FIELDS = ("mel", "unit_ids", "speaker_embeddings", "waveform")
 
 
 def main(argv=None):
@@ -35,7 +35,7 @@ def main(argv=None):
     predictions, max_av_offset = None, 0
     if config.lip2speech is not None:
         lip2speech = Lip2SpeechModel.from_pretrained(config.lip2speech).to(accelerator.device).eval()
-        clips = prepared_split(config.data, "train", fields=("frames", "speaker_embedding"))
+        clips = prepared_split(config.data, "train", fields=("frames", "speaker_embeddings"))
         clips = AugmentedDataset(clips, VideoAugmentation(), max_frames=None, seed=config.seed)
         predictions = predicted_inputs(lip2speech, clips, progress=accelerator.is_local_main_process)
         max_av_offset = lip2speech.config.max_av_offset

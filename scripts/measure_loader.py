@@ -22,7 +22,7 @@ from hf_lip2speech.data.sampling import AugmentedDataset
 from hf_lip2speech.models.configuration_lip2speech import Lip2SpeechConfig
 from hf_lip2speech.training.loop import leave_inherited_objects
 
-FIELDS = ("frames", "mel", "unit_ids", "speaker_embedding")
+FIELDS = ("frames", "mel", "unit_ids", "speaker_embeddings")
 
 
 def main() -> None:

@@ -44,8 +44,8 @@ def test_the_composed_folder_speaks_through_the_pipeline(parts):
 
 def test_a_voice_is_the_mean_of_the_speakers_training_clips(parts):
     _, folder = parts
-    train = PreparedDataset(folder / "prepared", "train", fields=("speaker_embedding",))
-    mean = np.mean([item["speaker_embedding"] for item in (train[i] for i in range(len(train)))], axis=0)
+    train = PreparedDataset(folder / "prepared", "train", fields=("speaker_embeddings",))
+    mean = np.mean([item["speaker_embeddings"] for item in (train[i] for i in range(len(train)))], axis=0)
     voice = speaker_voices(folder / "prepared")["s1"]
     assert voice.dtype == np.float32
     np.testing.assert_allclose(voice, mean / np.linalg.norm(mean), atol=1e-6)

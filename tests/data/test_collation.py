@@ -10,9 +10,9 @@ def item(frames, value):
     return {
         "id": "x",
         "pixel_values_videos": torch.full((frames, 1, 88, 88), value),
-        "unit_ids": torch.full((2 * frames,), 7),
-        "mel": torch.full((4 * frames, 80), -value),
-        "speaker_embedding": torch.full((256,), value),
+        "unit_labels": torch.full((2 * frames,), 7),
+        "mel_labels": torch.full((4 * frames, 80), -value),
+        "speaker_embeddings": torch.full((256,), value),
     }
 
 
@@ -51,7 +51,7 @@ def test_segments_are_stacked():
         "id": "x",
         "unit_ids": torch.arange(28),
         "spectrogram": torch.zeros(56, 80),
-        "speaker_embedding": torch.ones(256),
+        "speaker_embeddings": torch.ones(256),
         "waveform": torch.zeros(8960),
         "predicted": torch.tensor(True),
     }

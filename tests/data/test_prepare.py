@@ -71,7 +71,7 @@ class TestRealClips:
         extractor = SpeechUnitExtractor.from_pretrained(out / "unit_extractor")
         np.testing.assert_array_equal(item["unit_ids"], extractor(sound[: 640 * frames]))
         speaker = SpeakerEncoder.bundled().embed(sound[: 640 * frames])
-        np.testing.assert_allclose(item["speaker_embedding"], speaker, atol=1e-5)
+        np.testing.assert_allclose(item["speaker_embeddings"], speaker, atol=1e-5)
         assert len(np.unique(item["unit_ids"])) > 5
 
     def test_stored_crops_are_the_mouth_to_a_gray_level(self, prepared_grid, grid_dir):

@@ -150,7 +150,7 @@ class TestLongClips:
         assert np.abs(frames - whole["frames"]).mean() < 3, "encoded anew"
         assert [len(part["unit_ids"]) for part in parts] == [2 * len(part["frames"]) for part in parts]
         for part in parts:
-            np.testing.assert_array_equal(part["speaker_embedding"], whole["speaker_embedding"])
+            np.testing.assert_array_equal(part["speaker_embeddings"], whole["speaker_embeddings"])
         rows = [row for row in PreparedDataset(tmp_path / "cut").rows if row["source"] == "anna/long"]
         assert " ".join(row["text"] for row in rows) == " ".join(f"w{n}" for n in range(13))
         assert [row["start"] for row in rows] == np.cumsum([0] + [row["frames"] for row in rows])[

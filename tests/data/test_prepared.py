@@ -26,7 +26,7 @@ def test_items_have_the_contracted_shapes_and_types(out):
         "frames": ((12, 96, 96), "uint8"),
         "mel": ((48, 80), "float32"),
         "unit_ids": ((24,), "int64"),
-        "speaker_embedding": ((256,), "float32"),
+        "speaker_embeddings": ((256,), "float32"),
         "waveform": ((7680,), "float32"),
     }
     assert np.abs(item["waveform"]).max() == pytest.approx(0.5, abs=0.01)

@@ -51,7 +51,7 @@ def test_targets_are_cut_to_the_frames_of_the_clip(layout):
         "frames": ((10, 96, 96), "uint8"),
         "mel": ((40, 80), "float32"),
         "unit_ids": ((20,), "int64"),
-        "speaker_embedding": ((256,), "float32"),
+        "speaker_embeddings": ((256,), "float32"),
         "waveform": ((6400,), "float32"),
     }
     line = (layout / "label/train.unt").read_text().splitlines()[0]
@@ -119,4 +119,4 @@ def test_the_official_sample_is_read_whole(lrs3_sample_dir):
         assert item["mel"].shape == (4 * frames, 80) and item["waveform"].shape == (640 * frames,)
         assert item["unit_ids"].shape == (2 * frames,)
         assert 0 <= item["unit_ids"].min() and item["unit_ids"].max() < 200
-        assert np.linalg.norm(item["speaker_embedding"]) == pytest.approx(1, abs=1e-5)
+        assert np.linalg.norm(item["speaker_embeddings"]) == pytest.approx(1, abs=1e-5)

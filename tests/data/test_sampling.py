@@ -16,7 +16,7 @@ def clip(frames, index=0):
         "frames": random.integers(0, 256, (frames, 96, 96), dtype=np.uint8),
         "mel": np.repeat(np.arange(4 * frames, dtype=np.float32)[:, None], 80, axis=1),
         "unit_ids": np.arange(2 * frames),
-        "speaker_embedding": np.full(256, index, dtype=np.float32),
+        "speaker_embeddings": np.full(256, index, dtype=np.float32),
         "waveform": np.arange(640 * frames, dtype=np.float32) / (640 * frames - 1),
     }
 
@@ -44,7 +44,7 @@ class TestAugmentedDataset:
         item = AugmentedDataset(clips, None)[1]
         assert torch.equal(item["pixel_values_videos"], evaluation_transform(clips[1]["frames"]))
         assert "frames" not in item
-        assert torch.equal(item["mel"], torch.from_numpy(clips[1]["mel"]))
+        assert torch.equal(item["mel_labels"], torch.from_numpy(clips[1]["mel"]))
 
     def test_a_long_clip_is_cut_with_all_its_targets(self, clips):
         dataset = AugmentedDataset(clips, None, max_frames=32)
@@ -52,14 +52,14 @@ class TestAugmentedDataset:
         for epoch in range(20):
             dataset.set_epoch(epoch)
             item = dataset[3]
-            start = int(item["unit_ids"][0]) // 2
+            start = int(item["unit_labels"][0]) // 2
             starts.add(start)
             expected = evaluation_transform(clips[3]["frames"][start : start + 32])
             assert torch.equal(item["pixel_values_videos"], expected)
-            assert item["unit_ids"].tolist() == list(range(2 * start, 2 * start + 64))
-            assert item["mel"][:, 0].tolist() == list(range(4 * start, 4 * start + 128))
+            assert item["unit_labels"].tolist() == list(range(2 * start, 2 * start + 64))
+            assert item["mel_labels"][:, 0].tolist() == list(range(4 * start, 4 * start + 128))
             assert item["waveform"].shape == (640 * 32,)
-            assert len(dataset[0]["unit_ids"]) == 40
+            assert len(dataset[0]["unit_labels"]) == 40
         assert len(starts) > 5 and max(starts) <= 18
 
     def test_clips_are_left_alone(self, clips):
@@ -114,7 +114,7 @@ class TestChangeSpeed:
             item = dataset[3]
             frames = len(item["pixel_values_videos"])
             lengths.add(frames)
-            assert item["mel"].shape == (4 * frames, 80) and item["unit_ids"].shape == (2 * frames,)
+            assert item["mel_labels"].shape == (4 * frames, 80) and item["unit_labels"].shape == (2 * frames,)
         assert len(lengths) > 4 and 41 <= min(lengths) and max(lengths) <= 63
         assert same(item, dataset[3])
 
@@ -160,7 +160,7 @@ class TestVocoderSegmentDataset:
             return mel + torch.randn(mel.shape, generator=generator)
 
         plain, noisy = VocoderSegmentDataset(clips), VocoderSegmentDataset(clips, augmentation=noise)
-        for name in ("unit_ids", "speaker_embedding", "waveform"):
+        for name in ("unit_ids", "speaker_embeddings", "waveform"):
             assert torch.equal(plain[1][name], noisy[1][name])
         assert not torch.equal(plain[1]["spectrogram"], noisy[1]["spectrogram"])
         assert same(noisy[1], noisy[1])

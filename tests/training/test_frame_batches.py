@@ -78,7 +78,7 @@ def test_an_impossible_number_of_frames_is_refused(configuration):
 @pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="reads memory in /proc")
 def test_the_memory_of_a_worker_is_flat_over_epochs(tmp_path):
     data = write_prepared_folder(tmp_path / "data", train=60, frames=(40, 42, 30))
-    clips = PreparedDataset(data, "train", fields=("frames", "mel", "unit_ids", "speaker_embedding"))
+    clips = PreparedDataset(data, "train", fields=("frames", "mel", "unit_ids", "speaker_embeddings"))
     dataset = AugmentedDataset(clips, VideoAugmentation())
     sampler = FrameBatchSampler(dataset.lengths, 200, dataset)
     loader = DataLoader(

@@ -19,7 +19,7 @@ def test_predictions_are_the_models_own_outputs_clip_by_clip():
     clips = [
         {
             "frames": random.integers(0, 256, (length, 96, 96), dtype=np.uint8),
-            "speaker_embedding": random.random(256, dtype=np.float32),
+            "speaker_embeddings": random.random(256, dtype=np.float32),
         }
         for length in (6, 9)
     ]
@@ -31,7 +31,7 @@ def test_predictions_are_the_models_own_outputs_clip_by_clip():
         with torch.no_grad():
             output = model(
                 evaluation_transform(clip["frames"])[None],
-                speaker_embeddings=torch.from_numpy(clip["speaker_embedding"])[None],
+                speaker_embeddings=torch.from_numpy(clip["speaker_embeddings"])[None],
             )
         assert np.array_equal(prediction["mel"], output.spectrogram[0].numpy())
         assert prediction["unit_ids"].tolist() == model.unit_ids(output.unit_logits)[0].tolist()

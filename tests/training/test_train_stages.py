@@ -106,7 +106,7 @@ def test_validation_measures_what_the_saved_model_does(scripts, configuration, p
     hits = total = 0
     for clip in clips:
         inputs = Lip2SpeechFeatureExtractor()(clip["frames"])
-        speaker = torch.from_numpy(clip["speaker_embedding"])[None]
+        speaker = torch.from_numpy(clip["speaker_embeddings"])[None]
         with torch.no_grad():
             units = model.unit_ids(model(**inputs, speaker_embeddings=speaker).unit_logits)[0].numpy()
         hits, total = hits + (units == clip["unit_ids"]).sum(), total + len(units)

@@ -36,7 +36,7 @@ class Lip2SpeechCollator:
         Raises:
             DatasetError: A unit is outside the model's 0..num_units-1.
         """
-        units = [item["unit_ids"] for item in items]
+        units = [item["unit_labels"] for item in items]
         largest = max(int(clip.max()) for clip in units)
         if largest >= self.num_units:
             raise DatasetError(
@@ -47,10 +47,10 @@ class Lip2SpeechCollator:
         return {
             "pixel_values_videos": _pad([item["pixel_values_videos"] for item in items]),
             "attention_mask": _mask([item["pixel_values_videos"] for item in items]),
-            "speaker_embeddings": torch.stack([item["speaker_embedding"] for item in items]),
+            "speaker_embeddings": torch.stack([item["speaker_embeddings"] for item in items]),
             "unit_labels": _pad([clip + self.unit_offset for clip in units], IGNORED_LABEL),
-            "mel_labels": _pad([item["mel"] for item in items]),
-            "mel_attention_mask": _mask([item["mel"] for item in items]),
+            "mel_labels": _pad([item["mel_labels"] for item in items]),
+            "mel_attention_mask": _mask([item["mel_labels"] for item in items]),
         }
 
 
@@ -67,7 +67,7 @@ class VocoderSegmentCollator:
         return {
             "unit_ids": torch.stack([item["unit_ids"] for item in items]),
             "spectrogram": torch.stack([item["spectrogram"] for item in items]),
-            "speaker_embeddings": torch.stack([item["speaker_embedding"] for item in items]),
+            "speaker_embeddings": torch.stack([item["speaker_embeddings"] for item in items]),
             "waveform": torch.stack([item["waveform"] for item in items]),
             "predicted": torch.stack([item["predicted"] for item in items]),
         }

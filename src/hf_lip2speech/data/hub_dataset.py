@@ -54,7 +54,7 @@ DECODERS: dict[str, tuple[str, Callable[[io.BytesIO], np.ndarray]]] = {
     "frames": ("video", read_crops),
     "mel": ("mel", np.load),
     "unit_ids": ("units", lambda file: np.load(file).astype(np.int64)),
-    "speaker_embedding": ("speaker_embedding", np.load),
+    "speaker_embeddings": ("speaker_embedding", np.load),
     "waveform": ("audio", lambda file: soundfile.read(file, dtype="float32")[0]),
 }
 

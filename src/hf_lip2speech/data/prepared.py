@@ -18,7 +18,7 @@ from ..errors import DatasetError
 from .layout import PreparedFolder
 from .published import LABELS, is_published_layout, published_rows
 
-FIELDS = ("frames", "mel", "unit_ids", "speaker_embedding", "waveform")
+FIELDS = ("frames", "mel", "unit_ids", "speaker_embeddings", "waveform")
 
 
 def read_crops(source: Path | BinaryIO) -> np.ndarray:
@@ -109,7 +109,7 @@ class PreparedDataset(Dataset):
     """What `prepare` wrote, clip by clip in the order of the IDs; or a folder in the published layout.
 
     An item of a clip with T frames is a dict of "id" (str) and the chosen fields: "frames" uint8 (T, 96, 96)
-    gray, "mel" float32 (4T, 80), "unit_ids" int64 (2T,), "speaker_embedding" float32 (256,), "waveform"
+    gray, "mel" float32 (4T, 80), "unit_ids" int64 (2T,), "speaker_embeddings" float32 (256,), "waveform"
     float32 (640T,) in [-1, 1] at 16 kHz.
 
     Args:
@@ -203,7 +203,7 @@ class PreparedDataset(Dataset):
                 return row["units"][:length]
             path = self._existing(row["units"])
             value = np.load(path).astype(np.int64)
-        elif field == "speaker_embedding":
+        elif field == "speaker_embeddings":
             return np.load(self._existing(row["speaker_embedding"]))
         else:
             path = self._existing(row["audio"])

@@ -10,6 +10,8 @@ from ..constants import MEL_FLOOR, MEL_PER_FRAME, SAMPLES_PER_FRAME, SAMPLES_PER
 from ..errors import Lip2SpeechError
 from .augmentation import VideoAugmentation, evaluation_transform, sample_generator
 
+# of `Lip2SpeechModel.forward`, by field of a `PreparedDataset`, where they differ
+ARGUMENT_OF = {"unit_ids": "unit_labels", "mel": "mel_labels"}
 PEAK = 0.95  # of the vocoder's target waveforms
 
 
@@ -50,8 +52,9 @@ class AugmentedDataset(EpochDataset):
             and index), together with their targets; None: never (evaluation).
         seed: Of all draws.
 
-    An item holds the fields of `dataset` as tensors, with "frames" replaced by "pixel_values_videos", float32
-    (T, 1, 88, 88).
+    An item holds the fields of `dataset` as tensors, named as the arguments of `Lip2SpeechModel.forward`: "frames"
+    becomes "pixel_values_videos", float32 (T, 1, 88, 88), "unit_ids" becomes "unit_labels" (still units 0 ..
+    num_units - 1; `Lip2SpeechCollator` turns them into the model's class ids), "mel" becomes "mel_labels".
     """
 
     def __init__(
@@ -86,14 +89,15 @@ class AugmentedDataset(EpochDataset):
         clip = item.pop("frames")
         transform = self.augmentation
         pixels = evaluation_transform(clip) if transform is None else transform(clip, generator)
-        return {**item, "pixel_values_videos": pixels}
+        named = {ARGUMENT_OF.get(field, field): value for field, value in item.items()}
+        return {**named, "pixel_values_videos": pixels}
 
 
 class VocoderSegmentDataset(EpochDataset):
     """Stage 2: one random segment of each clip an epoch, true mel and units in, waveform out.
 
     Args:
-        dataset: A `PreparedDataset` with "mel", "unit_ids", "speaker_embedding" and "waveform".
+        dataset: A `PreparedDataset` with "mel", "unit_ids", "speaker_embeddings" and "waveform".
         segment_units: Units U of a segment (28: 56 mel frames, 8,960 samples).
         augmentation: What to do to the mel that goes in (blur and noise, say), called with (2U, 80) and a
             generator; None: nothing.
@@ -102,7 +106,7 @@ class VocoderSegmentDataset(EpochDataset):
             augmented: they are as poor as they are.
         seed: Of all draws.
 
-    An item is {"id", "unit_ids" int64 (U,), "spectrogram" float32 (2U, 80), "speaker_embedding" float32
+    An item is {"id", "unit_ids" int64 (U,), "spectrogram" float32 (2U, 80), "speaker_embeddings" float32
     (256,), "waveform" float32 (320U,), "predicted" bool ()}; the waveform is scaled so that the whole clip's
     peak is 0.95. A clip shorter than a segment is followed by silence (its last unit repeated).
     """
@@ -153,7 +157,7 @@ class VocoderSegmentDataset(EpochDataset):
             "id": item["id"],
             "unit_ids": units[start : start + size],
             "spectrogram": spectrogram,
-            "speaker_embedding": item["speaker_embedding"],
+            "speaker_embeddings": item["speaker_embeddings"],
             "waveform": waveform[SAMPLES_PER_UNIT * start : SAMPLES_PER_UNIT * (start + size)],
             "predicted": torch.tensor(predicted),
         }

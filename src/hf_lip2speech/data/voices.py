@@ -18,10 +18,10 @@ def speaker_voices(root: str | Path) -> dict[str, np.ndarray]:
     Raises:
         DatasetError: It is not a prepared folder.
     """
-    dataset = PreparedDataset(root, fields=("speaker_embedding",))
+    dataset = PreparedDataset(root, fields=("speaker_embeddings",))
     speakers, splits = dataset.column("speaker"), dataset.column("split")
     train = [index for index, split in enumerate(splits) if split == "train"]
     sums: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(SPEAKER_EMBEDDING_DIM))
     for index in train or range(len(dataset)):
-        sums[speakers[index]] += dataset[index]["speaker_embedding"]
+        sums[speakers[index]] += dataset[index]["speaker_embeddings"]
     return {speaker: (total / np.linalg.norm(total)).astype(np.float32) for speaker, total in sums.items()}

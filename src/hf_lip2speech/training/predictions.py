@@ -19,7 +19,7 @@ def predicted_inputs(
 
     Args:
         model: In evaluation mode, on any device.
-        clips: Whole (`max_frames=None`), with the field "speaker_embedding".
+        clips: Whole (`max_frames=None`), with the field "speaker_embeddings".
         progress: Show a progress bar.
 
     Returns:
@@ -29,7 +29,7 @@ def predicted_inputs(
     for index in tqdm(range(len(clips)), "predicting clips", disable=not progress):
         item = clips[index]
         videos = item["pixel_values_videos"][None].to(model.device, model.dtype)
-        speaker = item["speaker_embedding"][None].to(model.device, model.dtype)
+        speaker = item["speaker_embeddings"][None].to(model.device, model.dtype)
         output = model(videos, speaker_embeddings=speaker)
         predictions.append(
             {

@@ -248,7 +248,7 @@ class WholeClips(Dataset):
             "id": item["id"],
             "unit_ids": torch.as_tensor(item["unit_ids"]),
             "spectrogram": torch.as_tensor(item["mel"]),
-            "speaker_embedding": torch.as_tensor(item["speaker_embedding"]),
+            "speaker_embeddings": torch.as_tensor(item["speaker_embeddings"]),
             "waveform": waveform * (PEAK / waveform.abs().max().clamp(min=1e-8)),
             "predicted": torch.tensor(False),
         }
