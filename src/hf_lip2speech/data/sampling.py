@@ -52,9 +52,9 @@ class AugmentedDataset(EpochDataset):
             and index), together with their targets; None: never (evaluation).
         seed: Of all draws.
 
-    An item holds the fields of `dataset` as tensors, named as the arguments of `Lip2SpeechModel.forward`: "frames"
-    becomes "pixel_values_videos", float32 (T, 1, 88, 88), "unit_ids" becomes "unit_labels" (still units 0 ..
-    num_units - 1; `Lip2SpeechCollator` turns them into the model's class ids), "mel" becomes "mel_labels".
+    An item holds the fields of `dataset` as tensors, named as the arguments of `Lip2SpeechModel.forward`:
+    "frames" becomes "pixel_values_videos", float32 (T, 1, 88, 88), "mel" becomes "mel_labels", "unit_ids"
+    becomes "unit_labels" (still units 0..num_units-1: `Lip2SpeechCollator` makes class ids of them).
     """
 
     def __init__(
