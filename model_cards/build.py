@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hf_lip2speech.hub.cards import HERE as THIS_FOLDER
 from hf_lip2speech.hub.cards import KINDS, model_card, read_facts
-from hf_lip2speech.models.modeling_lip2speech_with_vocoder import BUNDLED, BUNDLED_NAME
+from hf_lip2speech.loading import BUNDLED, BUNDLED_NAME
 from hf_lip2speech_cli import make_parser
 
 HERE = Path(__file__).parent

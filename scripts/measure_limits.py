@@ -19,7 +19,8 @@ from pystoi import stoi
 from hf_lip2speech.constants import SAMPLING_RATE
 from hf_lip2speech.data.augmentation import evaluation_transform
 from hf_lip2speech.data.prepared import PreparedDataset
-from hf_lip2speech.models.modeling_lip2speech_with_vocoder import BUNDLED, Lip2SpeechWithVocoder
+from hf_lip2speech.loading import BUNDLED
+from hf_lip2speech.models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
 
 MARGIN = 6  # mel frames, the largest lag tried
 

@@ -14,7 +14,7 @@ from hf_lip2speech import Lip2SpeechModel, SpeakerEncoder, SpeechUnitExtractor, 
 from hf_lip2speech.data.corpora import Clip
 from hf_lip2speech.evaluation.metrics import wer
 from hf_lip2speech.evaluation.recognisers import PocketsphinxGrid
-from hf_lip2speech.models.modeling_lip2speech_with_vocoder import BUNDLED
+from hf_lip2speech.loading import BUNDLED
 from hf_lip2speech.synthetic import RenderedTalker
 from hf_lip2speech.training.arguments import build_model
 from hf_lip2speech.training.config import TrainingConfig

@@ -1,8 +1,7 @@
-"""`from_pretrained` that says in a sentence what went wrong, and refuses what is of another kind.
+"""What every `from_pretrained` of this package shares: the name "bundled", readable errors, strict checks.
 
-transformers lets a broken connection through as the HTTP client raised it and a damaged file as its reader
-did, fills what is missing in a model (all of it, in one of another kind) with random weights and a warning,
-and names what it could not find in one of a dozen ways.
+transformers passes on a broken connection as the HTTP client raised it and a damaged file as its reader did,
+fills missing weights with random ones and a warning, and takes a config of another model type.
 """
 
 import os
@@ -10,9 +9,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
-import httpx2
 from huggingface_hub.errors import (
     GatedRepoError,
     HFValidationError,
@@ -22,17 +20,53 @@ from huggingface_hub.errors import (
     StrictDataclassError,
 )
 from safetensors import SafetensorError
+from transformers.utils import cached_file
 
 from .errors import NotLoadedError, WrongKindError
+
+ASSETS = Path(__file__).resolve().parent / "assets"
+# The model that comes with this package, and the name for it wherever a model is named. It wins over a folder
+# of that name, which is "./bundled".
+BUNDLED = ASSETS / "lip2speech_grid_s1"
+BUNDLED_NAME = "bundled"
+
+_HUB_ARGUMENTS = (
+    "cache_dir",
+    "force_download",
+    "local_files_only",
+    "proxies",
+    "revision",
+    "subfolder",
+    "token",
+)
+
+
+def model_source(source: Any, folder: Path = BUNDLED) -> Any:
+    """What `from_pretrained` of transformers takes for `source`: itself, or `folder` for "bundled"."""
+    return str(folder) if source == BUNDLED_NAME else source
+
+
+def file_beside(source: str | os.PathLike, name: str, arguments: dict[str, Any]) -> Path | None:
+    """The file `name` of a model's folder or repository; None where it has none.
+
+    Args:
+        arguments: those of `from_pretrained`; the ones about the Hub are used.
+
+    Raises:
+        OSError: the Hub could not be reached, or there is no such repository.
+    """
+    asked = {key: value for key, value in arguments.items() if key in _HUB_ARGUMENTS}
+    found = cached_file(source, name, _raise_exceptions_for_missing_entries=False, **asked)
+    return None if found is None else Path(found)
 
 
 @contextmanager
 def readable_hub_errors(source: object, revision: str | None = None) -> Generator[None]:
-    """Failures of the Hub's client and of the readers of files, inside the block, become a sentence about
+    """Errors of the Hub's client and of file readers, raised inside the block, become a sentence about
     `source`.
 
     Raises:
-        NotLoadedError: an OSError as well, as which transformers reports these failures.
+        NotLoadedError: also an OSError, as transformers reports these failures.
         WrongKindError: raised inside, now with its source.
     """
     try:
@@ -43,160 +77,157 @@ def readable_hub_errors(source: object, revision: str | None = None) -> Generato
         if str(source) in str(error):
             raise
         raise WrongKindError(f"{source}: {error}") from None
-    except (OSError, SafetensorError, UnpicklingError, httpx2.HTTPError) as error:
+    except Exception as error:
         reason = _reason(error, revision)
-        if reason is None:
+        if reason is None and not isinstance(error, OSError):
             raise
+        if reason is None:
+            reason = one_line(error)
+            if not os.path.isdir(str(source)):
+                reason += " Or the Hub was not asked (local_files_only or HF_HUB_OFFLINE) or not reached."
         raise NotLoadedError(f"Nothing could be loaded from {str(source)!r}: {reason}") from error
 
 
 def _reason(error: BaseException, revision: str | None) -> str | None:
-    """What went wrong and what to do; None where `error` says so itself."""
+    """What went wrong and what to do; None where `error` is not one of the known ones."""
     causes: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and cause not in causes:
         causes.append(cause)
         cause = cause.__cause__ or cause.__context__
 
-    def has(*kinds: type[BaseException]) -> bool:
-        return any(isinstance(cause, kinds) for cause in causes)
+    def has(kind: type[BaseException]) -> bool:
+        return any(isinstance(cause, kind) for cause in causes)
 
     if isinstance(error, SafetensorError):
         return (
-            f"its weights are damaged ({one_line(error)}). Load them anew (force_download=True), or ask "
+            f"its weights are damaged ({one_line(error)}). Download them again (force_download=True), or ask "
             "whoever published them."
         )
     if isinstance(error, UnpicklingError):
         return (
-            "its weights are a pickle that holds more than tensors, and was not read: reading it may run "
-            "what it names. Ask whoever published them for safetensors."
+            "its weights are a pickle that holds more than tensors and was not read, because reading it can "
+            "run code. Ask the publisher for safetensors."
         )
     if has(HFValidationError):
-        return "it is neither a folder here nor a name of the form owner/name. Check the path."
+        return "not a local folder, and not a name of the form owner/name. Check the path."
     if has(GatedRepoError):
         return "its owner has to grant you access. Ask on its page, and log in with `hf auth login`."
     if has(RepositoryNotFoundError):
         return (
-            "it is no folder here, and the Hub has no such repository, or none that you may read. Check the "
-            "name; for a private one log in with `hf auth login` or pass token=."
+            "not a local folder, and the Hub has no such repository, or none that you may read. Check the "
+            "name; for a private repository log in with `hf auth login` or pass token=."
         )
     if has(RevisionNotFoundError):
         return f"the repository has no branch, tag or commit {revision!r}. See its page for those it has."
     if has(LocalEntryNotFoundError):
         return (
-            "it is no folder here, the Hub was not asked (local_files_only or HF_HUB_OFFLINE) or could not "
-            "be reached, and the cache does not hold it. Check the name; connect and load it once."
+            "not a local folder, not in the cache, and the Hub was not asked (local_files_only or "
+            "HF_HUB_OFFLINE) or could not be reached. Check the name, or go online once to download it."
         )
-    if "does not appear to have a file named" in str(error):  # of weights, whatever the reason was
-        return (
-            "there are no weights (model.safetensors) in it; or the Hub was not asked for them "
-            "(local_files_only or HF_HUB_OFFLINE), or could not be reached."
-        )
-    if has(httpx2.TransportError):
-        return (
-            "the connection to the Hub broke off, again and again. Try later. "
-            f"({next(str(one) for one in causes if isinstance(one, httpx2.TransportError))})"
-        )
-    return None
+    # huggingface_hub lets its HTTP client's errors through, and the client is not the same in all versions.
+    broken = [cause for cause in causes if any(k.__name__ == "TransportError" for k in type(cause).__mro__)]
+    return f"the connection to the Hub broke off repeatedly. Try later. ({broken[0]})" if broken else None
 
 
 class ReadableLoadingMixin:
-    """Mixin, before the class of transformers, for what is loaded by `from_pretrained`."""
+    """Mixin, listed before the class of transformers, for everything that has `from_pretrained`."""
+
+    bundled_folder: ClassVar[Path] = BUNDLED  # what `from_pretrained("bundled")` loads
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Self:
-        """As transformers', from a folder or a repository of the Hub.
+        """As transformers', from a folder, a repository on the Hub, or "bundled".
 
         Raises:
-            NotLoadedError: no such repository or revision, no access, no connection and not in the cache;
-                what is there is damaged.
-            WrongKindError: what is there is of another kind.
-            OSError: a file is missing or unreadable.
+            NotLoadedError: no such repository or revision, no access, no connection and not in the cache, or
+                a damaged file. Also an OSError.
+            WrongKindError: the source holds another model type.
         """
-        source = pretrained_model_name_or_path
-        if (
-            isinstance(source, str | os.PathLike)
-            and os.path.isfile(source)
-            and Path(source).suffix != ".json"
-        ):
-            raise NotLoadedError(f"{source} is a file: name the folder that it lies in.")
+        folder = BUNDLED if kwargs.get("subfolder") else cls.bundled_folder
+        source = model_source(pretrained_model_name_or_path, folder)
+        if isinstance(source, str | os.PathLike) and os.path.isfile(source):
+            if Path(source).suffix != ".json":
+                raise NotLoadedError(f"{source} is a file: name its folder.")
         with readable_hub_errors(source, kwargs.get("revision")):
             return super().from_pretrained(source, *args, **kwargs)  # ty: ignore[missing-attribute]
 
     @classmethod
     def register_for_auto_class(cls, auto_class: Any = None) -> None:
-        """Does nothing. transformers calls it on what a repository's own code brought, and would from then on
-        copy this package's modules beside whatever is saved; a published model names the package instead."""
+        """Does nothing. transformers calls it on classes that a repository's code imported, and would from
+        then on copy this package's modules beside every saved model; a published model names the package."""
 
 
 class StrictLoadingMixin(ReadableLoadingMixin):
-    """The mixin for a model, none of whose weights may be missing or misshapen."""
+    """The mixin for a model: no weight may be missing or have another shape."""
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Self:
-        """As transformers', from a folder or a repository of the Hub; a model with random weights is none.
+        """As transformers', from a folder, the Hub or "bundled", but missing weights are an error.
 
-        Who starts a training from what is there passes ignore_mismatched_sizes=True, which puts new weights
-        where there are none that fit, or output_loading_info=True, and looks at what is missing.
+        To fine-tune from a partial checkpoint, pass ignore_mismatched_sizes=True (new weights where none fit)
+        or output_loading_info=True (and look at what is missing).
 
         Raises:
-            NotLoadedError: no such repository or revision, no access, no connection and not in the cache;
-                what is there is damaged, or lacks weights that the configuration asks for.
-            WrongKindError: what is there is of another kind.
-            OSError: a file is missing or unreadable.
+            NotLoadedError: see `ReadableLoadingMixin.from_pretrained`; or weights are missing or do not fit.
+            WrongKindError: the source holds another model type.
         """
         source = pretrained_model_name_or_path
         with_report = kwargs.pop("output_loading_info", False)
-        try:
-            loaded: Any = super().from_pretrained(source, *args, output_loading_info=True, **kwargs)
-        except RuntimeError as error:
-            if "ignore_mismatched_sizes" not in str(error):
-                raise
-            raise NotLoadedError(
-                f"The weights in {source} do not fit its configuration: they have other shapes. They are "
-                "another model's, or config.json was changed."
-            ) from error
+        lenient = kwargs.pop("ignore_mismatched_sizes", False)
+        loaded: Any = super().from_pretrained(
+            source, *args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
+        )
         model, report = loaded
+        if report["mismatched_keys"] and not lenient:
+            raise NotLoadedError(
+                f"The weights in {source} do not fit its configuration: they have other shapes. They belong "
+                "to another model, or config.json was changed."
+            )
         missing = sorted(report["missing_keys"])
-        if missing and source is not None and not (with_report or kwargs.get("ignore_mismatched_sizes")):
+        if missing and source is not None and not (with_report or lenient):
             more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
-            raise NotLoadedError(f"The weights in {source} are not whole: {missing[0]} is missing{more}.")
+            raise NotLoadedError(f"The weights in {source} are incomplete: {missing[0]} is missing{more}.")
         return loaded if with_report else model
 
 
 class StrictConfigMixin(ReadableLoadingMixin):
-    """The mixin for a configuration or a feature extractor, whose file says what kind it is."""
+    """The mixin for a configuration or a feature extractor, whose file states its type."""
+
+    former_model_types: ClassVar[tuple[str, ...]] = ()  # that older versions wrote
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Self:
         """As `ReadableLoadingMixin.from_pretrained`.
 
         Raises:
-            NotLoadedError: also where the file holds what cannot be.
+            NotLoadedError: also where a value in the file is not allowed.
         """
         source = pretrained_model_name_or_path
         try:
             return super().from_pretrained(source, *args, **kwargs)
         except (OSError, WrongKindError):
             raise
-        except (StrictDataclassError, AttributeError, KeyError, TypeError, ValueError) as error:
+        except (StrictDataclassError, ValueError) as error:
             raise NotLoadedError(f"{source} holds no valid {cls.__name__}: {one_line(error)}") from error
 
     @classmethod
     def from_dict(cls, contents: dict[str, Any], **kwargs: Any) -> Self:
-        """As transformers', which takes the file of any kind and at most warns.
+        """As transformers', which takes a file of any type and at most warns.
 
         Raises:
-            WrongKindError: the file is that of another kind, or says none.
+            WrongKindError: the file states another type, or none.
         """
         kind = getattr(cls, "model_type", None)
-        expected, key = (cls.__name__, "feature_extractor_type") if kind is None else (kind, "model_type")
-        found = contents.get(key)
-        if found != expected:
-            said = f"what is there is of the kind {found!r}" if found else f"its {key} is stated nowhere"
+        expected, key, file = (kind, "model_type", "config.json")
+        if kind is None:
+            expected, key, file = (cls.__name__, "feature_extractor_type", "preprocessor_config.json")
+        found = contents.get(key) if isinstance(contents, dict) else None
+        if found != expected and found not in cls.former_model_types:
+            said = f"it is a {found!r}" if found else f"it has no {file} with a {key}"
             raise WrongKindError(
-                f"{said}; {cls.__name__} loads {expected!r}. Take the class that belongs to "
-                "it, or another folder or repository."
+                f"{said}; {cls.__name__} loads {expected!r}. Use the class of that type, or another folder "
+                "or repository."
             )
         return super().from_dict(contents, **kwargs)  # ty: ignore[missing-attribute]
 

@@ -1,9 +1,14 @@
-"""Makes transformers' Auto classes and pipelines know this package."""
+"""Registers the models and the pipeline with transformers."""
+
+import functools
+from typing import Any
 
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
 from transformers.pipelines import PIPELINE_REGISTRY
+from transformers.utils import hub
 
 from .feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
+from .loading import BUNDLED, model_source
 from .models.configuration_avhubert import AVHubertConfig
 from .models.configuration_lip2speech import Lip2SpeechConfig
 from .models.configuration_lip2speech_with_vocoder import Lip2SpeechWithVocoderConfig
@@ -12,7 +17,7 @@ from .models.configuration_speech_units import SpeechUnitExtractorConfig
 from .models.configuration_unit_vocoder import UnitVocoderConfig
 from .models.modeling_avhubert import AVHubertModel
 from .models.modeling_lip2speech import Lip2SpeechModel
-from .models.modeling_lip2speech_with_vocoder import BUNDLED, Lip2SpeechWithVocoder
+from .models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
 from .models.modeling_speaker_encoder import SpeakerEncoder
 from .models.modeling_speech_units import SpeechUnitExtractor
 from .models.modeling_unit_vocoder import UnitVocoderModel
@@ -46,3 +51,19 @@ def register() -> None:
         default={"model": (str(BUNDLED), None)},  # a folder has no revision
         type="video",
     )
+    _teach_bundled()
+
+
+def _teach_bundled() -> None:
+    """Lets transformers' own loading (Auto classes, `pipeline(model="bundled")`) take "bundled", too.
+
+    transformers has no registry of model names, and `pipeline` reads the config, adapter and preprocessor
+    files before it looks at the task. All of them come through this one function.
+    """
+    find = hub.cached_files
+
+    @functools.wraps(find)
+    def cached_files(path_or_repo_id: Any, *args: Any, **kwargs: Any) -> Any:
+        return find(model_source(path_or_repo_id), *args, **kwargs)
+
+    hub.cached_files = cached_files  # ty: ignore[invalid-assignment]

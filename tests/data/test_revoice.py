@@ -9,7 +9,8 @@ import pytest
 from scipy.ndimage import gaussian_filter1d
 
 from hf_lip2speech.data.corpora import Word
-from hf_lip2speech.models.modeling_lip2speech_with_vocoder import BUNDLED, Lip2SpeechWithVocoder
+from hf_lip2speech.loading import BUNDLED
+from hf_lip2speech.models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
 from hf_lip2speech.models.modeling_speaker_encoder import SpeakerEncoder
 
 pytest.importorskip("pyworld", reason="pyworld is not installed (pip install pyworld 'setuptools<81')")

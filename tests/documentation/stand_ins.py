@@ -14,9 +14,9 @@ from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 
 from hf_lip2speech.data.corpora import GRID, Corpus, FaceVideoFolder
 from hf_lip2speech.data.prepare import prepare
+from hf_lip2speech.loading import BUNDLED
 from hf_lip2speech.media.audio import read_audio, write_audio
 from hf_lip2speech.media.mux import mux_speech
-from hf_lip2speech.models.modeling_lip2speech_with_vocoder import BUNDLED
 from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
 
 from ..conversion.published_files import small_lip2speech, small_vocoder

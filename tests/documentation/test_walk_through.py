@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from hf_lip2speech.models.modeling_lip2speech_with_vocoder import BUNDLED
+from hf_lip2speech.loading import BUNDLED
 
 from .snippets import ROOT, snippets
 from .stand_ins import face_videos

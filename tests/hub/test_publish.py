@@ -14,8 +14,8 @@ from hf_lip2speech.errors import PublishError
 from hf_lip2speech.evaluation.systems import fingerprint
 from hf_lip2speech.hub.publish import publish
 from hf_lip2speech.hub.repository import make_repository
+from hf_lip2speech.loading import BUNDLED
 from hf_lip2speech.models.configuration_speech_units import SpeechUnitExtractorConfig
-from hf_lip2speech.models.modeling_lip2speech_with_vocoder import BUNDLED
 
 from ..hub_server import HubServer
 from ..hub_server.cards import problems
@@ -363,7 +363,7 @@ class NotInstalled:
             raise ModuleNotFoundError("No module named " + name, name=name)
 sys.meta_path.insert(0, NotInstalled())
 from hf_lip2speech.hub.repository import make_repository
-from hf_lip2speech.models.modeling_lip2speech_with_vocoder import BUNDLED
+from hf_lip2speech.loading import BUNDLED
 make_repository(BUNDLED, Path(sys.argv[1]))
 """
 EXTRAS = ("accelerate", "datasets", "evaluate", "jiwer", "matplotlib", "pesq", "pocketsphinx", "pyarrow")

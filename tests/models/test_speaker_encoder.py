@@ -141,9 +141,7 @@ def test_configs_that_make_no_sense_are_refused(wrong):
 
 
 def test_the_bundled_weights_name_their_origin():
-    from hf_lip2speech.models import modeling_speaker_encoder
-
-    folder = modeling_speaker_encoder.BUNDLED
+    folder = SpeakerEncoderConfig.bundled_folder
     assert "Resemblyzer" in (folder / "NOTICE").read_text()
     assert "Apache License" in (folder / "LICENSE").read_text()
     assert (folder / "model.safetensors").stat().st_size < 3_000_000

@@ -13,8 +13,9 @@ from ..data.voices import speaker_voices
 from ..errors import Lip2SpeechError
 from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from ..files import new_folder
+from ..loading import model_source
 from ..models.modeling_lip2speech import Lip2SpeechModel
-from ..models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder, model_source
+from ..models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
 from ..models.modeling_unit_vocoder import UnitVocoderModel
 
 

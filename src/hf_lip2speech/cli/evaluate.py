@@ -13,7 +13,7 @@ from ..evaluation.normalisation import normalise_text
 from ..evaluation.recognisers import choose_recogniser
 from ..evaluation.syncnet import SyncNet
 from ..extras import require_extra
-from ..models.modeling_lip2speech_with_vocoder import BUNDLED, BUNDLED_NAME
+from ..loading import BUNDLED, BUNDLED_NAME
 from ..models.modeling_unit_vocoder import UnitVocoderModel
 from .speak import load_pipeline
 

@@ -11,7 +11,7 @@ from ..data.dry_run import estimate
 from ..data.layout import UNIT_EXTRACTOR, PreparedFolder
 from ..data.prepare import DEFAULT_UNITS, MAX_SECONDS, prepare
 from ..errors import DatasetError
-from ..models.modeling_lip2speech_with_vocoder import BUNDLED
+from ..loading import BUNDLED
 from ..models.modeling_speech_units import SpeechUnitExtractor
 from ..synthetic import RenderedTalker
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..hub.publish import publish
 from ..hub.repository import CARD, FACTS
-from ..models.modeling_lip2speech_with_vocoder import model_source
+from ..loading import model_source
 
 
 def run(args: argparse.Namespace) -> int:

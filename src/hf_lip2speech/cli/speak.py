@@ -12,11 +12,12 @@ from tqdm import tqdm
 
 from ..errors import Lip2SpeechError, MissingVideoError, MouthCropError, NoFaceError
 from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
+from ..loading import model_source
 from ..media.audio import write_audio
 from ..media.mux import mux_speech
 from ..media.video import is_url
 from ..models.configuration_lip2speech_with_vocoder import Lip2SpeechWithVocoderConfig
-from ..models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder, model_source
+from ..models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
 from ..pipeline import LipToSpeechPipeline
 from ..plotting import check_plot_path, plot_speech, require_matplotlib
 

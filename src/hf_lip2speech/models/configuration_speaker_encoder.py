@@ -4,7 +4,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from ..constants import SPEAKER_EMBEDDING_DIM
-from ..loading import StrictConfigMixin
+from ..loading import ASSETS, StrictConfigMixin
 
 
 @strict
@@ -25,6 +25,7 @@ class SpeakerEncoderConfig(StrictConfigMixin, PreTrainedConfig):
     """
 
     model_type = "speaker_encoder"
+    bundled_folder = ASSETS / "speaker_encoder"
 
     num_mel_bins: int = 40
     hidden_size: int = 256

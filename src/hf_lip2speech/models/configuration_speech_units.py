@@ -4,7 +4,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from ..constants import NUM_UNITS
-from ..loading import StrictConfigMixin
+from ..loading import BUNDLED, StrictConfigMixin
 
 
 @strict
@@ -27,6 +27,7 @@ class SpeechUnitExtractorConfig(StrictConfigMixin, PreTrainedConfig):
     """
 
     model_type = "speech_unit_extractor"
+    bundled_folder = BUNDLED / "unit_extractor"
 
     features: str = "facebook/hubert-base-ls960"
     layer: int = 6

@@ -7,7 +7,6 @@ Shapes: B clips of at most T video frames (25 fps), 2T units, 4T mel frames, 640
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,22 +21,12 @@ from .configuration_lip2speech_with_vocoder import Lip2SpeechWithVocoderConfig
 from .modeling_lip2speech import Lip2SpeechModel
 from .modeling_unit_vocoder import UnitVocoderModel, fold_weight_norm
 
-# The model that comes with this package: the default of pipeline("lip-to-speech").
-BUNDLED = Path(__file__).resolve().parents[1] / "assets" / "lip2speech_grid_s1"
-BUNDLED_NAME = (
-    "bundled"  # what it is called where a model is to be named: on the command line, in a training's YAML
-)
 # Units a vocoder call, besides its context. Any value gives the same waveform; this one bounds the memory to
 # about 0.2 GB a clip at the paper's size.
 VOCODER_CHUNK_UNITS = 200
 _MEL_PER_UNIT = MEL_PER_FRAME // UNITS_PER_FRAME
 
 Progress = Callable[[str, int, int], None]
-
-
-def model_source(name: str) -> str:
-    """What `from_pretrained` takes for a model's name: itself, or the folder of the one that is `bundled`."""
-    return str(BUNDLED) if name == BUNDLED_NAME else name
 
 
 @dataclass

@@ -5,8 +5,6 @@ The GE2E network of Wan, Wang, Papir, Lopez Moreno, "Generalized End-to-End Loss
 (Apache-2.0); see assets/speaker_encoder/NOTICE.
 """
 
-from pathlib import Path
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -18,10 +16,9 @@ from ..audio.mel import stft_magnitude, to_mel
 from ..audio.speech import raise_volume, trim_silence
 from ..constants import HOP_LENGTH, SAMPLING_RATE
 from ..errors import Lip2SpeechError, NoSpeechError
-from ..loading import StrictLoadingMixin
+from ..loading import BUNDLED_NAME, StrictLoadingMixin
 from .configuration_speaker_encoder import SpeakerEncoderConfig
 
-BUNDLED = Path(__file__).resolve().parents[1] / "assets" / "speaker_encoder"
 MEL_FFT = 400  # samples (25 ms), window of the encoder's own mel
 
 
@@ -29,6 +26,7 @@ class SpeakerEncoder(StrictLoadingMixin, PreTrainedModel):
     """Turns a recording of a speaker into the embedding that gives synthetic speech its voice."""
 
     config_class = SpeakerEncoderConfig
+    bundled_folder = SpeakerEncoderConfig.bundled_folder
     base_model_prefix = "speaker_encoder"
     main_input_name = "mel"
 
@@ -56,7 +54,7 @@ class SpeakerEncoder(StrictLoadingMixin, PreTrainedModel):
         The file holds them in float16, half the size: on ten published utterances the embeddings are within
         5e-4 of the published ones (with float32 weights: 1.4e-4).
         """
-        return cls.from_pretrained(BUNDLED, local_files_only=True, dtype=torch.float32).eval()
+        return cls.from_pretrained(BUNDLED_NAME, local_files_only=True, dtype=torch.float32).eval()
 
     def forward(self, mel: torch.Tensor) -> torch.Tensor:
         """Embed windows of equal length.

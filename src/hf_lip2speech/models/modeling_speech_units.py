@@ -50,6 +50,7 @@ class SpeechUnitExtractor(StrictLoadingMixin, PreTrainedModel):
     """
 
     config_class = SpeechUnitExtractorConfig
+    bundled_folder = SpeechUnitExtractorConfig.bundled_folder
     base_model_prefix = "speech_unit_extractor"
     main_input_name = "waveform"
 

@@ -11,11 +11,11 @@ from typing import TypeVar, cast
 
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from ..loading import model_source
 from ..models.configuration_avhubert import AVHubertConfig
 from ..models.configuration_lip2speech import Lip2SpeechConfig
 from ..models.modeling_avhubert import AVHubertModel
 from ..models.modeling_lip2speech import Lip2SpeechModel
-from ..models.modeling_lip2speech_with_vocoder import model_source
 from .config import Config, ConfigError, Lip2SpeechTrainingConfig, TrainingConfig, check_keys, load_config
 
 Part = TypeVar("Part")

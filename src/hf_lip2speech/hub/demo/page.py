@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from ...errors import Lip2SpeechError
-from ...models.modeling_lip2speech_with_vocoder import BUNDLED
+from ...loading import BUNDLED
 from ...pipeline import LipToSpeechPipeline
 from ..repository import DRAWN_TALKER
 from .limits import MAX_MEGABYTES, MAX_RECORDING_SECONDS, MAX_SECONDS
