@@ -62,6 +62,10 @@ class WorkerDiedError(Lip2SpeechError):
     """One of several processes that share a piece of work died; what was done is kept."""
 
 
+class UnexpectedError(Lip2SpeechError):
+    """A bug of this package stopped a long run; the message holds its traceback."""
+
+
 class CheckpointError(Lip2SpeechError):
     """A published checkpoint is damaged, of no known kind, or lacks or misshapes what its kind holds."""
 

@@ -75,9 +75,13 @@ class TestGRID:
     @pytest.mark.parametrize(
         ("files", "arguments", "message"),
         [
-            ((), {}, "holds nothing; expected one folder of videos a speaker"),
+            ((), {}, "holds nothing; expected one folder of videos per speaker"),
             (("videos/a.mpg",), {}, "holds videos; expected one folder"),
-            (("s1/a.mpg",), {"speakers": ["s2"]}, r"holds s1; expected one folder of videos a speaker \(s2/"),
+            (
+                ("s1/a.mpg",),
+                {"speakers": ["s2"]},
+                r"holds s1; expected one folder of videos per speaker \(s2/",
+            ),
             (("s1/bbaf1a.mpg", "splits/s2_train.txt"), {}, "no list of s1's clips"),
             (("s1/a.mpg",), {"split_dir": "nowhere"}, "split_dir=nowhere is not a folder"),
         ],
@@ -165,7 +169,7 @@ class TestFaceVideoFolder:
         [
             (("x.wav",), {}, "No video in"),
             (("x.mp4", "x.mov"), {}, "two videos of one name"),
-            (("train/x.mp4", "y.mp4"), {}, "1 videos lie outside train/"),
+            (("train/x.mp4", "y.mp4"), {}, "1 videos are outside train/"),
             (("x.mp4",), {"validation_fraction": 1}, "validation_fraction=1"),
         ],
         ids=["no video", "two of one name", "outside the splits", "all for validation"],

@@ -65,7 +65,7 @@ def test_33_speakers_are_each_cut_90_5_5(names_of_all):
 
 
 def test_33_speakers_means_all_of_them(grid):
-    with pytest.raises(DatasetError, match="one folder of videos a speaker"):
+    with pytest.raises(DatasetError, match="one folder of videos per speaker"):
         GRID(grid.root, setting="33-speaker")
     with pytest.raises(DatasetError, match="takes all speakers"):
         GRID(grid.root, setting="33-speaker", speakers=["s1"])

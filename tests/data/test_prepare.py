@@ -6,18 +6,20 @@ import sys
 import time
 from pathlib import Path
 
+import av
 import numpy as np
 import pyarrow.parquet
 import pytest
 import torch
 
 from hf_lip2speech.audio.mel import log_mel_spectrogram
+from hf_lip2speech.data import clip_files
 from hf_lip2speech.data.clip_files import common_frames
 from hf_lip2speech.data.corpora import GRID, Clip, FaceVideoFolder
-from hf_lip2speech.data.journal import Journal
+from hf_lip2speech.data.layout import Journal
 from hf_lip2speech.data.prepare import prepare
 from hf_lip2speech.data.prepared import PreparedDataset
-from hf_lip2speech.errors import ClipLengthError, DatasetError, NoFaceError, WorkerDiedError
+from hf_lip2speech.errors import ClipLengthError, DatasetError, NoFaceError, UnexpectedError, WorkerDiedError
 from hf_lip2speech.media.audio import read_audio
 from hf_lip2speech.models.modeling_speaker_encoder import SpeakerEncoder
 from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
@@ -36,6 +38,10 @@ def contents(out: Path) -> dict[str, bytes]:
     """Every file of a prepared folder but the notes on the work."""
     files = [path for path in out.rglob("*") if path.is_file() and ".prepare" not in path.parts]
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
+
+
+def records(out: Path) -> list[dict]:
+    return list(Journal(out / ".prepare" / "journal").read())
 
 
 def manifest(out: Path) -> list[dict]:
@@ -149,23 +155,59 @@ class TestSkipping:
         assert quiet(corpus, tmp_path / "out", unit_extractor=units) == report
         assert cropped == []
 
-    def test_an_unforeseen_error_skips_the_clip_for_this_run_only(
+    def test_a_bug_is_not_a_skipped_clip_its_traceback_is_kept_and_the_clip_is_tried_again(
         self, cropped, corpus, units, tmp_path, monkeypatch
     ):
-        from hf_lip2speech.data import clip_files
-
         good = clip_files.mouth_crops
         bad = corpus[1].video
 
         def fails(source, *, detector):
-            return np.zeros(1) / 0 + [][0] if source == bad else good(source, detector=detector)
+            return [][0] if source == bad else good(source, detector=detector)
 
         monkeypatch.setattr(clip_files, "mouth_crops", fails)
         report = quiet(corpus, tmp_path / "out", unit_extractor=units)
-        assert [clip["id"] for clip in report["skipped"]["unexpected IndexError"]] == ["anna/two"]
+        assert (report["clips"], report["lost"]["clips"], report["skipped"]) == (2, 1, {})
+        ((where, bug),) = report["failed"].items()
+        assert where.startswith("IndexError at test_prepare.py:") and bug["ids"] == ["anna/two"]
+        assert "return [][0]" in bug["traceback"]
+        assert bug["traceback"] in [record.get("traceback") for record in records(tmp_path / "out")]
         monkeypatch.setattr(clip_files, "mouth_crops", good)
         report = quiet(corpus, tmp_path / "out", unit_extractor=units)
-        assert (report["clips"], report["skipped"]) == (3, {})
+        assert (report["clips"], report["failed"]) == (3, {})
+
+    def test_one_bug_at_three_clips_stops_the_run_with_its_traceback(
+        self, cropped, corpus, clip_maker, units, tmp_path, monkeypatch
+    ):
+        corpus.append(clip_maker("zoe/one"))
+        monkeypatch.setattr(clip_files, "segments_of", lambda clip, frames, limit: frames.length)
+        with pytest.raises(UnexpectedError, match="ben/one the last .*(?s:.)*has no attribute 'length'"):
+            quiet(corpus, tmp_path / "out", unit_extractor=units)
+        assert [record["id"] for record in records(tmp_path / "out")] == ["anna/one", "anna/two", "ben/one"]
+        with pytest.raises(
+            UnexpectedError, match="No clip could be prepared because of a bug(?s:.)*Traceback"
+        ):
+            quiet(corpus, tmp_path / "other", unit_extractor=units, limit=1)
+
+    @pytest.mark.parametrize(
+        "error",
+        [av.error.InvalidDataError(1094995529, "Invalid data"), PermissionError(13, "Permission denied")],
+        ids=["FFmpeg's own", "no permission"],
+    )
+    def test_a_foreign_error_of_reading_the_file_skips_its_clip(
+        self, cropped, corpus, units, tmp_path, monkeypatch, error
+    ):
+        good, bad = clip_files.mouth_crops, corpus[1].video
+
+        def fails(source, *, detector):
+            if source == bad:
+                raise error
+            return good(source, detector=detector)
+
+        monkeypatch.setattr(clip_files, "mouth_crops", fails)
+        report = quiet(corpus, tmp_path / "out", unit_extractor=units)
+        ((reason, clips),) = report["skipped"].items()
+        assert (reason, clips[0]["id"], report["failed"]) == ("UnreadableVideoError", "anna/two", {})
+        assert error.strerror in clips[0]["message"]
 
     def test_a_full_disk_stops_the_work_and_the_clip_is_named(
         self, cropped, corpus, units, tmp_path, monkeypatch
@@ -192,8 +234,6 @@ class TestSkipping:
         assert len(json.loads((tmp_path / "out" / "report.json").read_text())["skipped"]["NoFaceError"]) == 3
 
     def test_warnings_of_a_clip_are_in_the_report(self, cropped, corpus, units, tmp_path, monkeypatch):
-        from hf_lip2speech.data import clip_files
-
         good = clip_files.mouth_crops
 
         def warns(source, *, detector):
@@ -255,7 +295,7 @@ class TestChoice:
 
     @pytest.mark.parametrize("arguments", [{"num_proc": 0}, {"limit": 0}], ids=str)
     def test_nothing_to_do_is_refused(self, corpus, units, tmp_path, arguments):
-        with pytest.raises(DatasetError, match="expected at least 1"):
+        with pytest.raises(DatasetError, match="must be at least 1"):
             quiet(corpus, tmp_path / "out", unit_extractor=units, **arguments)
 
 
@@ -310,13 +350,11 @@ class TestGoingOn:
 
     def test_two_runs_in_one_folder_are_kept_apart(self, cropped, corpus, units, tmp_path, monkeypatch):
         pytest.importorskip("fcntl")
-        from hf_lip2speech.data import clip_files
-
         out = tmp_path / "out"
         good = clip_files.mouth_crops
 
         def again(source, *, detector):
-            with pytest.raises(DatasetError, match="Another run is preparing"):
+            with pytest.raises(DatasetError, match="Another run is writing"):
                 quiet(corpus, out, unit_extractor=units)
             return good(source, detector=detector)
 
@@ -324,8 +362,6 @@ class TestGoingOn:
         assert quiet(corpus, out, unit_extractor=units)["clips"] == 3
 
     def test_ctrl_c_keeps_what_is_done(self, cropped, corpus, units, tmp_path, monkeypatch):
-        from hf_lip2speech.data import clip_files
-
         good = clip_files.mouth_crops
 
         def interrupted(source, *, detector):
@@ -353,7 +389,7 @@ if __name__ == "__main__":
 
 def journal(out: Path) -> list[str]:
     """The IDs of the clips that are done, as often as they were."""
-    return [record["id"] for record in Journal(out / ".prepare" / "journal").read()]
+    return [record["id"] for record in records(out)]
 
 
 def wait_for(condition, seconds=600):
@@ -410,7 +446,9 @@ def test_a_worker_that_dies_is_an_error_that_says_what_to_do(grid_dir, tmp_path)
 
     killer = threading.Thread(target=kill_one)
     killer.start()
-    with pytest.raises(WorkerDiedError, match="run again to go on, with a smaller num_proc"):
+    with pytest.raises(
+        WorkerDiedError, match="run the same command again to resume, with a smaller num_proc"
+    ):
         quiet(GRID(grid_dir), tmp_path / "out", num_proc=2, unit_extractor="mfcc", num_units=20, limit=5)
     killer.join()
 
@@ -439,7 +477,7 @@ class TestCommandLine:
 
     def test_another_folder_than_the_corpus_fails_with_one_line(self, main, tmp_path, capsys):
         assert main(["prepare", "grid", str(tmp_path), str(tmp_path / "out"), "--units", "mfcc"]) == 1
-        assert "holds nothing; expected one folder of videos a speaker" in capsys.readouterr().err
+        assert "holds nothing; expected one folder of videos per speaker" in capsys.readouterr().err
 
     def test_ctrl_c_says_how_to_go_on(self, main, tmp_path, capsys, monkeypatch, clip_maker):
         def interrupted(*_, **__):

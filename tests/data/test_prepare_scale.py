@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import warnings
 from pathlib import Path
 
 import av
@@ -13,11 +14,11 @@ import pytest
 import torch
 from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 
-from hf_lip2speech.data import clip_files, unit_targets
+from hf_lip2speech.data import clip_files
+from hf_lip2speech.data import units as unit_targets
 from hf_lip2speech.data.corpora import LRS3, Word
 from hf_lip2speech.data.dry_run import estimate
-from hf_lip2speech.data.journal import Journal
-from hf_lip2speech.data.layout import PreparedFolder
+from hf_lip2speech.data.layout import Journal, PreparedFolder
 from hf_lip2speech.data.prepare import prepare
 from hf_lip2speech.data.prepared import PreparedDataset, read_crops
 from hf_lip2speech.errors import DatasetError
@@ -94,7 +95,7 @@ class TestShards:
                 tried.append(1)
                 quiet(larger, tmp_path, unit_extractor=units, shard=(2, 2))
                 for shard in ((1, 2), None):
-                    with pytest.raises(DatasetError, match="Another run is preparing"):
+                    with pytest.raises(DatasetError, match="Another run is writing"):
                         quiet(larger, tmp_path, unit_extractor=units, shard=shard)
             return good(source, detector=detector)
 
@@ -171,14 +172,43 @@ class TestLongClips:
 
 
 class TestJournal:
-    def test_a_line_that_was_being_written_is_not_counted(self, cropped, corpus, units, tmp_path):
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            lambda line: line[:-20],
+            lambda line: b"no JSON\n",
+            lambda line: bytes(range(128, 256)) + b"\n",
+            lambda line: b"{}\n",
+            lambda line: b"[1, 2]\n",
+            lambda line: b"[" * 100_000 + b"\n",
+            lambda line: line.replace(b'"time": ', b'"time": "now", "then": '),
+            lambda line: line.replace(b'"segments": [[', b'"segments": [[7, '),
+            lambda line: line.replace(b'"sources": [[', b'"sources": [["'),
+            lambda line: line.replace(b'"limit"', b'"boundary"'),
+        ],
+        ids="cut text binary empty list deep time segments quotes field".split(),
+    )
+    def test_a_damaged_line_is_passed_over_and_its_clip_prepared_again(
+        self, cropped, corpus, units, tmp_path, damage
+    ):
         quiet(corpus, tmp_path, unit_extractor=units)
         (path,) = (tmp_path / ".prepare/journal").iterdir()
-        path.write_text(path.read_text()[:-20])
+        *lines, last = path.read_bytes().splitlines(keepends=True)
+        assert damage(last) != last
+        path.write_bytes(b"".join([*lines, damage(last)]))
         assert len(list(Journal(path.parent).read())) == 2
         cropped.clear()
-        quiet(corpus, tmp_path, unit_extractor=units)
+        assert quiet(corpus, tmp_path, unit_extractor=units)["clips"] == 3
         assert [path.stem for path in cropped] == ["one"]
+
+    def test_no_file_stays_open_behind_it(self, tmp_path):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ResourceWarning)
+            open_files = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").is_dir() else 0
+            for name in "abc":
+                Journal(tmp_path / name).write({"id": name})
+            if open_files:
+                assert len(os.listdir("/proc/self/fd")) == open_files
 
     def test_the_newest_line_counts(self, cropped, corpus, clip_maker, units, tmp_path):
         quiet(corpus, tmp_path, unit_extractor=units)
@@ -286,7 +316,7 @@ class TestDryRun:
     ):
         monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
         (tmp_path / "tmp").mkdir()
-        cost = estimate(larger, unit_extractor="mfcc", num_units=5, progress=False)
+        cost = estimate(larger, unit_extractor="mfcc", num_units=5)
         assert not list((tmp_path / "tmp").iterdir())
         quiet(larger, tmp_path / "out", unit_extractor="mfcc", num_units=5)
         folders = ("video", "audio", "mel", "units", "speaker")
@@ -302,7 +332,7 @@ class TestDryRun:
 
     def test_a_sample_stands_for_the_rest(self, cropped, clip_maker, units, tmp_path):
         corpus = type("Corpus", (list,), {"name": "many"})(clip_maker(f"a/{n}", frames=25) for n in range(6))
-        cost = estimate(corpus, unit_extractor=units, sample=2, progress=False)
+        cost = estimate(corpus, unit_extractor=units, sample=2)
         assert cost["hours"] == pytest.approx(6 / 3600) and cost["sample"] == 2 and cost["fit_hours"] == 0
         assert cost["files"] == 30
 

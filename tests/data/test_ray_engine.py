@@ -6,7 +6,7 @@ import pyarrow.parquet
 import pytest
 
 from hf_lip2speech.data.corpora import GRID
-from hf_lip2speech.data.journal import Journal
+from hf_lip2speech.data.layout import Journal
 from hf_lip2speech.data.prepare import prepare
 
 ray = pytest.importorskip("ray")

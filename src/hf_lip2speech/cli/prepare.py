@@ -92,6 +92,13 @@ def _tell_report(report: dict[str, Any], out: str) -> None:
             print(f"  {clip['id']}: {clip['message']}", file=sys.stderr)
         if len(skipped) > SHOWN:
             print(f"  and {len(skipped) - SHOWN} more, see {path}", file=sys.stderr)
+    for bug, clips in report["failed"].items():
+        print(
+            f"Failed {len(clips['ids'])} because of a bug, {bug} (please report it; the traceback is in "
+            f"{path}):\n"
+            f"  {', '.join(clips['ids'][:SHOWN])}",
+            file=sys.stderr,
+        )
     splits = ", ".join(f"{name} {split['clips']}" for name, split in report["splits"].items())
     print(f"{report['clips']} clips ({splits}), {report['hours']:.2f} hours in {out}", file=sys.stderr)
     if report["cut"]:

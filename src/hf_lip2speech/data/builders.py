@@ -1,76 +1,89 @@
-"""The corpora as builders of the `datasets` library, for whoever wants rows of paths, texts and word times.
+"""The corpora as builders of the `datasets` library: tables of paths, texts and word times.
 
 Nothing is copied or decoded: a row names the clip's files, since `datasets` would decode videos with
 torchcodec only. `hf_lip2speech.data.prepare` takes `builder.corpus`.
 """
 
 import hashlib
+import inspect
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-try:
-    import datasets
-    from datasets.builder import Key
-except ModuleNotFoundError as error:
-    if error.name != "datasets":
-        raise
-    raise ImportError(
-        "datasets is not installed. It comes with an extra: pip install 'hf-lip2speech[train]'"
-    ) from error
-
 from ..errors import DatasetError
+from ..extras import require_extra
 from . import corpora
 from .corpora.clip import Clip, ListedCorpus, some
 from .corpora.grid import SETTINGS
-from .corpora.lrs2 import CONFIGURATIONS as LRS2_CONFIGURATIONS
-from .corpora.lrs3 import CONFIGURATIONS as LRS3_CONFIGURATIONS
+from .corpora.lrs import LRS2_CONFIGURATIONS, LRS3_CONFIGURATIONS
 
-VERSION = "1.0.0"
+require_extra("datasets", "train")
+
+import datasets  # noqa: E402
+from datasets.builder import Key  # noqa: E402
+
 SHARD = 100  # clips that go to one process or loader worker together
-FEATURES = {
-    "id": datasets.Value("string"),
-    "video": datasets.Value("string"),
-    "audio": datasets.Value("string"),
-    "speaker": datasets.Value("string"),
-    "text": datasets.Value("string"),
+FEATURES: dict[str, Any] = {
+    name: datasets.Value("string") for name in ("id", "video", "audio", "speaker", "text")
+}
+FEATURES |= {
     "words": [
         {
             "word": datasets.Value("string"),
             "start": datasets.Value("float64"),
             "end": datasets.Value("float64"),
         }
-    ],
+    ]
 }
 SPLITS = {"train": datasets.Split.TRAIN, "val": datasets.Split.VALIDATION, "test": datasets.Split.TEST}
-
-
-def _configurations(names: Iterable[str]) -> list[datasets.BuilderConfig]:
-    return [datasets.BuilderConfig(name=name, version=VERSION) for name in names]
 
 
 class CorpusBuilder(datasets.GeneratorBasedBuilder):
     """Rows of a corpus: `download_and_prepare()` and `as_dataset()`, or streamed, `as_streaming_dataset()`.
 
     A row is {"id", "video": path, "audio": path or None where the sound is in the video, "speaker": name or
-    None where the corpus names none, "text", "words": [{"word", "start", "end"}] in seconds}. The splits are
-    train, validation and test. Clips whose video is missing have no row; a warning counts them.
+    None where the corpus does not name speakers, "text", "words": [{"word", "start", "end"}] in seconds}. The
+    splits are train, validation and test. Clips whose video is missing have no row; a warning counts them.
 
-    The cache knows the corpus by its files' sizes and times, so changed files make new tables.
+    The cache depends on the sizes and times of the corpus's files: changed files make new tables.
+
+    Args:
+        config_name: The corpus's configuration; by default its first.
+        data_dir: The corpus's folder.
+        options: Those of the corpus's class, and of any builder, such as `cache_dir`.
+
+    Raises:
+        DatasetError: No `data_dir`, an unknown configuration, or another layout than the corpus's.
 
     Attributes:
         corpus: The same as an iterable of `Clip`s, for `prepare`.
     """
 
     corpus: ListedCorpus
+    corpus_class: Any  # a class of .corpora
+    option = "configuration"  # the corpus's argument that `config_name` is
+    configurations: tuple[str, ...] = ()
     DEFAULT_WRITER_BATCH_SIZE = 1000
 
-    def __init__(self, corpus: ListedCorpus, **kwargs: Any):
-        self.corpus = corpus
-        kwargs.setdefault("hash", _fingerprint(corpus))
-        super().__init__(dataset_name=corpus.name, data_dir=str(corpus.data_dir.resolve()), **kwargs)
+    def __init_subclass__(cls) -> None:
+        cls.BUILDER_CONFIGS = [
+            datasets.BuilderConfig(name=name, version="1.0.0") for name in cls.configurations
+        ]
+
+    def __init__(self, *, config_name: str | None = None, data_dir: str | Path | None = None, **options: Any):
+        config_name = config_name or self.configurations[0]
+        known = set(inspect.signature(self.corpus_class).parameters) & set(options)
+        arguments = {name: options.pop(name) for name in known} | {self.option: config_name}
+        self.corpus = corpus = self.corpus_class(data_dir, **arguments)
+        options.setdefault("hash", _fingerprint(corpus))
+        super().__init__(
+            dataset_name=corpus.name,
+            data_dir=str(corpus.data_dir.resolve()),
+            config_name=config_name,
+            **options,
+        )
 
     def _info(self) -> datasets.DatasetInfo:
         return datasets.DatasetInfo(description=self.__doc__ or "", features=datasets.Features(FEATURES))
@@ -79,7 +92,7 @@ class CorpusBuilder(datasets.GeneratorBasedBuilder):
         generators = []
         for split, name in SPLITS.items():
             ids = [clip for clip, of in self.corpus.splits.items() if of == split]
-            # A list in gen_kwargs is what `datasets` shares out to processes and loader workers.
+            # `datasets` distributes a list in gen_kwargs over processes and loader workers.
             shards = [tuple(ids[start : start + SHARD]) for start in range(0, len(ids), SHARD)]
             if shards:
                 generators.append(datasets.SplitGenerator(name=str(name), gen_kwargs={"shards": shards}))
@@ -110,83 +123,26 @@ class CorpusBuilder(datasets.GeneratorBasedBuilder):
 
 
 class LRS3(CorpusBuilder):
-    """LRS3-TED; see `hf_lip2speech.data.corpora.LRS3` for the folder and the splits.
+    """LRS3-TED, "433h" (default), "30h" or "pretrain", with the options of `corpora.LRS3`."""
 
-    Args:
-        config_name: "433h" (default), "30h" or "pretrain".
-        data_dir: The folder that holds pretrain/, trainval/ and test/.
-        valid_ids: The validation clips, a list file or IDs; None: 1,200 clips of trainval drawn with `seed`.
-        seed: Of that draw.
-        kwargs: As for any builder, such as `cache_dir`.
-
-    Raises:
-        DatasetError: No `data_dir`, or it is not laid out as LRS3 is.
-    """
-
-    BUILDER_CONFIGS = _configurations(LRS3_CONFIGURATIONS)
-
-    def __init__(
-        self,
-        *,
-        config_name: str = "433h",
-        data_dir: str | Path | None = None,
-        valid_ids: str | Path | Iterable[str] | None = None,
-        seed: int = 0,
-        **kwargs: Any,
-    ):
-        corpus = corpora.LRS3(data_dir, configuration=config_name, valid_ids=valid_ids, seed=seed)
-        super().__init__(corpus, config_name=config_name, **kwargs)
+    corpus_class = corpora.LRS3
+    configurations = tuple(LRS3_CONFIGURATIONS)
 
 
 class LRS2(CorpusBuilder):
-    """LRS2-BBC; see `hf_lip2speech.data.corpora.LRS2` for the folder and the splits.
+    """LRS2-BBC, "224h" (default), "29h" or "pretrain"."""
 
-    Args:
-        config_name: "224h" (default), "29h" or "pretrain".
-        data_dir: The folder that holds mvlrs_v1/ and the lists.
-        kwargs: As for any builder, such as `cache_dir`.
-
-    Raises:
-        DatasetError: No `data_dir`, or it is not laid out as LRS2 is.
-    """
-
-    BUILDER_CONFIGS = _configurations(LRS2_CONFIGURATIONS)
-
-    def __init__(self, *, config_name: str = "224h", data_dir: str | Path | None = None, **kwargs: Any):
-        super().__init__(corpora.LRS2(data_dir, configuration=config_name), config_name=config_name, **kwargs)
+    corpus_class = corpora.LRS2
+    configurations = tuple(LRS2_CONFIGURATIONS)
 
 
 class GRID(CorpusBuilder):
-    """GRID; see `hf_lip2speech.data.corpora.GRID` for the folder and the splits.
+    """GRID, "speaker-dependent" (default), "33-speaker" or "unseen-speaker", with the options of
+    `corpora.GRID`."""
 
-    Args:
-        config_name: "speaker-dependent" (default), "33-speaker" or "unseen-speaker".
-        data_dir: The folder that holds s1/, s2/, ...
-        speakers: Only these.
-        split_dir: The folder of split lists.
-        seed: Of the split where there are no lists.
-        kwargs: As for any builder, such as `cache_dir`.
-
-    Raises:
-        DatasetError: No `data_dir`, or it is not laid out as GRID is.
-    """
-
-    BUILDER_CONFIGS = _configurations(SETTINGS)
-
-    def __init__(
-        self,
-        *,
-        config_name: str = "speaker-dependent",
-        data_dir: str | Path | None = None,
-        speakers: Iterable[str] | None = None,
-        split_dir: str | Path | None = None,
-        seed: int = 0,
-        **kwargs: Any,
-    ):
-        corpus = corpora.GRID(
-            data_dir, setting=config_name, speakers=speakers, split_dir=split_dir, seed=seed
-        )
-        super().__init__(corpus, config_name=config_name, **kwargs)
+    corpus_class = corpora.GRID
+    option = "setting"
+    configurations = SETTINGS
 
 
 def _fingerprint(corpus: ListedCorpus) -> str:
@@ -200,5 +156,5 @@ def _fingerprint(corpus: ListedCorpus) -> str:
             except FileNotFoundError:
                 digest.update(b"missing")
             except OSError as error:
-                raise DatasetError(f"{path} cannot be looked at: {error}.") from error
+                raise DatasetError(f"{path} cannot be read: {error}.") from error
     return digest.hexdigest()[:32]

@@ -1,48 +1,45 @@
-"""What a preparation will cost, told from a sample of its clips."""
+"""What a preparation will cost, estimated from a sample of its clips."""
 
-import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from ..constants import FRAME_RATE, NUM_UNITS, SAMPLING_RATE
-from ..models.configuration_speech_units import SpeechUnitExtractorConfig
 from ..models.modeling_speech_units import SpeechUnitExtractor
-from .clip_files import read_sound
+from .clip_files import ClipWriter, read_sound
 from .corpora import Clip, Corpus
 from .corpora.clip import shuffled
-from .engines import local_engine
-from .layout import PreparedFolder
-from .prepare import DEFAULT_UNITS, MAX_SECONDS, list_clips
-from .unit_targets import FITTING_SECONDS, needs_fitting
+from .layout import COLUMNS, PreparedFolder
+from .prepare import MAX_SECONDS, list_clips
+from .units import DEFAULT_UNITS, FITTING_SECONDS, Units, unfitted_config
+from .workers import local_pool
 
 SAMPLE = 24  # clips
-BLOCK = 4096  # bytes on the disk, of a clip's units, which the sample does not write
+BLOCK = 4096  # bytes on the disk of a clip's units, which the sample does not write
 
 
 def estimate(
     corpus: Corpus,
     *,
     num_proc: int = 1,
-    unit_extractor: str | Path | SpeechUnitExtractor = DEFAULT_UNITS,
+    unit_extractor: Units = DEFAULT_UNITS,
     num_units: int = NUM_UNITS,
     splits: Iterable[str] | None = None,
     limit: int | None = None,
     max_seconds: float = MAX_SECONDS,
-    seed: int = 0,
     sample: int = SAMPLE,
-    progress: bool = True,
+    seed: int = 0,
 ) -> dict[str, Any]:
-    """Prepare a few clips, drawn with `seed`, into a temporary folder, and multiply.
+    """Prepare a few clips, drawn with `seed`, into a temporary folder, and extrapolate.
 
-    The arguments are those of `prepare`; clips that are done already are not taken off. The sample is worked
-    on by `num_proc` processes at once, so that what they take from each other is in the figures.
+    The arguments are those of `prepare`; finished clips are not deducted. `num_proc` processes work on the
+    sample at once, so the figures include what they take from each other.
 
     Returns:
         {"clips", "sample": clips tried, "skipped": {reason: how many of them}, "hours": of sound,
@@ -55,40 +52,36 @@ def estimate(
         DatasetError: No clip, or an unknown split or unit extractor.
     """
     listing = list_clips(corpus, splits, limit)
-    fitted = not needs_fitting(unit_extractor)
-    chosen = shuffled(listing.splits, seed)[:sample]
-    clips = [listing.clip(clip) for clip in chosen]
+    config = unfitted_config(unit_extractor, num_units)
+    clips = [listing.clip(clip) for clip in shuffled(listing.splits, seed)[:sample]]
     with tempfile.TemporaryDirectory(prefix="lip2speech-") as temporary:
         folder = PreparedFolder(temporary)
-        processes = min(num_proc, len(clips))
-        with local_engine(folder, processes) as run:
+        with local_pool(partial(ClipWriter, folder), min(num_proc, len(clips)), "measuring") as run:
             calls = [(clip, listing.sources(clip.id), round(FRAME_RATE * max_seconds)) for clip in clips]
             records = list(run("write_files", calls))
-        paths = [
-            path for name in os.listdir(temporary) if name[0] != "." for path in _files(folder.root / name)
-        ]
+        tops = [folder.root / pattern.split("/")[0] for pattern in COLUMNS.values()]
+        paths = [path for top in tops for path in top.rglob("*") if path.is_file()]
         size = sum(path.stat().st_blocks * 512 for path in paths) + BLOCK * len(clips)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    if isinstance(unit_extractor, SpeechUnitExtractor):
+    if config is not None:
+        extractor = SpeechUnitExtractor(config)
+    elif isinstance(unit_extractor, SpeechUnitExtractor):
         extractor = unit_extractor
-    elif fitted:
-        extractor = SpeechUnitExtractor.from_pretrained(str(unit_extractor)).eval()
     else:
-        config = SpeechUnitExtractorConfig(features=str(unit_extractor), num_units=num_units)
-        extractor = SpeechUnitExtractor(config).eval()
-        extractor._reset()  # to the size of the model's features
+        extractor = SpeechUnitExtractor.from_pretrained(str(unit_extractor))
     done = {record["id"] for record in records if "segments" in record}
-    pace = _seconds_a_second([clip for clip in clips if clip.id in done], extractor.to(device))
-    took = np.array([record.get("took", 0.0) for record in records]) / 3600
+    pace = _unit_seconds([clip for clip in clips if clip.id in done], extractor.eval().to(device))
+    took = np.array([record["took"] for record in records]) / 3600
     total = len(listing.splits)
     hours = total * float(np.mean([record["seconds"] or 0.0 for record in records])) / 3600
     crop_hours = total * float(took.mean())
     unit_hours = pace * hours
-    fit_hours = 0.0 if fitted else pace * min(hours, FITTING_SECONDS / 3600)
+    fit_hours = 0.0 if config is None else pace * min(hours, FITTING_SECONDS / 3600)
+    reasons = (record.get("skipped") or record.get("failed") for record in records)
     return {
         "clips": total,
         "sample": len(clips),
-        "skipped": dict(Counter(record["skipped"] for record in records if "skipped" in record)),
+        "skipped": dict(Counter(reason for reason in reasons if reason)),
         "hours": hours,
         "crop_hours": crop_hours,
         "crop_error": total * float(took.std()) / len(took) ** 0.5,
@@ -102,11 +95,7 @@ def estimate(
     }
 
 
-def _files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
-
-
-def _seconds_a_second(clips: list[Clip], extractor: SpeechUnitExtractor) -> float:
+def _unit_seconds(clips: Sequence[Clip], extractor: SpeechUnitExtractor) -> float:
     """Time that one process takes for the units of a second of sound."""
     sounds = [torch.from_numpy(read_sound(clip)) for clip in clips]
     if not sounds:

@@ -1,6 +1,6 @@
-"""Where the files of a prepared folder lie, and how they are written: whole or not at all.
+"""Where the files of a prepared folder are, how they are written (complete or not at all), and the journal.
 
-OUT/manifest.parquet    one row a clip, written last: a folder without it is incomplete
+OUT/manifest.parquet    one row per clip, written last: a folder without it is incomplete
 OUT/report.json         counts, hours, what was skipped and why
 OUT/contact_sheet.png   the middle frames of random clips, to look at
 OUT/unit_extractor/     the SpeechUnitExtractor that made the units
@@ -9,17 +9,20 @@ OUT/audio/ID.flac       16 kHz mono, 640T samples
 OUT/mel/ID.npy          log-mel, float32 (4T, 80)
 OUT/units/ID.npy        units, int16 (2T,)
 OUT/speaker/ID.npy      speaker embedding, float32 (256,)
-OUT/.prepare/           what is done so far, and files being written
+OUT/.prepare/           what is done so far (journal/), and files being written (staging/)
 
-Where a clip lies follows from its ID alone, so that processes and machines which share the work need not
-agree on anything else.
+Paths follow from clip IDs alone, so that processes and machines can share the work without coordination.
 """
 
+import errno
 import json
 import os
-from collections.abc import Callable
+import socket
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -27,7 +30,6 @@ from ..files import atomic_file
 
 MANIFEST = "manifest.parquet"
 REPORT = "report.json"
-CONTACT_SHEET = "contact_sheet.png"
 UNIT_EXTRACTOR = "unit_extractor"
 COLUMNS = {
     "video": "video/{}.mp4",
@@ -43,15 +45,14 @@ class PreparedFolder:
 
     Args:
         root: The folder.
-        part: What of the work this process does, "all" or a shard: each part has a place of its own for
-            files that are being written.
+        part: The name of the shard that this process works on: shards stage unfinished files apart.
     """
 
-    def __init__(self, root: str | Path, part: str = "all"):
+    def __init__(self, root: str | Path, part: str = ""):
         self.root = Path(root)
         self.manifest = self.root / MANIFEST
         self.report = self.root / REPORT
-        self.contact_sheet = self.root / CONTACT_SHEET
+        self.contact_sheet = self.root / "contact_sheet.png"
         self.unit_extractor = self.root / UNIT_EXTRACTOR
         self.state = self.root / ".prepare"
         self.journal = self.state / "journal"
@@ -65,7 +66,7 @@ class PreparedFolder:
         return self.root / self.relative(column, clip_id)
 
     def existing(self, column: str) -> set[str]:
-        """The IDs that have a file in a column; one look at each folder, not one at each file."""
+        """The IDs that have a file in a column. Each folder is listed once; files are not looked at."""
         pattern = COLUMNS[column]
         top = self.root / pattern.split("/")[0]
         suffix = Path(pattern).suffix
@@ -76,14 +77,77 @@ class PreparedFolder:
             found.update(prefix + name.removesuffix(suffix) for name in names if name.endswith(suffix))
         return found
 
-    def write(self, path: Path, writer: Callable[[Path], Any]) -> None:
-        """Let `writer` write a file (or folder) elsewhere, then move it to `path`."""
-        with atomic_file(path, self.staging) as unfinished:
-            writer(unfinished)
+    def writing(self, path: Path) -> AbstractContextManager[Path]:
+        """`atomic_file`, whose unfinished file (or folder) is in the staging folder."""
+        return atomic_file(path, self.staging)
 
     def write_array(self, path: Path, array: np.ndarray) -> None:
-        self.write(path, lambda unfinished: np.save(unfinished, array))
+        with self.writing(path) as unfinished:
+            np.save(unfinished, array)
 
     def write_json(self, path: Path, value: Any) -> None:
-        text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-        self.write(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
+        with self.writing(path) as unfinished:
+            unfinished.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+class Journal:
+    """What was done to each clip: one line of JSON per clip, in one file per process.
+
+    Few files with many lines, not one file per clip: 150,000 lines are read in seconds, over a network too.
+
+    Args:
+        directory: `PreparedFolder.journal`.
+    """
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+        self._path: Path | None = None
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Add one line to this process's file, in one step."""
+        if self._path is None:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._path = self.directory / f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}.jsonl"
+        line = (json.dumps(record, ensure_ascii=False) + "\n").encode()
+        with open(self._path, "ab", buffering=0) as file:
+            written = file.write(line)
+        if written != len(line):
+            self._path = None  # nothing more is added to a file that ends in half a line
+            raise OSError(errno.ENOSPC, "No space left on device", str(self.directory))
+
+    def read(self) -> Iterator[dict[str, Any]]:
+        """The records of all processes, those of one process in order.
+
+        A line that is incomplete or damaged in any way is left out: its clip is prepared again.
+        """
+        for path in sorted(self.directory.glob("*.jsonl")):
+            with open(path, "rb") as file:
+                for line in file:
+                    try:
+                        record: Any = json.loads(line) if line.endswith(b"\n") else None
+                    except (ValueError, RecursionError):
+                        continue
+                    if _is_record(record):
+                        yield record
+
+
+def _is_record(value: Any) -> bool:
+    """Whether a journal's line has what `ClipWriter.write_files` writes, of the right types."""
+    if not isinstance(value, dict):
+        return False
+    types = {"id": str, "speaker": str, "time": (int, float), "limit": int, "sources": list, "warnings": list}
+    if not all(isinstance(value.get(name), kind) for name, kind in types.items()):
+        return False
+    if not isinstance(value.get("seconds", ...), int | float | None):
+        return False
+    if not all(isinstance(text, str) for text in value["warnings"]):
+        return False
+    if "segments" in value:
+        segments = value["segments"]
+        return isinstance(segments, list) and all(
+            isinstance(segment, list) and [type(part) for part in segment] == [str, int, int]
+            for segment in segments
+        )
+    return any(isinstance(value.get(name), str) for name in ("skipped", "failed")) and isinstance(
+        value.get("message"), str
+    )

@@ -1,73 +1,44 @@
-"""A corpus of talking-face videos -> a prepared folder that training reads (layout.py shows what is in it).
+"""A corpus of talking-face videos -> a prepared folder that training reads (layout.py shows its contents).
 
-Clips are worked on by several processes, or by several machines in shards of the corpus; whatever is killed
-goes on where it was when run again, since every file is written elsewhere and moved into place, and a clip's
-line in the journal is the last that is written. Units come in a second pass over the stored sound, clips of
-one length together: so a GPU can take them in batches. A run without a shard finds what all shards have done,
-does what is left, and writes manifest, report and contact sheet.
+Several processes, or several machines with shards of the corpus, work on clips. A killed run is resumed by
+running it again: every file is written under a temporary name and renamed, and a clip's line in the journal
+is written last. Units are made in a second pass over the stored sound, in batches of clips of one length,
+which a GPU can take. A run without a shard finds what all shards have done, does the rest, and writes
+manifest, report and contact sheet.
 """
 
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from shutil import rmtree
-from typing import IO, Any
+from typing import Any
 
 import torch
 from tqdm import tqdm
 from transformers.utils import logging
 
 from ..constants import FRAME_RATE, NUM_UNITS
-from ..errors import DatasetError
-from ..models.modeling_speech_units import SpeechUnitExtractor
+from ..errors import DatasetError, UnexpectedError
 from .clip_files import ClipWriter, file_signature
-from .contact_sheet import write_contact_sheet
 from .corpora import Clip, Corpus, ListedCorpus
-from .engines import Run, local_engine
-from .journal import Journal
-from .layout import COLUMNS, PreparedFolder
-from .ray_engine import ray_engine
-from .report import make_report, write_manifest
-from .unit_targets import needs_fitting, place_unit_extractor
+from .layout import COLUMNS, Journal, PreparedFolder
+from .report import make_report, write_contact_sheet, write_manifest
+from .units import DEFAULT_UNITS, Units, place_unit_extractor, unfitted_config
+from .workers import POOLS, Run, local_pool, sole_use
 
-try:
-    import fcntl
-except ImportError:  # Windows has no flock: nothing there keeps two runs out of one folder
-    fcntl = None
-
-DEFAULT_UNITS = "facebook/hubert-base-ls960"  # whose layer 6 the published systems cluster
 MAX_SECONDS = 24.0  # 600 frames, which training takes at once (published setup)
 UNIT_BATCH = 60 * FRAME_RATE  # frames; HuBERT Base's first layer takes 0.4 GB of memory for them
-ENGINES = {"local": local_engine, "ray": ray_engine}
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Part `index` of `count`, 1 <= index <= count."""
-
-    index: int
-    count: int
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.index <= self.count:
-            raise DatasetError(
-                f"shard {self.index}/{self.count}; expected i/n with i from 1 to n, such as 1/8 to 8/8."
-            )
-
-    @property
-    def name(self) -> str:
-        return f"{self.index}-of-{self.count}"
+SAME_BUG = 3  # clips over which one bug stops the run
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What is to be prepared.
+    """The clips to prepare.
 
-    splits: clip ID -> split, in the order of the IDs. clip: ID -> the clip, read when it is asked for.
-    sources: ID -> the files on which the clip depends.
+    splits: clip ID -> split, in the order of the IDs. clip: ID -> the clip, which is read now. sources: ID ->
+    the files on which the clip depends.
     """
 
     splits: dict[str, str]
@@ -82,7 +53,7 @@ def prepare(
     num_proc: int = 1,
     engine: str = "local",
     shard: tuple[int, int] | None = None,
-    unit_extractor: str | Path | SpeechUnitExtractor = DEFAULT_UNITS,
+    unit_extractor: Units = DEFAULT_UNITS,
     num_units: int = NUM_UNITS,
     splits: Iterable[str] | None = None,
     limit: int | None = None,
@@ -90,27 +61,27 @@ def prepare(
     seed: int = 0,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Make mouth crops, sound, mels, units and speaker embeddings of a corpus; run again to go on.
+    """Make mouth crops, sound, mels, units and speaker embeddings of a corpus; run again to resume.
 
     Every clip's T frames are those for which it has both video and sound: up to 3 frames are cut off the end
-    of the longer one, a greater difference skips the clip. Mels (4T), units (2T) and sound (640T) are cut to
-    them. Clips that are done are left alone while their source files' size and time stay the same.
+    of the longer one, and a clip with a greater difference is skipped. Mels (4T), units (2T) and sound (640T)
+    are cut to them. Finished clips are left alone while their source files' size and time stay the same.
 
     Args:
         corpus: GRID, LRS3, FaceVideoFolder or anything else that has a name and iterates over `Clip`s.
         out: The folder to write.
         num_proc: Processes; with more than 1 a script needs the usual `if __name__ == "__main__":`.
-        engine: "local", or "ray": the Ray cluster that is running, else `num_proc` processes of Ray here.
+        engine: "local", or "ray": the running Ray cluster, else `num_proc` processes of Ray on this machine.
         shard: (i, n): only the i-th of n parts of the clips, 1 <= i <= n, on this machine or another that
-            shares `out`; manifest, report and contact sheet are left to a run without it. All shards and that
-            run take the same corpus and arguments.
+            shares `out`. A run without shard then writes manifest, report and contact sheet. All shards and
+            that run take the same corpus and arguments.
         unit_extractor: "mfcc" or the Hub name or path of a self-supervised speech model: its features are
             clustered on the sound of the train split, drawn with `seed` where that has more than 10,000 s. A
-            fitted SpeechUnitExtractor, or the path or Hub name of one: taken as it is. It runs on the GPU if
-            there is one.
+            fitted SpeechUnitExtractor, or the path or Hub name of one, is used as it is. It runs on the GPU
+            if there is one.
         num_units: Clusters of an extractor that is fitted here.
         splits: Only these of the corpus's splits.
-        limit: At most this many clips of each split, the first by ID.
+        limit: At most this many clips per split, the first by ID.
         max_seconds: Longer clips are cut between words, where the corpus has word times.
         seed: Of the clustering and of the contact sheet.
         progress: Show progress bars on stderr.
@@ -123,31 +94,39 @@ def prepare(
     Raises:
         DatasetError: No clip, no clip that could be prepared, no train split to fit units on, an impossible
             argument, or another run is at work in `out`.
+        UnexpectedError: A bug of this package was met at several clips; the message has the traceback.
         WorkerDiedError: A process died.
     """
     if num_proc < 1 or (limit is not None and limit < 1) or max_seconds < 1:
         raise DatasetError(
-            f"num_proc={num_proc}, limit={limit}, max_seconds={max_seconds}; expected at least 1 of each."
+            f"num_proc={num_proc}, limit={limit}, max_seconds={max_seconds}; each must be at least 1."
         )
-    if engine not in ENGINES:
-        raise DatasetError(f"engine={engine!r}; expected one of {', '.join(ENGINES)}.")
-    part = None if shard is None else Shard(*shard)
+    if engine not in POOLS:
+        raise DatasetError(f"engine={engine!r}; expected one of {', '.join(POOLS)}.")
+    if shard is not None and not 1 <= shard[0] <= shard[1]:
+        raise DatasetError(
+            f"shard {shard[0]}/{shard[1]}; expected i/n with i from 1 to n, such as 1/8 to 8/8."
+        )
     whole = list_clips(corpus, splits, limit)
     train = [clip for clip, split in whole.splits.items() if split == "train"]
     # Asked before the long work, so that a wrong name does not turn up after hours.
-    if needs_fitting(unit_extractor) and not train:
+    if unfitted_config(unit_extractor, num_units) is not None and not train:
         raise DatasetError(
             f"unit_extractor={str(unit_extractor)!r} is to be fitted on the train split, but the clips are "
             f"of {', '.join(sorted(set(whole.splits.values())))} only. Prepare train too, or give a "
             "fitted extractor."
         )
-    mine = dict(whole.splits)
-    if part is not None:
-        mine = dict(list(mine.items())[part.index - 1 :: part.count])
-    folder = PreparedFolder(out, "all" if part is None else part.name)
+    mine, part = dict(whole.splits), ""
+    if shard is not None:
+        mine, part = dict(list(mine.items())[shard[0] - 1 :: shard[1]]), f"{shard[0]}-of-{shard[1]}"
+    folder = PreparedFolder(out, part)
     max_frames = round(FRAME_RATE * max_seconds)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    with _sole_use(folder, part), _quiet_transformers(), ENGINES[engine](folder, num_proc) as run:
+    with (
+        sole_use(folder.root, folder.state, part),
+        _quiet_transformers(),
+        POOLS[engine](partial(ClipWriter, folder), num_proc, f"preparing {folder.root}") as run,
+    ):
         origin = place_unit_extractor(
             folder,
             unit_extractor,
@@ -156,26 +135,22 @@ def prepare(
             train=train,
             clip=whole.clip,
             device=device,
-            replace=part is None,
+            replace=not part,
             progress=progress,
         )
         records = _write_files(folder, Listing(mine, whole.clip, whole.sources), run, max_frames, progress)
         report = make_report(corpus.name, mine, records)
-        if not report["clips"] and part is None:
+        if not report["clips"] and not part:
             folder.write_json(folder.report, report)
-            reasons = "; ".join(f"{len(skipped)} x {reason}" for reason, skipped in report["skipped"].items())
-            raise DatasetError(
-                f"None of the {len(mine)} clips could be prepared: {reasons}. {folder.report} names each "
-                "with its reason."
-            )
+            raise _nothing_usable(report, folder.report)
         report["unit_extractor"] = origin
-        if device != "cpu":  # one process has the GPU, and needs no others
-            writer = ClipWriter(folder, device)
-            _write_units(folder, records, lambda _, calls: (writer.write_units(*c) for c in calls), progress)
-        else:
+        if device == "cpu":
             _write_units(folder, records, run, progress)
-        if part is not None:
-            return report | {"shard": f"{part.index}/{part.count}"}
+        else:  # one process has the GPU, and needs no others
+            with local_pool(partial(ClipWriter, folder, device), 1, "") as run_here:
+                _write_units(folder, records, run_here, progress)
+        if part:
+            return report | {"shard": part.replace("-of-", "/")}
         ids = [segment[0] for record in records.values() for segment in record.get("segments", ())]
         report["contact_sheet"] = write_contact_sheet(folder, ids, seed)
         folder.write_json(folder.report, report)
@@ -184,10 +159,10 @@ def prepare(
 
 
 def list_clips(corpus: Corpus, splits: Iterable[str] | None = None, limit: int | None = None) -> Listing:
-    """The clips of a corpus that are asked for, by ID; see `prepare`.
+    """The chosen clips of a corpus, by ID; see `prepare`.
 
     Raises:
-        DatasetError: None, or the corpus has no such split.
+        DatasetError: There are none, or the corpus has no such split.
     """
     if isinstance(corpus, ListedCorpus):  # a transcript is not read before it is needed
         every, clip, sources = corpus.splits, corpus.clip, corpus.files
@@ -196,7 +171,7 @@ def list_clips(corpus: Corpus, splits: Iterable[str] | None = None, limit: int |
         every, clip = {name: clip.split for name, clip in clips.items()}, clips.__getitem__
 
         def sources(name: str) -> list[Path]:
-            return [path for path in (clips[name].video, clips[name].audio) if path is not None]
+            return clips[name].files
 
     wanted = None if splits is None else set(splits)
     present = set(every.values())
@@ -217,22 +192,31 @@ def list_clips(corpus: Corpus, splits: Iterable[str] | None = None, limit: int |
 def _write_files(
     folder: PreparedFolder, listing: Listing, run: Run, max_frames: int, progress: bool
 ) -> dict[str, dict[str, Any]]:
-    """Do the clips that are not done; the record of each, in the order of the listing."""
+    """Prepare the clips that are not done; the record of each clip, in the order of the listing."""
     records = done_records(folder, listing, max_frames)
     todo = [clip for clip in listing.splits if clip not in records]
     if todo:
         folder.manifest.unlink(missing_ok=True)
     calls = ((listing.clip(clip), listing.sources(clip), max_frames) for clip in todo)
+    bugs: Counter[str] = Counter()
     total = len(listing.splits)
     with tqdm(total=total, initial=total - len(todo), desc="clips", disable=not progress) as bar:
         for record in run("write_files", calls):
             records[record["id"]] = record
             bar.update()
+            if "failed" in record:
+                bugs[record["failed"]] += 1
+                if bugs[record["failed"]] == SAME_BUG:
+                    raise UnexpectedError(
+                        f"{SAME_BUG} clips, {record['id']} the last of them, met the same bug of this "
+                        f"package. Finished clips are kept. Please report it with this "
+                        f"traceback:\n{record['traceback']}"
+                    )
     return {clip: records[clip] for clip in listing.splits}
 
 
 def done_records(folder: PreparedFolder, listing: Listing, max_frames: int) -> dict[str, dict[str, Any]]:
-    """The newest line of the journal for each clip that is done: sources as they were, all files there."""
+    """The newest journal record of each clip that is done: sources unchanged, all files there, no bug met."""
     newest: dict[str, dict[str, Any]] = {}
     for record in Journal(folder.journal).read():
         clip = record["id"]
@@ -246,7 +230,8 @@ def done_records(folder: PreparedFolder, listing: Listing, max_frames: int) -> d
         segments = record.get("segments", ())
         whole = sum(segment[2] for segment in segments) <= min(max_frames, record["limit"])
         return (
-            (whole or record["limit"] == max_frames)
+            "failed" not in record
+            and (whole or record["limit"] == max_frames)
             and all(segment[0] in ids for segment in segments for ids in present)
             and record["sources"] == file_signature(listing.sources(record["id"]))
         )
@@ -257,7 +242,7 @@ def done_records(folder: PreparedFolder, listing: Listing, max_frames: int) -> d
 def _write_units(
     folder: PreparedFolder, records: Mapping[str, dict[str, Any]], run: Run, progress: bool
 ) -> None:
-    """Units of all stored clips that have none, those of one length in batches."""
+    """Units of all stored clips that have none, in batches of clips of one length."""
     present = folder.existing("units")
     lengths: dict[int, list[str]] = defaultdict(list)
     for record in records.values():
@@ -278,38 +263,17 @@ def _write_units(
             bar.update(count)
 
 
-@contextmanager
-def _sole_use(folder: PreparedFolder, part: Shard | None) -> Generator[None]:
-    """Keep a second run of the same part out, and a run of all; remove what a killed one left half.
-
-    The locks die with the process.
-    """
-    folder.state.mkdir(parents=True, exist_ok=True)
-    staging = folder.staging.parent if part is None else folder.staging
-    with ExitStack() as stack:
-        locks = [("lock", part is not None)] + ([] if part is None else [(f"lock-{part.name}", False)])
-        for name, shared in locks:
-            _lock(stack.enter_context(open(folder.state / name, "w")), shared, folder)
-        rmtree(staging, ignore_errors=True)
-        yield
-        rmtree(staging, ignore_errors=True)
-
-
-def _lock(file: IO, shared: bool, folder: PreparedFolder) -> None:
-    if fcntl is None:
-        return
-    try:
-        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise DatasetError(
-            f"Another run is preparing {folder.root}; expected to be the only one (of shards: each once, and "
-            "none beside a run without shard). Wait for it, or give another folder."
-        ) from None
-    except OSError as error:  # some network file systems have no locks
-        warnings.warn(
-            f"{folder.root} cannot be locked ({error}): take care that no other run prepares the same clips.",
-            stacklevel=2,
+def _nothing_usable(report: dict[str, Any], path: Path) -> DatasetError | UnexpectedError:
+    for bug in report["failed"].values():
+        return UnexpectedError(
+            "No clip could be prepared because of a bug of this package. Please report it with this "
+            "traceback:\n" + bug["traceback"]
         )
+    reasons = "; ".join(f"{len(skipped)} x {reason}" for reason, skipped in report["skipped"].items())
+    return DatasetError(
+        f"None of the {report['found']} clips could be prepared: {reasons}. {path} names each with its "
+        "reason."
+    )
 
 
 @contextmanager

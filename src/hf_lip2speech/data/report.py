@@ -1,25 +1,25 @@
-"""What a preparation made, what it lost and why, and the table of what there is."""
+"""What a preparation made, what it lost and why: report, manifest and contact sheet."""
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fractions import Fraction
+from itertools import islice
 from typing import Any
 
-import pyarrow
-import pyarrow.parquet
+import av
+import numpy as np
 
-from ..constants import FRAME_RATE
+from ..constants import FRAME_RATE, MOUTH_SIZE
 from .corpora import Clip
+from .corpora.clip import shuffled
 from .layout import COLUMNS, PreparedFolder
+from .prepared import read_crops
 from .segments import Segment, words_of
 
-MANIFEST_SCHEMA = pyarrow.schema(
-    [("id", "string"), ("speaker", "string"), ("split", "string"), ("text", "string"), ("words", "string")]
-    + [("frames", "int64"), ("source", "string"), ("start", "int64")]
-    + [(column, "string") for column in COLUMNS]
-)
 ROW_GROUP = 5_000  # clips whose rows are in memory at once
+SHEET_COLUMNS, SHEET_ROWS = 12, 8
+GAP = 2  # pixels of white between crops
 
 
 def make_report(
@@ -29,35 +29,40 @@ def make_report(
 
     Args:
         corpus: Its name.
-        splits: Clip ID -> split, of all that were to be prepared.
+        splits: Clip ID -> split, of all clips that were to be prepared.
         records: Clip ID -> what `ClipWriter.write_files` returned.
 
     Returns:
         {"corpus", "found": clips that were to be prepared, "clips": stored ones (of a clip that was cut, each
         part), "cut": clips that were cut, "hours", "splits": {split: {"found", "clips", "hours",
-        "speakers"}}, "lost": {"clips", "hours": of their sound, "unknown": how many of them have none that
-        could be read}, "skipped": {reason: [{"id", "message"}]}, "warnings": [{"id", "message"}]}. A reason
-        is the name of the error (NoFaceError, NoAudioError, ClipLengthError, ...).
+        "speakers"}}, "lost": {"clips", "hours": of their sound, "unknown": how many of them have no readable
+        sound}, "skipped": {reason: [{"id", "message"}]}, "failed": {bug: {"ids", "traceback"}}, "warnings":
+        [{"id", "message"}]}. A reason is the name of an error (NoFaceError, NoAudioError, ...).
     """
     found = Counter(splits.values())
     stored: Counter[str] = Counter()
     frames: Counter[str] = Counter()
     speakers: dict[str, set[str]] = {split: set() for split in found}
     skipped: dict[str, list[dict[str, str]]] = {}
+    failed: dict[str, dict[str, Any]] = {}
     lost = {"clips": 0, "hours": 0.0, "unknown": 0}
     cut = 0
     for clip, split in splits.items():
         record = records[clip]
+        if "segments" in record:
+            stored[split] += len(record["segments"])
+            frames[split] += sum(segment[2] for segment in record["segments"])
+            speakers[split].add(record["speaker"])
+            cut += len(record["segments"]) > 1
+            continue
         if "skipped" in record:
             skipped.setdefault(record["skipped"], []).append({"id": clip, "message": record["message"]})
-            lost["clips"] += 1
-            lost["hours"] += (record["seconds"] or 0) / 3600
-            lost["unknown"] += record["seconds"] is None
-            continue
-        stored[split] += len(record["segments"])
-        frames[split] += sum(segment[2] for segment in record["segments"])
-        speakers[split].add(record["speaker"])
-        cut += len(record["segments"]) > 1
+        else:
+            bug = failed.setdefault(record["failed"], {"ids": [], "traceback": record["traceback"]})
+            bug["ids"].append(clip)
+        lost["clips"] += 1
+        lost["hours"] += (record["seconds"] or 0) / 3600
+        lost["unknown"] += record["seconds"] is None
     return {
         "corpus": corpus,
         "found": len(splits),
@@ -75,6 +80,7 @@ def make_report(
         },
         "lost": lost | {"hours": round(lost["hours"], 4)},
         "skipped": dict(sorted(skipped.items())),
+        "failed": failed,
         "warnings": [{"id": clip, "message": text} for clip in splits for text in records[clip]["warnings"]],
     }
 
@@ -89,35 +95,59 @@ def write_manifest(
     records: Mapping[str, dict[str, Any]],
     clip: Callable[[str], Clip],
 ) -> None:
-    """Write one row a stored clip, in the order of `splits`; transcripts are read a few thousand at a time.
+    """Write one row per stored clip, in the order of `splits`; transcripts are read a few thousand at a time.
 
     Columns: id, speaker, split, text, words (JSON: [{"word", "start", "end"}] in seconds), frames, source
     (the corpus's clip), start (first frame in it), and the path of each file, relative to the folder.
     """
+    import pyarrow
+    import pyarrow.parquet
 
-    def rows() -> Iterable[dict[str, Any]]:
+    kinds = dict.fromkeys(("id", "speaker", "split", "text", "words"), "string")
+    kinds |= {"frames": "int64", "source": "string", "start": "int64"} | dict.fromkeys(COLUMNS, "string")
+    schema = pyarrow.schema(list(kinds.items()))
+
+    def rows() -> Iterator[dict[str, Any]]:
         for source, split in splits.items():
-            if "skipped" in records[source]:
+            if "segments" not in records[source]:
                 continue
             original = clip(source)
             for segment in (Segment(*entry) for entry in records[source]["segments"]):
                 text, words = words_of(original, segment)
                 entries = [{"word": word.word, "start": word.start, "end": word.end} for word in words]
-                row: dict[str, Any] = {"id": segment.id, "speaker": original.speaker}
-                row |= {"split": split, "text": text}
-                row |= {"words": json.dumps(entries, ensure_ascii=False), "frames": segment.frames}
-                row |= {"source": source, "start": segment.start}
+                row: dict[str, Any] = {"id": segment.id, "speaker": original.speaker, "split": split}
+                row |= {"text": text, "words": json.dumps(entries, ensure_ascii=False)}
+                row |= {"frames": segment.frames, "source": source, "start": segment.start}
                 yield row | {column: folder.relative(column, segment.id) for column in COLUMNS}
 
-    def write(path: Path) -> None:
-        with pyarrow.parquet.ParquetWriter(path, MANIFEST_SCHEMA) as writer:
-            group: list[dict[str, Any]] = []
-            for row in rows():
-                group.append(row)
-                if len(group) == ROW_GROUP:
-                    writer.write_table(pyarrow.Table.from_pylist(group, schema=MANIFEST_SCHEMA))
-                    group = []
-            if group:
-                writer.write_table(pyarrow.Table.from_pylist(group, schema=MANIFEST_SCHEMA))
+    with (
+        folder.writing(folder.manifest) as path,
+        pyarrow.parquet.ParquetWriter(path, schema) as writer,
+    ):
+        every = rows()
+        while group := list(islice(every, ROW_GROUP)):
+            writer.write_table(pyarrow.Table.from_pylist(group, schema=schema))
 
-    folder.write(folder.manifest, write)
+
+def write_contact_sheet(folder: PreparedFolder, ids: Sequence[str], seed: int) -> list[str]:
+    """Write the middle frames of up to 96 clips, drawn with `seed`: wrong crops are seen at a glance.
+
+    Returns:
+        The IDs of the clips that are shown, row by row from the top left, 12 per row.
+    """
+    shown = shuffled(ids, seed)[: SHEET_COLUMNS * SHEET_ROWS]
+    rows, side = -(-len(shown) // SHEET_COLUMNS), MOUTH_SIZE + GAP
+    page = np.full((rows * side - GAP, min(SHEET_COLUMNS, len(shown)) * side - GAP), 255, dtype=np.uint8)
+    for number, clip in enumerate(shown):
+        crops = read_crops(folder.path("video", clip))
+        top, left = side * (number // SHEET_COLUMNS), side * (number % SHEET_COLUMNS)
+        page[top : top + MOUTH_SIZE, left : left + MOUTH_SIZE] = crops[len(crops) // 2]
+    encoder = av.CodecContext.create("png", "w")
+    assert isinstance(encoder, av.VideoCodecContext)
+    encoder.height, encoder.width = page.shape
+    encoder.pix_fmt = "gray"
+    encoder.time_base = Fraction(1)
+    packets = [*encoder.encode(av.VideoFrame.from_ndarray(page, format="gray")), *encoder.encode(None)]
+    with folder.writing(folder.contact_sheet) as path:
+        path.write_bytes(b"".join(bytes(packet) for packet in packets))
+    return shown

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ..data.clip_files import source_signature
+from ..data.clip_files import file_signature
 from ..data.corpora import GRID, LRS2, LRS3, Clip, FaceVideoFolder, ListedCorpus
 from ..data.layout import MANIFEST, PreparedFolder
 from ..errors import DatasetError
@@ -45,7 +45,7 @@ class EvaluationSet:
         """A hash of the clips, their sentences, and the sizes and times of their files."""
         digest = hashlib.sha256()
         for clip in self.clips:
-            digest.update(repr((clip.id, clip.speaker, clip.text, source_signature(clip))).encode())
+            digest.update(repr((clip.id, clip.speaker, clip.text, file_signature(clip.files))).encode())
         return digest.hexdigest()
 
 

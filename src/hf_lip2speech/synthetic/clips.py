@@ -1,9 +1,7 @@
 """One rendered clip: its sound, its scene, its files."""
 
 import dataclasses
-import os
 from dataclasses import dataclass
-from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
@@ -11,6 +9,7 @@ import numpy as np
 from ..constants import FRAME_RATE, SAMPLES_PER_FRAME, SAMPLING_RATE
 from ..data.corpora import Word, spell_grid_id
 from ..data.corpora.grid import CLOCK
+from ..files import atomic_file
 from ..media.audio import write_audio
 from ..media.video import write_video
 from .layout import RenderedFolder
@@ -70,18 +69,23 @@ def make_clip(plan: ClipPlan, size: tuple[int, int] = SIZE) -> RenderedClip:
     return RenderedClip(waveform, words, scene)
 
 
-def write_clip(folder: RenderedFolder, plan: ClipPlan, size: tuple[int, int] = SIZE) -> None:
-    """Write a clip's files, each whole or not at all."""
-    cv2.setNumThreads(1)  # on pictures so small, more threads only disturb the other processes
-    clip = make_clip(plan, size)
-    lines = [f"{round(word.start * CLOCK)} {round(word.end * CLOCK)} {word.word}\n" for word in clip.words]
-    with TemporaryDirectory(dir=folder.staging) as staging:
-        unfinished = RenderedFolder(staging)
-        for path in unfinished.files(plan.id):
-            path.parent.mkdir(parents=True)
-        unfinished.alignment(plan.id).write_text("".join(lines), encoding="utf-8")
-        write_audio(unfinished.audio(plan.id), clip.waveform)
-        write_video(unfinished.video(plan.id), clip.scene, crf=QUALITY)
-        for source, target in zip(unfinished.files(plan.id), folder.files(plan.id), strict=True):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(source, target)
+class ClipRenderer:
+    """Writes clips into a folder; see `render`."""
+
+    def __init__(self, folder: RenderedFolder, size: tuple[int, int] = SIZE):
+        self.folder, self.size = folder, size
+        cv2.setNumThreads(1)  # on pictures so small, more threads only disturb the other processes
+
+    def write(self, plan: ClipPlan) -> None:
+        """Write a clip's files, each complete or not at all."""
+        clip = make_clip(plan, self.size)
+        words = (
+            f"{round(word.start * CLOCK)} {round(word.end * CLOCK)} {word.word}\n" for word in clip.words
+        )
+        video, audio, alignment = self.folder.files(plan.id)
+        with atomic_file(alignment, self.folder.staging) as path:
+            path.write_text("".join(words), encoding="utf-8")
+        with atomic_file(audio, self.folder.staging) as path:
+            write_audio(path, clip.waveform)
+        with atomic_file(video, self.folder.staging) as path:
+            write_video(path, clip.scene, crf=QUALITY)

@@ -19,8 +19,8 @@ class RenderedFolder:
     def __init__(self, root: str | Path):
         self.root = Path(root)
         self.recipe = self.root / "render.json"
-        self.lock = self.root / ".render" / "lock"
-        self.staging = self.root / ".render" / "staging"
+        self.state = self.root / ".render"
+        self.staging = self.state / "staging"
 
     def video(self, clip_id: str) -> Path:
         return self.root / f"{clip_id}.mp4"

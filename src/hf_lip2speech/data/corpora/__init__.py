@@ -1,4 +1,4 @@
-"""Corpora of talking faces as lists of clips: where each video and its sound lie, who speaks, what is said.
+"""Corpora of talking faces as lists of clips: the files of each clip, who speaks, what is said.
 
 A corpus is anything with a `name` that iterates over `Clip`s; nothing is decoded here.
 """
@@ -6,9 +6,7 @@ A corpus is anything with a `name` that iterates over `Clip`s; nothing is decode
 from .clip import VIDEO_SUFFIXES, Clip, Corpus, ListedCorpus, Word
 from .folder import FaceVideoFolder
 from .grid import GRID, GRID_SENTENCE, read_grid_alignment, spell_grid_id
-from .lrs2 import LRS2
-from .lrs3 import LRS3
-from .lrs_transcript import read_lrs_transcript
+from .lrs import LRS2, LRS3, read_lrs_transcript
 
 __all__ = [
     "GRID",

@@ -1,4 +1,4 @@
-"""What a corpus is made of: clips, each with its files, its speaker, its words."""
+"""The parts of a corpus: clips, each with its files, its speaker, its words."""
 
 import hashlib
 import warnings
@@ -11,12 +11,12 @@ from typing import Protocol
 from ...errors import DatasetError
 
 VIDEO_SUFFIXES = (".mp4", ".mpg", ".mpeg", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ogv", ".mts", ".3gp")
-SHOWN = 3  # names that a message gives of many
+SHOWN = 3  # names in a message about many
 
 
 @dataclass(frozen=True)
 class Word:
-    """A spoken word and where it lies in the clip, in seconds."""
+    """A spoken word and its times in the clip, in seconds."""
 
     word: str
     start: float
@@ -35,7 +35,7 @@ class Clip:
         split: "train", "val" or "test".
         text: What is said, lower or upper case as the corpus has it; "" where unknown.
         words: The same with times; empty where the times are unknown.
-        problem: What is wrong with the file that should have said `text` or `words`; "" if nothing is.
+        problem: What is wrong with the file that should hold `text` or `words`; "" if nothing is.
     """
 
     id: str
@@ -47,6 +47,11 @@ class Clip:
     words: tuple[Word, ...] = ()
     problem: str = ""
 
+    @property
+    def files(self) -> list[Path]:
+        """Video and, where it has a file of its own, sound."""
+        return [self.video] if self.audio is None else [self.video, self.audio]
+
 
 class Corpus(Protocol):
     """What `prepare` needs of a corpus."""
@@ -57,13 +62,14 @@ class Corpus(Protocol):
 
 
 class ListedCorpus(ABC):
-    """A corpus in a folder: which clips it has is known from names, transcripts are read clip by clip.
+    """A corpus in a folder: names alone tell its clips, transcripts are read clip by clip.
 
     Attributes:
         name: The corpus's name in reports.
         data_dir: Its folder.
         splits: The split of each clip, in the order of the IDs.
-        names_speakers: Whether `Clip.speaker` is a speaker that the corpus names, or only stands in for one.
+        names_speakers: Whether `Clip.speaker` is a speaker that the corpus names, and not a substitute for
+        one.
     """
 
     name: str
@@ -91,11 +97,11 @@ def existing_folder(path: str | Path | None, corpus: str, layout: str) -> Path:
 
     Args:
         path: As the user gave it.
-        corpus: The name that people know it by.
-        layout: Where it is to be had, and what the folder must hold.
+        corpus: Its usual name.
+        layout: Where it comes from, and what the folder must hold.
 
     Raises:
-        DatasetError: None was given, or it is no folder.
+        DatasetError: None was given, or it is not a folder.
     """
     if path is None:
         raise DatasetError(f"{corpus} needs data_dir=, the folder that holds it. {layout}")
@@ -126,7 +132,7 @@ def read_text(path: Path) -> str:
 
 
 def contents(folder: Path) -> str:
-    """What a folder holds, in a few words for a message."""
+    """The first names in a folder, for a message."""
     names = sorted(path.name for path in folder.iterdir())
     return ", ".join(names[:12]) + (", ..." if len(names) > 12 else "") or "nothing"
 
@@ -134,7 +140,7 @@ def contents(folder: Path) -> str:
 def shuffled(names: Iterable[str], seed: int) -> list[str]:
     """The names in an order that depends on them and `seed` only.
 
-    By a hash and not by a random generator: one new clip then changes the split of hardly any other.
+    A hash and not a random generator decides, so that one new clip changes the split of hardly any other.
     """
     return sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).hexdigest())
 
@@ -146,7 +152,7 @@ def some(names: Sequence[object]) -> str:
 
 
 def warn_of_ignored(files: Sequence[Path], expected: str) -> None:
-    """Say once which files of a corpus folder are not taken for clips because of their names."""
+    """Warn once of the files of a corpus folder whose names are not those of clips."""
     if files:
         warnings.warn(
             f"{len(files)} files are not named as clips ({expected}) and are left out: "

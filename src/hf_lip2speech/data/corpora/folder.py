@@ -11,7 +11,7 @@ SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "
 class FaceVideoFolder(ListedCorpus):
     """Any folder of talking-face videos with sound: a user's own data.
 
-    Videos are looked for in `data_dir` and all folders below it; a clip's ID is its path in `data_dir`
+    Videos are found in `data_dir` and all folders below it; a clip's ID is its path in `data_dir`
     without the suffix. A .txt file of the same name beside a video is its transcript.
 
     Args:
@@ -19,8 +19,8 @@ class FaceVideoFolder(ListedCorpus):
         speaker: Who speaks in all of them; default: the name of the first folder below `data_dir` (below its
             train/, val/ or test/ where these exist), or that of `data_dir` for videos directly in it.
         validation_fraction: Part of the clips (at least one of two or more) that becomes "val", the rest
-            being "train". Unused where `data_dir` holds train/ and val/ folders: these then are the splits.
-            Clips cut out of one recording are alike, so give them such folders rather than a random split.
+            being "train". Unused where `data_dir` holds train/ and val/ folders, which are the splits then.
+            Clips cut out of one recording are alike: give them such folders rather than a random split.
         seed: Of the draw, which depends on it and on the IDs only.
 
     Raises:
@@ -42,7 +42,7 @@ class FaceVideoFolder(ListedCorpus):
                 f"validation_fraction={validation_fraction}; expected at least 0 and less than 1."
             )
         self.data_dir = existing_folder(
-            data_dir, "a user's talking-face videos", "It may hold folders, one a speaker."
+            data_dir, "a user's talking-face videos", "It may hold one folder per speaker."
         )
         self.speaker = speaker
         self._videos: dict[str, Path] = {}
@@ -50,8 +50,8 @@ class FaceVideoFolder(ListedCorpus):
             clip = path.relative_to(self.data_dir).with_suffix("").as_posix()
             if clip in self._videos:
                 raise DatasetError(
-                    f"{self._videos[clip].name} and {path.name} in {path.parent} are two videos of one name; "
-                    "expected one a name, since the prepared files are called after it. Rename or remove one."
+                    f"{self._videos[clip].name} and {path.name} in {path.parent} are two videos of one name, "
+                    "after which the prepared files are named. Rename or remove one."
                 )
             self._videos[clip] = path
         if not self._videos:
@@ -89,7 +89,7 @@ class FaceVideoFolder(ListedCorpus):
             outside = [clip for clip, top in tops.items() if top not in SPLIT_FOLDERS]
             if outside:
                 raise DatasetError(
-                    f"{self.data_dir} holds a train/ folder, but {len(outside)} videos lie outside train/, "
+                    f"{self.data_dir} holds a train/ folder, but {len(outside)} videos are outside train/, "
                     f"val/ and test/ ({', '.join(sorted(outside)[:3])}). Move them into one of these, or "
                     "rename train/."
                 )

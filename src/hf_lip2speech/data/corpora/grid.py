@@ -1,7 +1,7 @@
 """GRID: six-word sentences, spoken by 33 people whose video was published.
 
 Cooke, Barker, Cunningham and Shao, "An audio-visual corpus for speech perception and automatic speech
-recognition", JASA 2006. docs/data.md says from where the layout and the splits are known.
+recognition", JASA 2006. docs/data.md lists the sources of layout and splits.
 """
 
 import re
@@ -26,10 +26,10 @@ LAYOUT = (
     "alignments.zip). The folder must hold s1/bbaf2n.mpg, ..., s2/..., and for the word times "
     "alignments/s1/bbaf2n.align, ..."
 )
-CLOCK = 25_000  # the unit of the times in GRID's alignments, ticks a second
+CLOCK = 25_000  # ticks per second of the times in GRID's alignments
 SILENCES = ("sil", "sp")
-# Not audio_25k, which the corpus ships as well: its recordings begin and end with the speech, so that they do
-# not run with the video.
+# Not audio_25k, which the corpus ships as well: its recordings are cut to the speech and so are not in sync
+# with the video.
 SOUND_FOLDERS = ("audio_16k", "audio_50k")
 GRID_SENTENCE = (
     {"b": "bin", "l": "lay", "p": "place", "s": "set"},
@@ -48,7 +48,7 @@ UNSEEN = {
 
 
 def spell_grid_id(clip_id: str) -> str:
-    """The sentence that a GRID clip's name spells: "bbaf2n" -> "bin blue at f two now"; else ""."""
+    """The sentence of a GRID clip's name: "bbaf2n" -> "bin blue at f two now"; other names -> ""."""
     if len(clip_id) != len(GRID_SENTENCE):
         return ""
     words = [table.get(letter) for table, letter in zip(GRID_SENTENCE, clip_id.lower(), strict=True)]
@@ -83,14 +83,14 @@ class GRID(ListedCorpus):
     Expected in `data_dir`: videos sN/ID.mpg (or any other container), and where present sound beside them as
     audio_16k|audio_50k/sN/ID.wav|flac (else the sound inside the video is taken), word times as
     alignments/sN/ID.align (else the sentence is spelled from the ID, without times), and split lists as
-    splits/sN_train.txt, sN_val.txt, sN_test.txt: one ID a line.
+    splits/sN_train.txt, sN_val.txt, sN_test.txt: one ID per line.
 
     Args:
         data_dir: The corpus's folder.
         setting: Which clips are train, val and test. "speaker-dependent": each speaker's clips are cut in
             three, by the lists, or without them 90 / 5 / 5 after a shuffle with `seed`. "33-speaker": the
             same for all 33 speakers together, none of whom may be missing. "unseen-speaker": each speaker
-            belongs to one split whole, as in the lists of VCA-GAN (16 / 7 / 10).
+            is in one split, as in the lists of VCA-GAN (16 / 7 / 10).
         speakers: Names such as ("s1", "s4"); default: every sN folder that holds videos.
         split_dir: The folder of the split lists; default: `data_dir`/splits where it exists.
         seed: Of the shuffle.
@@ -154,7 +154,7 @@ class GRID(ListedCorpus):
                         f"...) is in {self.data_dir / speaker}, which holds {', '.join(sorted(videos)[:3])}, "
                         "... Unpack the videos there, or point split_dir to lists of these videos' names."
                     )
-                # A listed video that is missing stays in: its preparation fails and the report names it.
+                # A listed video that is missing is kept: its preparation fails and the report names it.
                 self.splits |= {f"{speaker}/{clip}": split for clip in ids}
             self._videos |= {f"{speaker}/{name}": path for name, path in videos.items()}
         self.splits = dict(sorted(self.splits.items()))
@@ -203,7 +203,7 @@ class GRID(ListedCorpus):
         if missing or not names:
             expected = "s1/, s2/, ..." if not missing else ", ".join(f"{name}/" for name in missing)
             raise DatasetError(
-                f"{self.data_dir} holds {contents(self.data_dir)}; expected one folder of videos a speaker "
+                f"{self.data_dir} holds {contents(self.data_dir)}; expected one folder of videos per speaker "
                 f"({expected}), as in s1/bbaf2n.mpg. Give the folder that holds the speakers' folders. "
                 f"{LAYOUT}"
             )
@@ -239,6 +239,6 @@ def _read_split_lists(folder: Path, speaker: str) -> dict[str, list[str]]:
     if not any(splits.values()):
         raise DatasetError(
             f"{folder} has no list of {speaker}'s clips; expected {speaker}_train.txt and {speaker}_val.txt "
-            f"with one ID a line, found {contents(folder)}. Add the lists, or choose other speakers."
+            f"with one ID per line, found {contents(folder)}. Add the lists, or choose other speakers."
         )
     return {split: ids for split, ids in splits.items() if ids}

@@ -1,7 +1,7 @@
-"""Which unit extractor a corpus is prepared with: one that is given, or one fitted on its train split.
+"""Which unit extractor a corpus is prepared with: a given one, or one that is fitted on its train split.
 
-Fitting reads the corpus's own sound and no prepared file: so each shard of a preparation can have its
-extractor before any other is done, and all fit the same.
+Fitting reads the corpus's own sound and no prepared file, so each shard of a preparation can have its
+extractor before any other shard is done, and all shards fit the same one.
 """
 
 import hashlib
@@ -23,38 +23,53 @@ from .corpora import Clip
 from .corpora.clip import shuffled
 from .layout import PreparedFolder
 
-FITTING_SECONDS = 10_000  # of sound that is clustered: 500,000 features, 2,500 a cluster of 200
+DEFAULT_UNITS = "facebook/hubert-base-ls960"  # whose layer 6 the published systems cluster
+FITTING_SECONDS = 10_000  # of sound that is clustered: 500,000 features, 2,500 per cluster of 200
+ADVICE = (
+    f"Give a saved SpeechUnitExtractor, a self-supervised speech model such as {DEFAULT_UNITS!r}, or 'mfcc', "
+    "which needs no model and no network."
+)
 ORIGIN = "prepared_from.json"  # in the extractor's folder: what it was made of
 
+Units = str | Path | SpeechUnitExtractor
 
-def needs_fitting(units: str | Path | SpeechUnitExtractor) -> bool:
-    """Whether `units` names features to be clustered, and not a fitted extractor.
+
+def unfitted_config(units: Units, num_units: int) -> SpeechUnitExtractorConfig | None:
+    """The config of an extractor that has to be fitted; None if `units` is a fitted extractor.
 
     Args:
         units: "mfcc", the Hub name or path of a self-supervised model, those of a saved SpeechUnitExtractor,
-            or one that is loaded.
+            or a loaded one.
+        num_units: Clusters to fit.
 
     Raises:
         DatasetError: Nothing is found under that name.
     """
     if isinstance(units, SpeechUnitExtractor):
-        return False
+        return None
     if str(units) == "mfcc":
-        return True
+        return SpeechUnitExtractorConfig(features="mfcc", num_units=num_units)
     try:
         config, _ = PreTrainedConfig.get_config_dict(str(units))
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise DatasetError(
-            f"The units' model {str(units)!r} is neither a folder with a config.json nor to be had from the "
-            f"Hub: {error} Expected a saved SpeechUnitExtractor, a self-supervised speech model such as "
-            "'facebook/hubert-base-ls960', or 'mfcc', which needs no model and no network."
+            f"The unit model {str(units)!r} is neither a folder with a config.json nor available from the "
+            f"Hub: {error} {ADVICE}"
         ) from error
-    return config.get("model_type") != SpeechUnitExtractorConfig.model_type
+    if {"features", "num_units"} <= config.keys():  # a saved extractor's, under any of its model types
+        return None
+    if not isinstance(config.get("hidden_size"), int):
+        raise DatasetError(
+            f"The model {str(units)!r} is not a speech model that units can come from. {ADVICE}"
+        )
+    return SpeechUnitExtractorConfig(
+        features=str(units), num_units=num_units, feature_size=config["hidden_size"]
+    )
 
 
 def place_unit_extractor(
     folder: PreparedFolder,
-    units: str | Path | SpeechUnitExtractor,
+    units: Units,
     *,
     num_units: int,
     seed: int,
@@ -64,7 +79,7 @@ def place_unit_extractor(
     replace: bool,
     progress: bool,
 ) -> dict:
-    """Put the extractor into the prepared folder, unless it is there; units of another one are removed.
+    """Put the extractor into the prepared folder, unless it is there. Units of another extractor are removed.
 
     Args:
         train: The IDs of all training clips of the corpus.
@@ -74,65 +89,63 @@ def place_unit_extractor(
 
     Returns:
         What it was made of: {"units", "num_units", "seed", "clips", "fingerprint"} if fitted (on clips drawn
-        from `train` with `seed`, all or as many as have 10,000 s of sound), {"units", "fingerprint"} if
+        from `train` with `seed`: all, or as many as have 10,000 s of sound), {"units", "fingerprint"} if
         given.
 
     Raises:
         DatasetError: Another extractor is there and must not be replaced.
     """
-    extractor = None
-    if needs_fitting(units):
+    config = unfitted_config(units, num_units)
+    if config is not None:
         ids = hashlib.sha256("\n".join(sorted(train)).encode()).hexdigest()
         origin = {"units": str(units), "num_units": num_units, "seed": seed, "clips": len(train)}
         origin["fingerprint"] = ids
-    elif isinstance(units, SpeechUnitExtractor):
-        extractor = units
-        origin = {"units": "given", "fingerprint": _fingerprint(units)}
+        extractor = SpeechUnitExtractor(config).eval()
     else:
-        extractor = SpeechUnitExtractor.from_pretrained(str(units))
-        origin = {"units": str(units), "fingerprint": _fingerprint(extractor)}
+        name, extractor = "given", units
+        if not isinstance(extractor, SpeechUnitExtractor):
+            name, extractor = str(units), SpeechUnitExtractor.from_pretrained(str(units))
+        origin = {"units": name, "fingerprint": _fingerprint(extractor)}
     placed = _origin(folder)
     if placed == origin:
         return origin
     if placed is not None and not replace:
         raise DatasetError(
             f"{folder.unit_extractor} was made of {placed}; this shard asks for {origin}. Give every shard "
-            "the same corpus and arguments, or another folder; without a shard the extractor is replaced."
+            "the same corpus and arguments, or another folder; a run without a shard replaces the extractor."
         )
-    if extractor is None:
-        config = SpeechUnitExtractorConfig(features=str(units), num_units=num_units)
-        extractor = SpeechUnitExtractor(config).eval().to(device)
-        extractor.fit(_sounds(shuffled(train, seed), clip, progress), seed=seed)
-
-    def save(unfinished: Path) -> None:
-        extractor.save_pretrained(unfinished)
-        (unfinished / ORIGIN).write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
-
-    # The old extractor goes first and the new one comes last: units never lie beside an extractor that did
-    # not make them, wherever this is interrupted.
+    if config is not None:
+        extractor.to(device).fit(_sounds(shuffled(train, seed), clip, progress), seed=seed)
+    # The old extractor goes first and the new one comes last: wherever this is interrupted, units are never
+    # beside an extractor that did not make them.
     if replace:
         folder.manifest.unlink(missing_ok=True)
         for old in (folder.unit_extractor, folder.root / "units"):
             if old.exists():
                 shutil.rmtree(old)
     try:
-        folder.write(folder.unit_extractor, save)
+        with folder.writing(folder.unit_extractor) as unfinished:
+            extractor.save_pretrained(unfinished)
+            (unfinished / ORIGIN).write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
     except OSError:
-        # A folder cannot be put in the place of another: one of the other shards was faster.
+        # A folder cannot replace another: one of the other shards was faster.
         if _origin(folder) != origin:
             raise
     return origin
 
 
 def _origin(folder: PreparedFolder) -> dict | None:
-    path = folder.unit_extractor / ORIGIN
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    """What the extractor in the folder was made of; None if there is none, or its note is damaged."""
+    try:
+        return json.loads((folder.unit_extractor / ORIGIN).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def _sounds(ids: Sequence[str], clip: Callable[[str], Clip], progress: bool) -> Iterator[np.ndarray]:
-    """The sound of clips, until there is enough; clips without any are passed over (their report says so)."""
+    """The sound of clips until there is enough; clips without any are passed over (the report names them)."""
     left = FITTING_SECONDS * SAMPLING_RATE
-    for clip_id in tqdm(ids, desc="sound for the units' extractor", disable=not progress):
+    for clip_id in tqdm(ids, desc="sound to fit units on", disable=not progress):
         if left <= 0:
             return
         try:
