@@ -19,7 +19,7 @@ SIZES = {
     "position_kernel_size": 8,
     "position_groups": 4,
     "audio_feature_size": 6,
-    "initializer_range": 0.2,  # attention sharp enough for a tolerance of 1e-4 to mean something
+    "initializer_range": 0.4,  # attention sharp enough for a tolerance of 1e-4 to mean something
 }
 REST = {
     "hidden_size": 16,
@@ -141,7 +141,7 @@ def test_a_magnitude_scales_its_place_of_the_kernel():
         x = torch.zeros(1, 6, 32)
         x[0, 2] = torch.randn(32)
         moved = positions(x)
-        assert moved[0, 2].abs().sum() > 0 and moved.abs().sum() == moved[0, 2].abs().sum()
+        assert moved[0].abs().sum(1).nonzero().flatten().tolist() == [2]
         positions.direction.mul_(7)
         torch.testing.assert_close(positions(x), moved)
 
@@ -239,7 +239,7 @@ def test_wrong_inputs_say_what_was_expected():
     videos, mask, _ = clips(5)
     with pytest.raises(ValueError, match=r"\(batch, frames, 1, 88, 88\)"):
         encoder()(videos[:, :, 0], mask)
-    with pytest.raises(ValueError, match="one value a frame"):
+    with pytest.raises(ValueError, match="one value per frame"):
         encoder()(videos, mask[:, :3])
 
 

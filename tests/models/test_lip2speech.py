@@ -237,5 +237,5 @@ def test_wrong_inputs_say_what_was_expected():
         model(videos.transpose(1, 2), mask, speakers)
     with pytest.raises(ValueError, match=r"\(1, 256\)"):
         model(videos, mask)
-    with pytest.raises(ValueError, match="one value a frame"):
+    with pytest.raises(ValueError, match="one value per frame"):
         model(videos, mask[:, :3], speakers)

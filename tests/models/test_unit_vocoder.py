@@ -80,6 +80,17 @@ def test_a_clip_in_a_padded_batch_gives_what_it_gives_alone():
         assert (model(**inputs).waveform[1, : 320 * 17] - together[1, : 320 * 17]).abs().max() > 1e-3
 
 
+class Reach(torch.nn.Module):
+    """Passes samples first to last on."""
+
+    def __init__(self, first: int, last: int):
+        super().__init__()
+        self.inside = slice(first, last)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        return 1e-3 * hidden[:, :, self.inside].sum(1, keepdim=True)  # small: tanh would saturate
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -97,10 +108,10 @@ def test_context_units_is_the_reach_of_a_unit_and_no_more(changes):
     place = config.context_units + 5
     torch.manual_seed(0)
     model = UnitVocoderModel(tiny_config(**changes, num_units=units)).eval().double()
-    model._to_waveform = lambda hidden, mask: (hidden[:, :, 0, 320 * place - 3 : 320 * (place + 1) + 3]).sum()
+    model.conv_post = Reach(320 * place - 3, 320 * (place + 1) + 3)  # its kernel of 7 sees three more
     inputs = tiny_inputs(1, units) | {"unit_ids": torch.arange(units)[None]}
     inputs["spectrogram"] = inputs["spectrogram"].double().requires_grad_()
-    model(**inputs).waveform.backward()
+    model(**inputs).waveform.sum().backward()
     seen_units = model.unit_embedding.weight.grad.abs().sum(dim=1).nonzero().flatten() - place
     seen_mel = inputs["spectrogram"].grad[0].abs().sum(dim=1).nonzero().flatten() // 2 - place
     seen = torch.cat([seen_units, seen_mel])
@@ -211,7 +222,7 @@ def test_an_impossible_config_is_refused_with_the_reason(changes, message):
     ("name", "value", "message"),
     [
         ("unit_ids", torch.zeros(9, dtype=torch.long), "unit_ids"),
-        ("spectrogram", torch.zeros(2, 9, 6), "two mel frames a unit"),
+        ("spectrogram", torch.zeros(2, 9, 6), "two mel frames per unit"),
         ("speaker_embeddings", torch.zeros(2, 256), "speaker_embeddings"),
         ("unit_attention_mask", torch.ones(2, 8), "unit_attention_mask"),
     ],

@@ -15,6 +15,8 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .configuration_lip2speech import Lip2SpeechConfig
+from .convolution import ChannelsLastConv1d
+from .padding import Padding
 
 
 def eager_attention(
@@ -41,14 +43,6 @@ def relative_positions(length: int, dim: int, like: torch.Tensor) -> torch.Tenso
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1).to(like.dtype)
 
 
-def channels_last_conv1d(conv: nn.Conv1d, x: torch.Tensor) -> torch.Tensor:
-    """Apply a 1-D convolution to x (B, L, C), channels last: a 2-D one of height 1, many times faster on a
-    CPU."""
-    x = x.transpose(1, 2).unsqueeze(2)  # (B, C, 1, L), channels last in memory
-    x = F.conv2d(x, conv.weight.unsqueeze(2), conv.bias, padding=(0, conv.padding[0]), groups=conv.groups)
-    return x.squeeze(2).transpose(1, 2)  # (B, L, C)
-
-
 class RelPositionMultiHeadAttention(nn.Module):
     """Multi-head self-attention with a content and a position term: softmax(((q + u) k + (q + v) p) /
     sqrt(d)) v."""
@@ -69,20 +63,21 @@ class RelPositionMultiHeadAttention(nn.Module):
         self.position_bias_v = nn.Parameter(torch.empty(self.num_heads, self.head_dim))
 
     def forward(
-        self, x: torch.Tensor, positions: torch.Tensor, attention_mask: torch.Tensor
+        self, x: torch.Tensor, positions: torch.Tensor, attention_mask: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """x (B, L, C), positions (2L - 1, C), attention_mask (B or 1, 1, L, L) additive -> (B, L, C), weights
-        or None."""
-        batch, length, _ = x.shape
-        heads = (batch, length, self.num_heads, self.head_dim)
-        query = self.q_proj(x).view(heads)
-        key = self.k_proj(x).view(heads).transpose(1, 2)  # (B, H, L, D)
-        value = self.v_proj(x).view(heads).transpose(1, 2)
-        position = self.position_proj(positions).view(1, 2 * length - 1, self.num_heads, self.head_dim)
+        """x (B, L, C), positions (2L - 1, C), additive attention_mask (B or 1, 1, L or 1, L) or None ->
+        (B, L, C), weights (B, H, L, L) or None."""
+        heads = (self.num_heads, self.head_dim)
+        query = self.q_proj(x).unflatten(-1, heads)
+        key = self.k_proj(x).unflatten(-1, heads).transpose(1, 2)  # (B, H, L, D)
+        value = self.v_proj(x).unflatten(-1, heads).transpose(1, 2)
+        position = self.position_proj(positions[None]).unflatten(-1, heads)  # (1, 2L - 1, H, D)
         by_position = torch.matmul(
             (query + self.position_bias_v).transpose(1, 2), position.permute(0, 2, 3, 1)
         )
-        bias = self._align(by_position) * self.scaling + attention_mask  # (B, H, L, L)
+        bias = self._align(by_position) * self.scaling  # (B, H, L, L)
+        if attention_mask is not None:
+            bias = bias + attention_mask
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention)
         x, weights = attend(
             self,
@@ -93,14 +88,14 @@ class RelPositionMultiHeadAttention(nn.Module):
             scaling=self.scaling,
             dropout=self.config.attention_dropout if self.training else 0.0,
         )
-        return self.out_proj(x.reshape(batch, length, -1)), weights
+        return self.out_proj(x.flatten(2)), weights
 
     @staticmethod
     def _align(scores: torch.Tensor) -> torch.Tensor:
         """(B, H, L, 2L - 1) by distance -> (B, H, L, L) by position: row i, column j holds distance i - j."""
-        batch, heads, length, _ = scores.shape
-        scores = F.pad(scores, (1, 0)).view(batch, heads, 2 * length, length)
-        return scores[:, :, 1:].reshape(batch, heads, length, 2 * length - 1)[..., :length]
+        length = scores.shape[-2]
+        scores = F.pad(scores, (1, 0)).flatten(-2)[..., length:]  # each row starts one place later
+        return scores.unflatten(-1, (length, 2 * length - 1))[..., :length]
 
 
 class FeedForward(nn.Module):
@@ -123,17 +118,20 @@ class ConvolutionModule(nn.Module):
         super().__init__()
         channels, kernel = config.hidden_size, config.conv_kernel_size
         self.pointwise_in = nn.Linear(channels, 2 * channels)
-        self.depthwise = nn.Conv1d(channels, channels, kernel, padding=kernel // 2, groups=channels)
+        self.depthwise = ChannelsLastConv1d(channels, channels, kernel, padding=kernel // 2, groups=channels)
         self.norm = nn.BatchNorm1d(channels)
         self.pointwise_out = nn.Linear(channels, channels)
 
-    def forward(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, padding: Padding | None) -> torch.Tensor:
         x = F.glu(self.pointwise_in(x), dim=-1)
-        if mask is not None:
-            x = x * mask
-        x = channels_last_conv1d(self.depthwise, x)
-        x = F.silu(self.norm(x.transpose(1, 2)).transpose(1, 2))
-        return self.pointwise_out(x)
+        if padding is not None:
+            x = padding.zero(x)
+        x = self.depthwise(x.transpose(1, 2)).transpose(1, 2)
+        if padding is None:
+            x = self.norm(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        else:  # no padding in the statistics
+            x = padding.unpack(self.norm(padding.pack(x)))
+        return self.pointwise_out(F.silu(x))
 
 
 class ConformerLayer(GradientCheckpointingLayer):
@@ -156,18 +154,18 @@ class ConformerLayer(GradientCheckpointingLayer):
         self,
         x: torch.Tensor,
         positions: torch.Tensor,
-        attention_mask: torch.Tensor,
-        mask: torch.Tensor | None,
+        attention_mask: torch.Tensor | None,
+        padding: Padding | None,
     ) -> torch.Tensor:
         x = x + 0.5 * self.dropout(self.macaron(self.macaron_norm(x)))
         x = x + self.dropout(self.attention(self.attention_norm(x), positions, attention_mask)[0])
-        x = x + self.dropout(self.convolution(self.convolution_norm(x), mask))
+        x = x + self.dropout(self.convolution(self.convolution_norm(x), padding))
         x = x + 0.5 * self.dropout(self.feed_forward(self.feed_forward_norm(x)))
         return self.final_norm(x)
 
 
 class ConformerEncoder(nn.Module):
-    """(B, L, C_in) with a mask (B, L) -> (B, L, C)."""
+    """(B, L, C_in) -> (B, L, C)."""
 
     def __init__(self, config: Lip2SpeechConfig, in_features: int):
         super().__init__()
@@ -177,24 +175,26 @@ class ConformerEncoder(nn.Module):
         self.layers = nn.ModuleList(ConformerLayer(config) for _ in range(config.num_hidden_layers))
         self.final_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
-    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """x (B, L, C_in), mask (B, L) bool, True = valid."""
+    def forward(self, x: torch.Tensor, padding: Padding | None) -> torch.Tensor:
+        """(B, L, C_in), with its padding or None -> (B, L, C)."""
         x = self.dropout(self.in_proj(x) * math.sqrt(self.config.hidden_size))
         positions = self.dropout(relative_positions(x.shape[1], self.config.hidden_size, x))
-        attention_mask = self._attention_mask(mask, x.dtype)
-        padded = (
-            mask[..., None].to(x.dtype) if self.config.masked_convolutions and not bool(mask.all()) else None
-        )
+        attention_mask = self._attention_mask(x, padding)
+        outside_attention = padding if self.config.masked_convolutions else None
         for layer in self.layers:
-            x = layer(x, positions, attention_mask, padded)
+            x = layer(x, positions, attention_mask, outside_attention)
         return self.final_norm(x)
 
-    def _attention_mask(self, mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        """(B, L) -> additive (B, 1, L or 1, L): 0 where attended to, the lowest number elsewhere."""
-        allowed = mask[:, None, None, :]
+    def _attention_mask(self, x: torch.Tensor, padding: Padding | None) -> torch.Tensor | None:
+        """Additive (B or 1, 1, L or 1, L): 0 where attended to, the lowest number elsewhere; None if a
+        position attends to all."""
+        allowed = None if padding is None else padding.mask[:, None, None, :]
         if self.config.attention_window is not None:
-            index = torch.arange(mask.shape[1], device=mask.device)
-            near = (index[:, None] - index[None, :]).abs() <= self.config.attention_window
+            index = torch.arange(x.shape[1], device=x.device)
+            distance = (index[:, None] - index).abs()
+            near = (distance <= self.config.attention_window)[None, None]
             # a padded position far from every valid one still needs something to attend to: itself
-            allowed = (allowed & near) | torch.eye(mask.shape[1], dtype=torch.bool, device=mask.device)
-        return torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)
+            allowed = near if allowed is None else allowed & near | (distance == 0)
+        if allowed is None:
+            return None
+        return torch.zeros_like(allowed, dtype=x.dtype).masked_fill(~allowed, torch.finfo(x.dtype).min)

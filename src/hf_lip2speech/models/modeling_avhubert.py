@@ -21,7 +21,8 @@ from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 from ..loading import StrictLoadingMixin
 from .configuration_avhubert import AVHubertConfig
 from .conformer import eager_attention
-from .visual_frontend import VisualFrontend, blank_padding, checked_mask, init_frontend_weights
+from .padding import find_padding
+from .visual_frontend import VisualFrontend, init_frontend_weights
 
 
 class UnusedProjection(nn.Module):
@@ -39,8 +40,8 @@ class UnusedProjection(nn.Module):
 class PositionalConvEmbedding(nn.Module):
     """Weight-normed grouped convolution over time, then GELU. (B, T, C) -> (B, T, C).
 
-    The norm is over all but the kernel's places (dim 2 of the weight, as published): magnitude (1, 1, K) and
-    direction (C, C / groups, K) are the parameters.
+    The norm is over all dimensions but the kernel's (dim 2 of the weight, as published): magnitude (1, 1, K)
+    and direction (C, C / groups, K) are the parameters.
     """
 
     def __init__(self, config: AVHubertConfig):
@@ -164,27 +165,39 @@ class AVHubertModel(AVHubertPreTrainedModel):
     @merge_with_config_defaults
     @capture_outputs
     def forward(
-        self, pixel_values_videos: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs
+        self,
+        pixel_values_videos: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        skip_padding: bool = True,
+        **kwargs,
     ) -> BaseModelOutput:
         """
         Args:
             pixel_values_videos (`(B, T, 1, 88, 88)`): normalised mouth frames at 25 fps, as
                 [`Lip2SpeechFeatureExtractor`] makes them.
             attention_mask (`(B, T)`, *optional*): 1 for a frame, 0 for padding; default: no padding.
+            skip_padding (`bool`): whether the front end leaves padded frames out. The published code computes
+                them, so that they enter the batch-norm statistics; `False` reproduces that.
 
         Returns:
-            last_hidden_state (`(B, T, C)`), which means nothing at padding; hidden_states, attentions.
+            last_hidden_state (`(B, T, C)`), without meaning at padding; hidden_states, attentions.
 
         Raises:
             ValueError: wrong shapes.
         """
-        mask = checked_mask(pixel_values_videos, attention_mask, self.config.crop_size)
-        video = self.video_proj(self.frontend(blank_padding(pixel_values_videos, mask)))  # (B, T, C)
+        padding = find_padding(pixel_values_videos, attention_mask, self.config.crop_size)
+        if padding is not None and not skip_padding:
+            pixel_values_videos = padding.zero(pixel_values_videos)
+        video = self.frontend(pixel_values_videos, padding if skip_padding else None)
+        video = self.video_proj(video)  # (B, T, C)
         fused = torch.cat([torch.zeros_like(video), video], dim=-1)  # the audio half comes first
         x = self.input_dropout(self.fusion_proj(self.fusion_norm(fused)))
-        x = x * mask[..., None].to(x.dtype)
+        if padding is not None:
+            x = padding.zero(x)
         x = self.dropout(x + self.positions(x))
-        bias = create_bidirectional_mask(config=self.config, inputs_embeds=x, attention_mask=mask)
+        bias = None
+        if padding is not None:
+            bias = create_bidirectional_mask(config=self.config, inputs_embeds=x, attention_mask=padding.mask)
         for layer in self.layers:
             x = layer(x, bias)
         return BaseModelOutput(last_hidden_state=self.final_norm(x))

@@ -17,12 +17,13 @@ from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from ..constants import MEL_PER_FRAME, UNITS_PER_FRAME
 from ..loading import StrictLoadingMixin
-from ..losses.av_offset import best_lags, move_labels
-from ..losses.stoi_like import stoi_like_correlation
+from ..losses.multi_target import multi_target_losses
 from .configuration_lip2speech import Lip2SpeechConfig
-from .conformer import ConformerEncoder, ConformerLayer, RelPositionMultiHeadAttention, channels_last_conv1d
+from .conformer import ConformerEncoder, ConformerLayer, RelPositionMultiHeadAttention
+from .convolution import ChannelsLastConv1d
 from .modeling_avhubert import AVHubertModel
-from .visual_frontend import VisualFrontend, blank_padding, checked_mask, init_frontend_weights
+from .padding import Padding, find_padding
+from .visual_frontend import VisualFrontend, init_frontend_weights
 
 
 @dataclass
@@ -57,7 +58,7 @@ class Lip2SpeechOutput(ModelOutput):
 
 
 class MelHead(nn.Module):
-    """Speaker embedding and encoder states -> two mel frames a state. (B, L, C), (B, E) -> (B, 2L, bins)."""
+    """Encoder states and speaker embedding -> two mel frames per state. (B, L, C), (B, E) -> (B, 2L, bins)"""
 
     def __init__(self, config: Lip2SpeechConfig):
         super().__init__()
@@ -67,20 +68,22 @@ class MelHead(nn.Module):
             config.mel_head_size
         ]
         self.convs = nn.ModuleList(
-            nn.Conv1d(a, b, 3, padding=1) for a, b in zip(widths, widths[1:], strict=False)
+            ChannelsLastConv1d(a, b, 3, padding=1) for a, b in zip(widths, widths[1:], strict=False)
         )
         self.dropout = nn.Dropout(config.mel_head_dropout)
         self.out_proj = nn.Linear(config.mel_head_size, config.num_mel_bins * self.frames_per_state)
 
     def forward(
-        self, x: torch.Tensor, speaker_embeddings: torch.Tensor, mask: torch.Tensor | None
+        self, x: torch.Tensor, speaker_embeddings: torch.Tensor, padding: Padding | None
     ) -> torch.Tensor:
+        """Where there is padding, it is kept out of the convolutions and is zero in the result."""
         speaker = speaker_embeddings.to(x.dtype)[:, None].expand(-1, x.shape[1], -1)
         x = torch.cat([speaker, x], dim=-1)  # the speaker comes first in the published weights
         for conv in self.convs:
-            x = x if mask is None else x * mask
-            x = F.gelu(self.dropout(channels_last_conv1d(conv, x)))
+            x = x if padding is None else padding.zero(x)
+            x = F.gelu(self.dropout(conv(x.transpose(1, 2)).transpose(1, 2)))
         x = self.out_proj(x)  # channel = 2 * bin + phase
+        x = x if padding is None else padding.zero(x)
         x = x.unflatten(-1, (self.num_mel_bins, self.frames_per_state)).transpose(2, 3)  # (B, L, 2, bins)
         return x.flatten(1, 2)
 
@@ -205,49 +208,48 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
         Raises:
             ValueError: wrong shapes, or no speaker embeddings.
         """
-        mask = checked_mask(pixel_values_videos, attention_mask, self.config.crop_size)
-        self._check_speakers(speaker_embeddings, len(mask))
-        padded = not bool(mask.all())
-        features = self.frontend_dropout(self._features(pixel_values_videos, mask))  # (B, T, C)
+        padding = find_padding(pixel_values_videos, attention_mask, self.config.crop_size)
+        self._check_speakers(speaker_embeddings, pixel_values_videos.shape[0])
+        features = self.frontend_dropout(self._features(pixel_values_videos, padding))  # (B, T, C)
         features = features.repeat_interleave(UNITS_PER_FRAME, dim=1)  # (B, 2T, C)
-        mask = mask.repeat_interleave(UNITS_PER_FRAME, dim=1)
-        states = self.encoder(features, mask)
+        padding = None if padding is None else padding.repeat(UNITS_PER_FRAME)
+        states = self.encoder(features, padding)
         unit_logits = self.unit_head(states)
-        conv_mask = mask[..., None].to(states.dtype) if padded and self.config.masked_convolutions else None
-        spectrogram = self.mel_head(states, speaker_embeddings, conv_mask)
+        masked = padding if self.config.masked_convolutions else None
+        spectrogram = self.mel_head(states, speaker_embeddings, masked)
 
-        mel_mask = mask.repeat_interleave(MEL_PER_FRAME // UNITS_PER_FRAME, dim=1)
-        if conv_mask is not None:
-            spectrogram = spectrogram * mel_mask[..., None].to(spectrogram.dtype)
-        mel_mask = mel_mask if mel_attention_mask is None else mel_attention_mask.bool()
         losses = {}
-        expected = mel_labels
-        if self.config.max_av_offset and mel_labels is not None:
-            mel_labels, unit_labels, expected = self._fitting_labels(
-                spectrogram, mel_labels, unit_labels, mel_mask
+        if unit_labels is not None or mel_labels is not None:
+            if mel_attention_mask is None:
+                mel_attention_mask = spectrogram.new_ones(spectrogram.shape[:2])
+                if padding is not None:
+                    mel_attention_mask = padding.mask.repeat_interleave(self.mel_head.frames_per_state, dim=1)
+            losses = multi_target_losses(
+                unit_logits,
+                spectrogram,
+                unit_labels,
+                mel_labels,
+                mel_attention_mask.bool(),
+                label_smoothing=self.config.label_smoothing,
+                unit_loss_weight=self.config.unit_loss_weight,
+                mel_loss_weight=self.config.mel_loss_weight,
+                correlation_loss_weight=self.config.correlation_loss_weight,
+                max_av_offset=self.config.max_av_offset,
             )
-        if unit_labels is not None:
-            losses["unit_loss"] = self._unit_loss(unit_logits, unit_labels)
-        if mel_labels is not None:
-            losses |= self._mel_losses(spectrogram, mel_labels, mel_mask)
-            if self.config.correlation_loss_weight:
-                correlation = stoi_like_correlation(spectrogram, expected, mel_mask)
-                losses["correlation_loss"] = 1 - correlation.mean()
         return Lip2SpeechOutput(
-            loss=self._total(losses),
-            **losses,
-            unit_logits=unit_logits,
-            spectrogram=spectrogram,
-            last_hidden_state=states,
+            **losses, unit_logits=unit_logits, spectrogram=spectrogram, last_hidden_state=states
         )
 
-    def _features(self, videos: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def _features(self, videos: torch.Tensor, padding: Padding | None) -> torch.Tensor:
         """(B, T, 1, S, S) -> (B, T, C), from the front end or the encoder."""
+        skip_padding = self.config.masked_convolutions
         if self.config.encoder is None:
-            return self.frontend(blank_padding(videos, mask))
+            if padding is not None and not skip_padding:
+                videos = padding.zero(videos)
+            return self.frontend(videos, padding if skip_padding else None)
         # not by requires_grad alone: weights that are to be unfrozen later have it from the start
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder_is_frozen):
-            features = self.avhubert(videos, mask).last_hidden_state
+            features = self.avhubert(videos, padding, skip_padding=skip_padding).last_hidden_state
         return self.avhubert_proj(features)
 
     def _check_speakers(self, speaker_embeddings: torch.Tensor | None, batch: int) -> None:
@@ -255,56 +257,9 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
         if speaker_embeddings is None or speaker_embeddings.shape != (batch, size):
             given = "nothing" if speaker_embeddings is None else f"shape {tuple(speaker_embeddings.shape)}"
             raise ValueError(
-                f"speaker_embeddings: got {given}; expected ({batch}, {size}), one embedding a clip, as "
+                f"speaker_embeddings: got {given}; expected ({batch}, {size}), one embedding per clip, as "
                 "SpeakerEncoder makes it."
             )
-
-    def _fitting_labels(self, spectrogram, mel_labels, unit_labels, mel_mask):
-        """Both targets, moved by the lag of at most `max_av_offset` mel frames that fits each clip best; and
-        the mel with another clip's lag in place of its own."""
-        lengths = mel_mask.sum(1)
-        lags = best_lags(spectrogram, mel_labels, mel_mask, self.config.max_av_offset)
-        fitting = move_labels(mel_labels, lags, lengths)
-        if unit_labels is not None:
-            unit_lags = torch.div(lags, MEL_PER_FRAME // UNITS_PER_FRAME, rounding_mode="trunc")
-            unit_labels = move_labels(unit_labels, unit_lags, (unit_labels != -100).sum(1))
-        return fitting, unit_labels, move_labels(mel_labels, lags - lags.roll(1), lengths)
-
-    def _unit_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Cross entropy, its smoothing mass spread over the other classes; sum over units, mean over
-        clips."""
-        log_probs = F.log_softmax(logits.float(), dim=-1)
-        valid = labels != -100
-        nll = -log_probs.gather(-1, labels.clamp(min=0)[..., None]).squeeze(-1)
-        share = self.config.label_smoothing / (logits.shape[-1] - 1)
-        smooth = (1 - self.config.label_smoothing - share) * nll - share * log_probs.sum(-1)
-        return (smooth * valid).sum() / len(labels)
-
-    @staticmethod
-    def _mel_losses(
-        spectrogram: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
-        weight = mask[..., None].float()
-        error = (spectrogram.float() - labels.float()) * weight
-        frames = weight.sum(dim=(1, 2)).clamp(min=1)
-        l1 = error.abs().sum(dim=(1, 2)) / (frames * labels.shape[-1])
-        norm = (labels.float() * weight).flatten(1).norm(dim=1)
-        convergence = error.flatten(1).norm(dim=1) / norm.clamp(min=1e-8)
-        return {"mel_loss": l1.mean(), "spectral_convergence_loss": convergence.mean()}
-
-    def _total(self, losses: dict[str, torch.Tensor]) -> torch.Tensor | None:
-        if not losses:
-            return None
-        total = 0.0
-        if "unit_loss" in losses:
-            total = self.config.unit_loss_weight * losses["unit_loss"]
-        if "mel_loss" in losses:
-            total = total + self.config.mel_loss_weight * (
-                losses["mel_loss"] + losses["spectral_convergence_loss"]
-            )
-        if "correlation_loss" in losses:
-            total = total + self.config.correlation_loss_weight * losses["correlation_loss"]
-        return total
 
 
 __all__ = ["Lip2SpeechModel", "Lip2SpeechOutput", "Lip2SpeechPreTrainedModel"]

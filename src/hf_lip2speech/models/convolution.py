@@ -1,0 +1,79 @@
+"""Convolutions that are faster on a CPU than torch's own, as subclasses with the same arguments.
+
+Each computes what its base class computes, in its own `forward`: hooks, offloading, adapters and quantisation
+meet an ordinary convolution module. Tensors are (B, C, L) or (N, C, H, W) as in torch; speed comes from their
+being channels last in memory, as a transposed (B, L, C) tensor is.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class ChannelsLastConv1d(nn.Conv1d):
+    """`nn.Conv1d` as a convolution of images of height 1: two to three times as fast, also backward."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """(B, C, L) -> (B, C', L'), both best channels last in memory."""
+        if self.padding_mode != "zeros":
+            return super().forward(input)
+        return self._as_image(input, self.weight, self.bias)
+
+    def _as_image(self, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        padding = self.padding if isinstance(self.padding, str) else (0, *self.padding)
+        stride, dilation = (1, *self.stride), (1, *self.dilation)
+        image, weight = input.unsqueeze(-2), weight.unsqueeze(-2)
+        return F.conv2d(image, weight, bias, stride, padding, dilation, self.groups).squeeze(-2)
+
+
+class Float32Conv1d(ChannelsLastConv1d):
+    """A `ChannelsLastConv1d` that computes in float32 at any precision, autocast included."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """(B, C, L) of any dtype -> float32 (B, C', L')."""
+        with torch.autocast(input.device.type, enabled=False):
+            bias = None if self.bias is None else self.bias.float()
+            return self._as_image(input.float(), self.weight.float(), bias)
+
+
+class ChannelsLastConvTranspose1d(nn.ConvTranspose1d):
+    """`nn.ConvTranspose1d` as a transposed convolution of images of height 1."""
+
+    def forward(self, input: torch.Tensor, output_size: list[int] | None = None) -> torch.Tensor:
+        """(B, C, L) -> (B, C', L * stride) with the paddings used here."""
+        if output_size is not None:
+            return super().forward(input, output_size)
+        image, weight = input.unsqueeze(-2), self.weight.unsqueeze(-2)
+        stride, padding, extra = (1, *self.stride), (0, *self.padding), (0, *self.output_padding)
+        output = F.conv_transpose2d(
+            image, weight, self.bias, stride, padding, extra, self.groups, (1, *self.dilation)
+        )
+        return output.squeeze(-2)
+
+
+class StackedConv3d(nn.Conv3d):
+    """`nn.Conv3d` of one channel over as many frames as its kernel is deep, as a 2-D convolution of these
+    frames as channels: 1.4 times as fast."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """(N, 1, D, H, W) with D the kernel's depth -> (N, C, 1, H', W')."""
+        depth = self.kernel_size[0]
+        if self.in_channels > 1 or input.shape[-3] != depth or self.padding != (0, *self.padding[1:]):
+            return super().forward(input)
+        images, weight = input.squeeze(-4), self.weight.squeeze(-4)
+        return F.conv2d(images, weight, self.bias, self.stride[1:], self.padding[1:]).unsqueeze(-3)
+
+
+class PointwiseConv2d(nn.Conv2d):
+    """`nn.Conv2d` with a kernel of 1x1 that picks its pixels before it multiplies.
+
+    On a CPU with AVX2 and no more, torch 2.13's own strided 1x1 convolution writes beyond the gradient of its
+    weights if it has 4 input channels: the process dies or continues with wrong numbers.
+    """
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """(N, C, H, W) -> (N, C', H / stride, W / stride)."""
+        if self.kernel_size != (1, 1) or self.padding != (0, 0):
+            return super().forward(input)
+        rows, columns = self.stride
+        return F.conv2d(input[..., ::rows, ::columns], self.weight, self.bias, groups=self.groups)

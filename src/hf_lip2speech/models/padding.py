@@ -1,0 +1,64 @@
+"""Padded batches: which positions hold frames, looked at once per forward pass."""
+
+from typing import NamedTuple
+
+import torch
+
+
+class Padding(NamedTuple):
+    """The positions of a padded batch that hold frames.
+
+    A named tuple of tensors, so that accelerate moves it between devices with a layer's other arguments.
+
+    Args:
+        mask: bool (B, L), true where a position is a frame.
+        index: int64 (N,), those positions in the flattened batch.
+    """
+
+    mask: torch.Tensor
+    index: torch.Tensor
+
+    @classmethod
+    def from_mask(cls, mask: torch.Tensor) -> "Padding":
+        return cls(mask, mask.flatten().nonzero().squeeze(1))
+
+    def repeat(self, times: int) -> "Padding":
+        """The same at a rate `times` as high."""
+        return self.from_mask(self.mask.repeat_interleave(times, dim=1))
+
+    def pack(self, x: torch.Tensor) -> torch.Tensor:
+        """The frames alone: (B, L, ...) -> (N, ...)."""
+        return x.flatten(0, 1)[self.index]
+
+    def unpack(self, packed: torch.Tensor) -> torch.Tensor:
+        """Back to their positions, zeros elsewhere: (N, ...) -> (B, L, ...)."""
+        x = packed.new_zeros(self.mask.numel(), *packed.shape[1:])
+        return x.index_copy(0, self.index, packed).unflatten(0, self.mask.shape)
+
+    def zero(self, x: torch.Tensor) -> torch.Tensor:
+        """Zeros wherever there is no frame: (B, L, ...) -> (B, L, ...)."""
+        return x.masked_fill(~self.mask.view(*self.mask.shape, *[1] * (x.ndim - 2)), 0)
+
+
+def find_padding(
+    videos: torch.Tensor, attention_mask: torch.Tensor | Padding | None, crop_size: int
+) -> Padding | None:
+    """The padding of videos (B, T, 1, S, S), by a mask (B, T) or already found; None if nothing is padded.
+
+    Raises:
+        ValueError: wrong shapes.
+    """
+    if videos.ndim != 5 or videos.shape[2:] != (1, crop_size, crop_size):
+        raise ValueError(
+            f"pixel_values_videos has shape {tuple(videos.shape)}; expected "
+            f"(batch, frames, 1, {crop_size}, {crop_size}), as Lip2SpeechFeatureExtractor makes it."
+        )
+    if attention_mask is None or isinstance(attention_mask, Padding):
+        return attention_mask
+    if attention_mask.shape != videos.shape[:2]:
+        raise ValueError(
+            f"attention_mask has shape {tuple(attention_mask.shape)}; expected "
+            f"{tuple(videos.shape[:2])}, one value per frame."
+        )
+    mask = attention_mask.bool()
+    return None if bool(mask.all()) else Padding.from_mask(mask)
