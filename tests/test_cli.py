@@ -1,31 +1,166 @@
-"""The command line: help at once, one line for an error, exit codes, the files that `speak` writes."""
+"""The command line: help at once, mistakes told before torch is imported, one line per error, exit codes."""
 
 import argparse
-import importlib
+import json
 import os
+import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
-import hf_lip2speech_cli
-from hf_lip2speech.errors import Lip2SpeechError
+import hf_lip2speech_cli as cli
+from hf_lip2speech.errors import Lip2SpeechError, MissingExtraError
 from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
+from hf_lip2speech.media.audio import read_audio
 from hf_lip2speech.media.video import iter_frames, write_video
 
 from .tiny_model import tiny_model
 
 FRAMES = 6
-SOURCES = str(Path(hf_lip2speech_cli.__file__).parent)
+COMMANDS = [module.__name__.rpartition(".")[2] for module in cli.COMMANDS]
+RUN_ALL = """
+import contextlib, io, json, sys
+import hf_lip2speech_cli as cli
+done = []
+for line in json.load(sys.stdin):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try: code = cli.main(line)
+        except SystemExit as stop: code = stop.code or 0
+    done.append((code, out.getvalue(), err.getvalue()))
+loaded = {name.partition(".")[0] for name in sys.modules} - {*sys.stdlib_module_names}
+print(json.dumps([done, sorted(name for name in loaded if not name.startswith("_"))]))
+"""
+# Command lines in a folder with clip.mp4, link.mp4 -> clip.mp4, a.wav, empty/ and part/unit_extractor/; what
+# is said, and the exit code where it is not 1.
+MISTAKES = {
+    "": ("usage: hf-lip2speech [-h]", 2),
+    "sing": ("invalid choice: 'sing'", 2),
+    "speak": ("usage: hf-lip2speech speak", 2),
+    "speak clip.mp4 --louder": ("usage: hf-lip2speech speak [-h]", 2),
+    "speak clip.mp4 --dtype int3": ("invalid choice: 'int3'", 2),
+    "speak none.mp4": ("'none.mp4' is not a file: give a video file or an http(s) URL",),
+    "speak clip.mp4 -o no/out.wav": ("The folder of no/out.wav does not exist",),
+    "speak clip.mp4 -o out.mp3": ("must end in .wav or .flac, got 'out.mp3'",),
+    "speak clip.mp4 --video out.avi": ("must end in .mp4, got 'out.avi'",),
+    "speak clip.mp4 --plot out.txt": ("must end in .png or .pdf or .svg, got 'out.txt'",),
+    "speak clip.mp4 --video clip.mp4": ("clip.mp4 is an input",),
+    "speak clip.mp4 --video ./link.mp4": ("link.mp4 is an input",),
+    "speak clip.mp4 -o a.wav --speaker a.wav": ("a.wav is an input",),
+    "speak a.wav": ("a.wav exists already: name the sound file with -o",),
+    "speak clip.mp4 --plot x.png -o ./x.png": ("x.png is named for two outputs",),
+    "speak clip.mp4 -o .": (". is a folder",),
+    "speak clip.mp4 -m clip.mp4": ("clip.mp4 is a file: name the folder or Hub repository",),
+    "speak clip.mp4 -m empty": ("empty holds no config.json: it is not the folder of a model",),
+    "prepare grid in": ("the following arguments are required: OUT", 2),
+    "prepare grid in out --num-proc 0": ("expected a whole number of at least 1, got '0'", 2),
+    "prepare grid in out --limit some": ("expected a whole number of at least 1, got 'some'", 2),
+    "prepare grid in out --shard 3/2": ("expected i/n with i from 1 to n", 2),
+    "prepare grid in out": ("in is not a folder: expected the corpus (grid)",),
+    "prepare lrs3 empty out --speaker s1": ("--speaker is for grid, rendered, folder, not for lrs3",),
+    "prepare lrs3 empty out --valid-ids none.txt": ("none.txt: there is no such file",),
+    "render out": ("the following arguments are required: --clips", 2),
+    "compose first vocoder out": ("one of the arguments --voices --units is required", 2),
+    "compose a b out --units part --rename s1=x": ("--units brings no voices",),
+    "compose a b out --units part --default-voice s1": ("--units brings no voices",),
+    "compose a b out --voices nowhere": ("nowhere has no unit_extractor",),
+    "compose a b empty --units part": ("empty exists already",),
+    "compose empty b out --units part": ("empty holds no config.json",),
+    "convert clip.mp4": ("expected 2 paths, SRC DST; got 1: clip.mp4", 2),
+    "convert --composite clip.mp4 out": ("expected 3 paths, L2S VOCODER DST", 2),
+    "convert clip.mp4 out --voices part": ("belong to --composite", 2),
+    "convert clip.mp4 empty": ("empty exists already",),
+    "evaluate bundled clips --out out": ("clips is not a folder",),
+    "evaluate empty part --out out": ("empty holds no config.json",),
+    "evaluate bundled part --out out --syncnet none": ("--syncnet none: there is no such file",),
+    "publish nowhere anna/ann": ("nowhere is not a folder",),
+    "publish bundled anna/ann --facts none.yaml": ("none.yaml: there is no such file",),
+    "publish bundled anna/ann --evaluation none": ("none is not a folder",),
+    "publish bundled anna/ann --sample none.mp4": ("'none.mp4' is not a file",),
+    "demo -m empty": ("empty holds no config.json",),
+    "demo --port 0": ("expected a whole number of at least 1", 2),
+}
 
 
-def run_process(*arguments: str, **kwargs) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "PYTHONPATH": SOURCES, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, env=environment, check=False, **kwargs
+def clips(folder: Path) -> None:
+    crops = np.random.default_rng(0).integers(0, 256, (FRAMES, 96, 96), dtype=np.uint8)
+    write_video(folder / "clip.mp4", crops)
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory) -> tuple[dict, list[str], Path]:
+    """All help and all mistakes in one interpreter without installed packages: what is said; the modules."""
+    folder = tmp_path_factory.mktemp("bare")
+    clips(folder)
+    (folder / "link.mp4").symlink_to("clip.mp4")
+    (folder / "a.wav").write_bytes(b"true speech")
+    (folder / "empty").mkdir()
+    (folder / "part" / "unit_extractor").mkdir(parents=True)
+    lines = [*MISTAKES, *(f"{command} --help" for command in COMMANDS), "--help"]
+    environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1]), "COLUMNS": "200"}
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", RUN_ALL],
+        input=json.dumps([line.split() for line in lines]),
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=environment,
+        timeout=60,
     )
+    assert done.returncode == 0, done.stderr
+    results, loaded = json.loads(done.stdout)
+    return dict(zip(lines, results, strict=True)), loaded, folder
+
+
+def test_help_and_mistakes_need_the_standard_library_alone(bare):
+    said, loaded, folder = bare
+    assert loaded == ["hf_lip2speech_cli"]
+    for command in COMMANDS:
+        code, out, _ = said[f"{command} --help"]
+        assert (
+            code == 0 and out.startswith(f"usage: hf-lip2speech {command}") and command in said["--help"][1]
+        )
+    assert sorted(os.listdir(folder)) == ["a.wav", "clip.mp4", "empty", "link.mp4", "part"]
+    assert (folder / "a.wav").read_bytes() == b"true speech"
+
+
+@pytest.mark.parametrize("line", MISTAKES)
+def test_a_mistake_is_told_before_any_work(bare, line):
+    code, out, err = bare[0][line]
+    message, expected = (*MISTAKES[line], 1)[:2]
+    assert (code, out) == (expected, "") and message in err
+    if code == 1:
+        assert err.startswith("hf-lip2speech: error: ") and err.count("\n") == 1
+
+
+def test_help_answers_within_half_a_second():
+    before = os.times()
+    code = "import hf_lip2speech_cli as cli; cli.main(['--help'])"
+    environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment).returncode == 0
+    after = os.times()
+    # of processor time: a wall clock measures what else the machine does
+    spent = sum(getattr(after, name) - getattr(before, name) for name in ("children_user", "children_system"))
+    assert spent < 0.5
+
+
+def test_the_version_is_shown(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--version"])
+    assert not stop.value.code and capsys.readouterr().out.startswith("hf-lip2speech 0.")
+
+
+def test_the_command_is_installed_under_its_name():
+    command = shutil.which("hf-lip2speech", path=str(Path(sys.executable).parent))
+    if command is None:
+        pytest.skip("hf-lip2speech is not installed in this environment (the package is on its path only)")
+    done = subprocess.run([command, "--help"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "speak" in done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -40,60 +175,36 @@ def model(tmp_path_factory) -> str:
 def here(tmp_path, monkeypatch) -> Path:
     """An empty current folder with a video of mouth crops, clip.mp4."""
     monkeypatch.chdir(tmp_path)
-    crops = np.random.default_rng(0).integers(0, 256, (FRAMES, 96, 96), dtype=np.uint8)
-    write_video("clip.mp4", crops)
+    clips(tmp_path)
     return tmp_path
 
 
-def speak(*arguments: str) -> int:
-    return hf_lip2speech_cli.main(["speak", *arguments])
+def speak(line: str, model: str) -> int:
+    return cli.main(["speak", *line.split(), "-m", model, "--device", "cpu"])
 
 
-def test_help_imports_the_standard_library_alone():
-    code = (
-        "import sys, hf_lip2speech_cli as cli\n"
-        "try: cli.main(['speak', '--help'])\n"
-        "except SystemExit: pass\n"
-        "loaded = {name.partition('.')[0] for name in sys.modules} - set(sys.stdlib_module_names)\n"
-        "print('LOADED', sorted(name for name in loaded if not name.startswith('_')))"
-    )
-    result = run_process("-S", "-c", code)
-    assert result.stdout.splitlines()[-1] == "LOADED ['hf_lip2speech_cli']", result.stdout + result.stderr
-
-
-def test_help_answers_within_half_a_second():
-    before = os.times()
-    result = run_process("-m", "hf_lip2speech_cli", "--help")
-    after = os.times()
-    assert result.returncode == 0 and "speak" in result.stdout and "prepare" in result.stdout
-    # of processor time: a wall clock measures what else the machine does
-    spent = sum(getattr(after, name) - getattr(before, name) for name in ("children_user", "children_system"))
-    assert spent < 0.5
-
-
-def test_speak_writes_the_sound_beside_nothing_else(here, model, capsys):
-    import soundfile
-
-    assert speak("clip.mp4", "-m", model, "--cropped", "--device", "cpu") == 0
+def test_speak_writes_the_sound_and_nothing_else_and_shows_no_bars_off_a_terminal(here, model, capsys):
+    assert speak("clip.mp4 --cropped", model) == 0
     assert sorted(os.listdir()) == ["clip.mp4", "clip.wav"]
     samples, rate = soundfile.read("clip.wav")
     assert rate == 16000 and samples.shape == (640 * FRAMES,) and samples.std() > 0
     output = capsys.readouterr()
-    assert output.out == "clip.wav\n"
-    assert "reading lips" in output.err and "speaking" in output.err
+    assert output.out == "clip.wav\n" and "reading lips" not in output.err
+
+
+def test_speak_shows_each_stage_on_a_terminal(here, model, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert speak("clip.mp4 --cropped", model) == 0
+    shown = capsys.readouterr().err
+    assert "reading lips: 100%" in shown and "speaking: 100%" in shown
 
 
 def test_speak_writes_sound_video_and_picture_in_a_chosen_voice(here, model):
     pytest.importorskip("matplotlib")
-    import soundfile
-
-    from hf_lip2speech.media.audio import read_audio
-
     (here / "out").mkdir()
-    common = ("--cropped", "--device", "cpu", "--model", model)
-    assert speak("clip.mp4", "-o", "out/ann.flac", *common) == 0
-    assert speak("clip.mp4", "-o", "out/bob.flac", *common, "--speaker", "bob", "--video", "out/bob.mp4",
-                 "--plot", "out/bob.png") == 0  # fmt: skip
+    assert speak("clip.mp4 --cropped -o out/ann.flac", model) == 0
+    more = "--speaker bob --video out/bob.mp4 --plot out/bob.png"
+    assert speak(f"clip.mp4 --cropped -o out/bob.flac {more}", model) == 0
     assert sorted(os.listdir("out")) == ["ann.flac", "bob.flac", "bob.mp4", "bob.png"]
     ann, bob = (soundfile.read(f"out/{name}.flac")[0] for name in ("ann", "bob"))
     assert ann.shape == bob.shape == (640 * FRAMES,) and np.abs(ann - bob).max() > 1e-3
@@ -104,187 +215,139 @@ def test_speak_writes_sound_video_and_picture_in_a_chosen_voice(here, model):
 
 
 def test_speak_turns_an_untouched_corpus_file_into_speech(grid_dir, here, model):
-    import soundfile
-
     video = sorted((grid_dir / "original").glob("*.mpg"))[0]
-    assert speak(str(video), "-m", model, "--device", "cpu", "--video", "speaking.mp4") == 0
+    assert speak(f"{video} --video speaking.mp4", model) == 0
     samples, rate = soundfile.read(f"{video.stem}.wav")
     assert rate == 16000 and len(samples) == 640 * 75
     assert len(list(iter_frames("speaking.mp4"))) == 75
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("line", "message"),
     [
-        pytest.param(["none.mp4"], "'none.mp4' is not a file", id="no such video"),
-        pytest.param(
-            ["clip.mp4", "-o", "no/out.wav"], "folder of no/out.wav does not exist", id="no such folder"
-        ),
-        pytest.param(["clip.mp4", "-o", "out.mp3"], ".wav or .flac, got 'out.mp3'", id="sound format"),
-        pytest.param(["clip.mp4", "--video", "out.avi"], ".mp4, got 'out.avi'", id="video format"),
-        pytest.param(["clip.mp4", "--plot", "out.txt"], "got 'out.txt'", id="picture format"),
-        pytest.param(["clip.mp4", "--video", "clip.mp4"], "clip.mp4 is an input", id="onto the video"),
-        pytest.param(["clip.mp4", "--video", "./link.mp4"], "link.mp4 is an input", id="onto it by a link"),
-        pytest.param(
-            ["clip.mp4", "-o", "a.wav", "--speaker", "a.wav"], "a.wav is an input", id="onto the voice"
-        ),
-        pytest.param(["a.wav"], "a.wav exists already: name the sound file with -o", id="onto its namesake"),
-        pytest.param(["clip.mp4", "--plot", "x.png", "-o", "./x.png"], "two outputs", id="one name twice"),
-        pytest.param(["clip.mp4", "-o", "."], "is a folder", id="a folder"),
-        pytest.param(["clip.mp4", "--device", "abacus"], "device 'abacus' cannot be used", id="device"),
-        pytest.param(["clip.mp4", "-m", "vocoder"], "is of the kind 'unit_vocoder'", id="part"),
-        pytest.param(["clip.mp4", "-m", "./nothing"], "nothing", id="no such model"),
+        ("text.mp4", "text.mp4"),
+        ("clip.mp4 --speaker carl", "ann, bob"),
+        ("clip.mp4", "--cropped"),
+        ("wide.mp4 --cropped", "leave --cropped out"),
+        ("clip.mp4 --device abacus", "device 'abacus' cannot be used"),
+        ("clip.mp4 -m vocoder", "'unit_vocoder'; Lip2SpeechWithVocoderConfig loads"),
+        ("clip.mp4 -m ./nothing", "nothing"),
+        ("clip.mp4 -m mute --cropped", "--speaker recording.wav"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line_before_any_work(here, model, capsys, arguments, message):
+def test_a_failure_leaves_no_file_and_is_told_in_the_words_of_the_command(here, model, capsys, line, message):
     from hf_lip2speech.models.configuration_unit_vocoder import UnitVocoderConfig
 
-    UnitVocoderConfig().save_pretrained("vocoder")
-    os.symlink("clip.mp4", "link.mp4")
-    Path("a.wav").write_bytes(b"true speech")
-    before = sorted(os.listdir())
-    model = () if "-m" in arguments else ("-m", model)
-    assert speak(*arguments, *model, "--cropped") == 1
-    output = capsys.readouterr()
-    assert output.out == "" and "landmarks" not in output.err
-    (line,) = output.err.strip().splitlines()
-    assert line.startswith("hf-lip2speech: error: ") and message in line
-    assert sorted(os.listdir()) == before and Path("a.wav").read_bytes() == b"true speech"
-
-
-def test_a_failing_video_leaves_no_file_and_says_why_on_the_last_line(here, model, capsys):
     Path("text.mp4").write_text("no video")
-    assert speak("text.mp4", "-m", model, "--device", "cpu") == 1
-    assert "text.mp4" in capsys.readouterr().err.strip().splitlines()[-1]
-    assert speak("clip.mp4", "-m", model, "--device", "cpu", "--speaker", "carl") == 1
+    write_video("wide.mp4", np.zeros((3, 64, 96), np.uint8))
+    UnitVocoderConfig().save_pretrained("vocoder")
+    if "mute" in line:
+        shutil.copytree(model, "mute")
+        config = json.loads(Path("mute/config.json").read_text())
+        Path("mute/config.json").write_text(json.dumps(config | {"voices": {}, "default_voice": None}))
+    arguments = ["speak", *line.split(), *(() if "-m" in line else ("-m", model))]
+    assert cli.main(arguments) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith("hf-lip2speech: error: ") and "ann, bob" in error
-    assert speak("clip.mp4", "-m", model, "--device", "cpu") == 1
-    assert "--cropped" in capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("hf-lip2speech: error: ") and message in error and "cropped=True" not in error
     assert not list(here.glob("*.wav"))
 
 
-def test_a_whole_picture_given_as_a_mouth_is_told_the_option_by_its_name(here, model, capsys):
-    write_video("wide.mp4", np.zeros((3, 64, 96), np.uint8))
-    assert speak("wide.mp4", "-m", model, "--device", "cpu", "--cropped") == 1
-    error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "leave --cropped out" in error and "cropped=True" not in error
+PREPARE = ["prepare", "grid", "in", "out"]
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [("nothing", "it is no folder here"), ("empty", "stated nowhere"), ("clip.mp4", "is a file: name the")],
-)
-def test_a_model_that_is_not_there_is_named(here, capsys, name, message):
-    (here / "empty").mkdir()
-    assert speak("clip.mp4", "--cropped", "-m", name) == 1
-    error = capsys.readouterr().err.splitlines()[-1]
-    assert message in error and name in error
-    assert not (here / "clip.wav").exists()
+def fake_prepare(monkeypatch, run) -> None:
+    monkeypatch.setattr(cli.prepare, "run", run)
 
 
-def test_debug_shows_the_trace(here, model):
-    with pytest.raises(Lip2SpeechError, match="not a file"):
-        speak("none.mp4", "-m", model, "--debug")
+def raising(error):
+    def run(args):
+        raise error
+
+    return run
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        pytest.param([], id="no command"),
-        pytest.param(["sing"], id="unknown command"),
-        pytest.param(["speak"], id="no video"),
-        pytest.param(["speak", "clip.mp4", "-m", "m", "--dtype", "int3"], id="unknown dtype"),
-        pytest.param(["prepare", "grid", "in"], id="no output"),
-        pytest.param(["compose", "first", "vocoder", "out"], id="no voices"),
-        pytest.param(["prepare", "grid", "in", "out", "--num-proc", "0"], id="no process"),
-        pytest.param(["prepare", "grid", "in", "out", "--limit", "some"], id="not a number"),
-    ],
-)
-def test_wrong_usage_exits_with_2(arguments, capsys):
-    with pytest.raises(SystemExit) as exit_info:
-        hf_lip2speech_cli.main(arguments)
-    assert exit_info.value.code == 2
-    assert "usage: hf-lip2speech" in capsys.readouterr().err
-
-
-def fake_command(monkeypatch, run):
-    """Put `run` in the place of the command prepare."""
-    module = argparse.Namespace(run=run)
-    monkeypatch.setattr(importlib, "import_module", lambda name: module)
-
-
-def test_interrupted_is_130_and_other_exits_are_the_commands_own(monkeypatch, capsys):
-    def interrupt(args):
-        raise KeyboardInterrupt
-
-    fake_command(monkeypatch, interrupt)
-    assert hf_lip2speech_cli.main(["prepare", "grid", "in", "out"]) == 130
+def test_interrupted_is_130_and_other_exit_codes_are_the_commands_own(monkeypatch, capsys):
+    fake_prepare(monkeypatch, raising(KeyboardInterrupt()))
+    assert cli.main(PREPARE) == 130
+    assert capsys.readouterr().err.splitlines() == [
+        "hf-lip2speech: interrupted",
+        "Finished work is kept: run the same command again to resume.",
+    ]
+    monkeypatch.setattr(cli.publish, "run", raising(KeyboardInterrupt()))
+    assert cli.main(["publish", "bundled", "a/b"]) == 130
     assert capsys.readouterr().err == "hf-lip2speech: interrupted\n"
-    fake_command(monkeypatch, lambda args: 7)
-    assert hf_lip2speech_cli.main(["prepare", "grid", "in", "out"]) == 7
+    fake_prepare(monkeypatch, lambda args: 7)
+    assert cli.main(PREPARE) == 7
 
 
 @pytest.mark.parametrize(
     ("error", "shown"),
     [
-        pytest.param(OSError(28, "No space left on device"), "No space left on device", id="the system's"),
-        pytest.param(Lip2SpeechError("two\n  lines"), "two lines", id="ours"),
-        pytest.param(ImportError("pip install 'hf-lip2speech[train]'"), "[train]", id="an extra"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (Lip2SpeechError("two\n  lines"), "two lines"),
+        (MissingExtraError("pip install '.[train]'"), "[train]"),
+        (ModuleNotFoundError("No module named 'pyarrow.lib'", name="pyarrow.lib"), '[train]"'),
     ],
+    ids=["the system's", "ours", "an extra", "a library of an extra"],
 )
-def test_expected_errors_are_one_line_and_a_mistake_of_ours_is_not_hidden(monkeypatch, capsys, error, shown):
-    def fail(args):
-        raise error
-
-    fake_command(monkeypatch, fail)
-    assert hf_lip2speech_cli.main(["prepare", "grid", "in", "out"]) == 1
+def test_an_expected_error_is_one_line_and_debug_shows_its_traceback(monkeypatch, capsys, error, shown):
+    fake_prepare(monkeypatch, raising(error))
+    assert cli.main(PREPARE) == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("hf-lip2speech: error: ") and shown in line
-    error = ZeroDivisionError("a mistake")
-    with pytest.raises(ZeroDivisionError):
-        hf_lip2speech_cli.main(["prepare", "grid", "in", "out"])
+    with pytest.raises(type(error)):
+        cli.main([*PREPARE, "--debug"])
 
 
-def test_prepare_hands_its_arguments_over(monkeypatch):
-    seen = {}
-    fake_command(monkeypatch, lambda args: seen.update(vars(args)) or 0)
-    options = "--num-proc 2 --splits train val --units mfcc --num-units 100 --limit 5 --speaker s1"
-    assert hf_lip2speech_cli.main(["prepare", "grid", "in", "out", *options.split()]) == 0
-    expected = {
-        "corpus": "grid",
-        "data_dir": "in",
-        "out": "out",
-        "num_proc": 2,
-        "splits": ["train", "val"],
-        "units": "mfcc",
-        "num_units": 100,
-        "limit": 5,
-        "speaker": "s1",
-    }
-    assert expected.items() <= seen.items()
+@pytest.mark.parametrize(
+    "error",
+    [
+        ZeroDivisionError("a bug"),
+        ImportError("cannot import name 'Corpus' from 'hf_lip2speech.data'"),
+        ModuleNotFoundError("No module named 'hf_lip2speech.dta'", name="hf_lip2speech.dta"),
+        OSError("a library's own complaint"),
+    ],
+    ids=repr,
+)
+def test_a_bug_keeps_its_traceback(monkeypatch, error):
+    fake_prepare(monkeypatch, raising(error))
+    with pytest.raises(type(error)):
+        cli.main(PREPARE)
 
 
-def test_compose_hands_its_arguments_over(monkeypatch):
-    seen = {}
-    fake_command(monkeypatch, lambda args: seen.update(vars(args)) or 0)
-    line = "compose first second out --voices prepared --default-voice s1"
-    assert hf_lip2speech_cli.main(line.split()) == 0
-    expected = {
-        "lip2speech": "first",
-        "vocoder": "second",
-        "out": "out",
-        "voices": ["prepared"],
-        "default_voice": "s1",
-    }
-    assert expected.items() <= seen.items()
+def test_warnings_are_one_line_and_the_process_is_left_as_it_was(monkeypatch, capsys):
+    from transformers.utils import logging
 
+    seen = []
 
-def test_warnings_are_one_line(monkeypatch, capsys):
-    import warnings
+    def run(args):
+        warnings.warn("several\nfaces", stacklevel=1)
+        seen.append((os.environ["TRANSFORMERS_VERBOSITY"], logging.get_verbosity()))
+        raise Lip2SpeechError("and an error")
 
+    monkeypatch.delenv("TRANSFORMERS_VERBOSITY", raising=False)
+    monkeypatch.setattr(cli.prepare, "run", run)
+    before = warnings.showwarning, logging.get_verbosity()
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        fake_command(monkeypatch, lambda args: warnings.warn("several\nfaces", stacklevel=1) or 0)
-        hf_lip2speech_cli.main(["prepare", "grid", "in", "out"])
-    assert capsys.readouterr().err == "hf-lip2speech: warning: several faces\n"
+        assert cli.main(PREPARE) == 1
+    assert capsys.readouterr().err.startswith("hf-lip2speech: warning: several faces\n")
+    assert seen == [("error", logging.ERROR)]
+    assert (warnings.showwarning, logging.get_verbosity()) == before
+    assert "TRANSFORMERS_VERBOSITY" not in os.environ
+
+
+def test_options_are_handed_over():
+    def given(line: str) -> argparse.Namespace:
+        return cli.make_parser().parse_args(line.split())
+
+    options = (
+        "--num-proc 2 --splits train val --units mfcc --num-units 100 --limit 5 --speaker s1 --shard 1/2"
+    )
+    args = vars(given(f"prepare grid in out {options}"))
+    expected = {"corpus": "grid", "data_dir": "in", "out": "out", "num_proc": 2, "splits": ["train", "val"]}
+    expected |= {"units": "mfcc", "num_units": 100, "limit": 5, "speaker": "s1", "shard": (1, 2)}
+    assert expected.items() <= args.items()
+    args = vars(given("compose first second out --voices a b --rename s1=x s2=y --default-voice x"))
+    expected = {"lip2speech": "first", "vocoder": "second", "out": "out", "voices": ["a", "b"]}
+    assert (expected | {"rename": ["s1=x", "s2=y"], "default_voice": "x"}).items() <= args.items()

@@ -4,44 +4,21 @@ import ast
 import json
 import os
 import re
-import resource
-import shutil
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
+import hf_lip2speech_cli
+from hf_lip2speech.extras import EXTRAS
+
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src"
+OURS = ("hf_lip2speech", "hf_lip2speech_cli")
 HEAVY = ("av", "datasets", "evaluate", "ai_edge_litert", "matplotlib", "gradio")
-
-# docs/architecture.md: a room may import from the rooms of lower numbers and from itself.
-FLOORS = {
-    "constants": 0,
-    "errors": 1,
-    "extras": 1,
-    "files": 2,
-    "loading": 2,
-    "media": 3,
-    "video": 4,
-    "audio": 4,
-    "losses": 5,
-    "models": 6,
-    "feature_extraction_lip2speech": 6,
-    "data": 7,
-    "synthetic": 8,
-    "training": 8,
-    "pipeline_inputs": 8,
-    "pipeline": 9,
-    "plotting": 9,
-    "evaluation": 9,
-    "conversion": 9,
-    "hub": 10,
-    "registration": 10,
-    "cli": 11,
-}
 
 
 def run_python(code: str, **environment: str) -> str:
@@ -141,86 +118,127 @@ def test_an_unknown_name_is_an_attribute_error():
         _ = hf_lip2speech.NoSuchThing
 
 
-def test_the_command_helps_within_half_a_second_without_transformers():
-    code = (
-        "import sys, hf_lip2speech_cli\n"
-        "try: hf_lip2speech_cli.main(['--help'])\n"
-        "except SystemExit as stop: assert not stop.code\n"
-        "print([name for name in ('transformers', 'torch', 'numpy', 'hf_lip2speech') if name in sys.modules])"
-    )
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    printed = run_python(code)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert printed.splitlines()[-1] == "[]"
-    assert "speak" in printed and "prepare" in printed
-    # The processor's time, interpreter included: the clock would measure whatever else runs on the machine.
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
-
-
-def test_the_command_is_installed_under_its_name():
-    command = shutil.which("hf-lip2speech", path=str(Path(sys.executable).parent))
-    if command is None:
-        pytest.skip("hf-lip2speech is not installed in this environment (the package is on its path only)")
-    done = subprocess.run([command, "--help"], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0 and "speak" in done.stdout
-
-
-def room(path: Path) -> str:
-    parts = path.relative_to(SOURCE).with_suffix("").parts
-    return "cli" if parts[-1] in ("hf_lip2speech_cli", "__main__") else parts[1]  # the faces of cli/
-
-
-def imported_rooms(path: Path) -> set[str]:
-    """The package's rooms that a file imports from, at its top or inside a function."""
-    package = path.relative_to(SOURCE).with_suffix("").parts[:-1]
-    rooms = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else ()
-            base = (*base, *(node.module.split(".") if node.module else ()))
-            names = [".".join((*base, alias.name)) for alias in node.names]
-        for name in names:
-            parts = name.split(".")
-            if parts[0] == "hf_lip2speech" and len(parts) > 1:
-                rooms.add(parts[1])
-    return rooms
-
-
-MODULES = [
-    pytest.param(path, id=path.relative_to(SOURCE).as_posix())
-    for path in sorted(SOURCE.rglob("*.py"))
-    if path != SOURCE / "hf_lip2speech" / "__init__.py"  # the front door opens into all rooms
-]
-
-
-@pytest.mark.parametrize("path", MODULES)
-def test_no_room_imports_a_higher_one(path):
-    here = room(path)
-    assert here in FLOORS, f"{here} has no floor: give it one here and in docs/architecture.md"
-    above = {name for name in imported_rooms(path) - {here} if FLOORS.get(name, 99) > FLOORS[here]}
-    assert not above
-
-
-def test_the_check_of_imports_sees_what_it_should(tmp_path, monkeypatch):
-    package = tmp_path / "hf_lip2speech" / "audio"
-    package.mkdir(parents=True)
-    file = package / "io.py"
-    file.write_text(
-        "from ..models.modeling_lip2speech import x\nfrom .mel import y\nfrom .. import errors\n"
-        "import torch\n"
-        "def f():\n    from hf_lip2speech.data.corpora import GRID\n    import hf_lip2speech.cli.speak\n"
-    )
-    monkeypatch.setattr(sys.modules[__name__], "SOURCE", tmp_path)
-    assert room(file) == "audio"
-    assert imported_rooms(file) == {"models", "audio", "errors", "data", "cli"}
-
-
-def test_the_architecture_page_names_every_room():
+def layers() -> dict[str, int]:
+    """Package -> layer, as docs/architecture.md lists them."""
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    assert not [name for name in FLOORS if not re.search(rf"\b{name}\b", page)]
+    return {name: int(layer) for layer, name in re.findall(r"^\| (\d+) \| `(\w+)` \|", page, re.MULTILINE)}
+
+
+def package_of(module: tuple[str, ...]) -> str:
+    """The package that a module belongs to, as docs/architecture.md names them."""
+    return module[0] if module[0] != "hf_lip2speech" or len(module) == 1 else module[1]
+
+
+def imports(path: Path) -> set[tuple[str, ...]]:
+    """The modules that a file imports, at its top or inside a function; with `require_extra` as well."""
+    package = path.relative_to(SOURCE).with_suffix("").parts[:-1] if SOURCE in path.parents else ()
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {tuple(alias.name.split(".")) for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = (*package[: len(package) - node.level + 1],) if node.level else ()
+            base = (*base, *(node.module.split(".") if node.module else ()))
+            found |= {(*base, alias.name) for alias in node.names}
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "require_extra":
+            found |= {tuple(arg.value.split(".")) for arg in node.args[:1] if isinstance(arg, ast.Constant)}
+    return found
+
+
+MODULES = sorted(path for name in OURS for path in (SOURCE / name).rglob("*.py"))
+
+
+def test_no_package_imports_from_a_higher_layer():
+    known, wrong = layers(), []
+    for path in MODULES:
+        here = package_of(path.relative_to(SOURCE).with_suffix("").parts)
+        if here in (
+            "__init__",
+            "__main__",
+        ):  # the entry points, of which the first exports from every package
+            continue
+        assert here in known, f"{here} has no layer in docs/architecture.md"
+        for module in imports(path):
+            there = package_of(module)
+            if module[0] in OURS and known.get(there, -1) > known[here]:
+                wrong.append(f"{path.relative_to(SOURCE)} imports {there}")
+    assert wrong == []
+    assert {package_of(path.relative_to(SOURCE).with_suffix("").parts) for path in MODULES} >= {*known}
+
+
+def test_no_command_imports_another():
+    commands = {f"{module.__name__.rpartition('.')[2]}" for module in hf_lip2speech_cli.COMMANDS}
+    for name in commands:
+        taken = {
+            module[1]
+            for module in imports(SOURCE / "hf_lip2speech_cli" / f"{name}.py")
+            if module[0] == "hf_lip2speech_cli"
+        }
+        assert not taken & commands, name
+
+
+def test_no_module_uses_the_private_names_of_another():
+    for path in MODULES:
+        private = [
+            module
+            for module in imports(path)
+            if module[0] in OURS and module[-1].startswith("_") and not module[-1].startswith("__")
+        ]
+        assert not private, f"{path.relative_to(SOURCE)}: {private}"
+
+
+# What each package may import besides the dependencies of a plain installation.
+EXTRAS_OF = {
+    "data": {"train", "ray"},
+    "evaluation": {"eval", "naturalness", "pitch", "whisper"},
+    "hf_lip2speech_cli": {"eval"},
+    "hub": {"demo"},
+    "models": {"train"},
+    "plotting": {"plot"},
+    "synthetic": {"render"},
+    "training": {"train"},
+}
+
+
+def declared(*extras: str) -> set[str]:
+    """The names of the distributions of a plain installation and of extras."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    optional = project["optional-dependencies"]
+    return {
+        re.split(r"[\[<>=~!; ]", requirement)[0].lower().replace("_", "-")
+        for requirement in [*project["dependencies"], *(one for extra in extras for one in optional[extra])]
+    }
+
+
+def distributions() -> dict[str, set[str]]:
+    """Module -> the distributions that bring it; of some that the tests do without, from memory."""
+    return {
+        "parselmouth": {"praat-parselmouth"},
+        "speechmos": {"speechmos"},
+    } | {
+        module: {name.lower().replace("_", "-") for name in names}
+        for module, names in packages_distributions().items()
+    }
+
+
+def test_every_import_is_declared_by_the_extra_of_its_package():
+    known, wrong = distributions(), []
+    for path in MODULES:
+        package = package_of(path.relative_to(SOURCE).with_suffix("").parts)
+        allowed = declared(*EXTRAS_OF.get(package, ()))
+        wrong += [
+            f"{path.relative_to(SOURCE)}: {module[0]}"
+            for module in imports(path)
+            if module[0] not in {"httpx2", *sys.stdlib_module_names, *OURS}
+            and not known.get(module[0], {module[0]}) & allowed
+        ]
+    assert wrong == []
+
+
+def test_the_advice_names_an_extra_that_brings_the_module():
+    known = distributions()
+    for module, extra in EXTRAS.items():
+        assert known.get(module, {module.replace("_", "-")}) & (declared(extra) - declared()), (module, extra)
 
 
 def test_the_version_stands_in_one_place():

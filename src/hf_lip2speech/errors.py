@@ -6,6 +6,10 @@ class Lip2SpeechError(ValueError):
     """Base of every error that this package raises about its input."""
 
 
+class MissingExtraError(ImportError):
+    """A package is not installed that comes with one of this package's extras."""
+
+
 class UnreadableVideoError(Lip2SpeechError):
     """The file cannot be opened or decoded as a video."""
 

@@ -1,17 +1,81 @@
-"""Imports of what the extras hold, with an error that names the extra."""
+"""Optional dependencies: where one is missing, an error that names the extra which installs it."""
 
 import importlib
+import json
+import os
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
 from types import ModuleType
+from urllib.request import url2pathname
+
+from .errors import MissingExtraError
+
+PACKAGE = "hf-lip2speech"
+# The extra to name for a module, where the caller of `require_extra` names none.
+EXTRAS = {
+    "accelerate": "train",
+    "cv2": "render",
+    "datasets": "train",
+    "evaluate": "eval",
+    "faster_whisper": "whisper",
+    "gradio": "demo",
+    "jiwer": "eval",
+    "matplotlib": "plot",
+    "onnxruntime": "naturalness",
+    "parselmouth": "pitch",
+    "pesq": "eval",
+    "pocketsphinx": "eval",
+    "pyarrow": "train",
+    "pystoi": "eval",
+    "ray": "ray",
+    "sklearn": "train",
+    "speechmos": "naturalness",
+    "tensorboard": "train",
+}
 
 
-def require_extra(module: str, extra: str) -> ModuleType:
-    """The module, imported; where it is not installed, an ImportError that says which extra brings it."""
+def require_extra(module: str, extra: str | None = None) -> ModuleType:
+    """Import a module of an extra.
+
+    Args:
+        module: Its name, which may have dots.
+        extra: The extra to name; default: the one in EXTRAS.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        missing = str(error.name)
-        if not f"{module}.".startswith(f"{missing}."):
-            raise  # the module is there, something that it needs is not: say that, not this
-        raise ImportError(
-            f"{missing} is not installed. It comes with an extra: pip install 'hf-lip2speech[{extra}]'"
-        ) from error
+        message = missing_extra(error, extra)
+        if message is None or not f"{module}.".startswith(f"{error.name}."):
+            raise  # the module is there, something that it needs is not
+        raise MissingExtraError(message, name=error.name) from error
+
+
+def missing_extra(error: ModuleNotFoundError, extra: str | None = None) -> str | None:
+    """What to install for a module that is missing; None where no extra brings it."""
+    module = (error.name or "").partition(".")[0]
+    extra = extra or EXTRAS.get(module)
+    if extra is None:
+        return None
+    return f'{module} is not installed. It comes with the extra "{extra}": pip install "{requirement(extra)}"'
+
+
+def requirement(extra: str) -> str:
+    """What `pip install` takes for this package with an extra: from its clone, from where it was installed
+    from, or by its name."""
+    clone = Path(__file__).resolve().parents[2]
+    if (clone / "pyproject.toml").is_file():
+        return f"{'.' if clone == Path.cwd() else clone}[{extra}]"
+    try:
+        origin = json.loads(distribution(PACKAGE).read_text("direct_url.json") or "{}")
+    except PackageNotFoundError:
+        origin = {}
+    url = origin.get("url", "")
+    if url.startswith("file://"):
+        path = url2pathname(url.removeprefix("file://"))
+        return f"{path if os.path.exists(path) else '.'}[{extra}]"  # the clone is gone: "." in another one
+    if "vcs_info" in origin:
+        return f"{PACKAGE}[{extra}] @ {origin['vcs_info']['vcs']}+{url}"
+    return f"{PACKAGE}[{extra}]"

@@ -343,7 +343,7 @@ def compose(tmp_path: Path, *more: str) -> int:
 
 def test_a_composite_of_two_files_speaks_through_the_pipeline(tmp_path, capsys):
     assert compose(tmp_path) == 0
-    assert "no voice of its own" in capsys.readouterr().err
+    assert "no built-in voice" in capsys.readouterr().err
     speak = pipeline("lip-to-speech", model=str(tmp_path / "out"))
     frames = np.random.default_rng(0).integers(0, 256, (9, 96, 96), dtype=np.uint8)
     speech = speak({"frames": frames, "fps": 25}, cropped=True, speaker=unit_vector(1))

@@ -484,9 +484,9 @@ class TestCommandLine:
             raise KeyboardInterrupt
 
         clip_maker("anna/one")
-        monkeypatch.setattr("hf_lip2speech.cli.prepare.prepare", interrupted)
+        monkeypatch.setattr("hf_lip2speech.data.prepare.prepare", interrupted)
         assert main(["prepare", "folder", str(tmp_path / "corpus"), str(tmp_path / "out")]) == 130
-        assert "run the same command again to go on" in capsys.readouterr().err
+        assert "run the same command again to resume" in capsys.readouterr().err
 
 
 def test_a_users_folder_takes_speakers_from_its_folders(cropped, units, tmp_path, grid_dir):

@@ -65,7 +65,7 @@ def known_options(command: str | None = None) -> set[str]:
     (subparsers,) = (action for action in make_parser()._actions if action.dest == "command")
     parsers = [parser for name, parser in subparsers.choices.items() if command in (None, name)]
     if command is None:
-        parsers.append(launch_command_parser())
+        parsers += [make_parser(), launch_command_parser()]
     found = {option for parser in parsers for action in parser._actions for option in action.option_strings}
     return found | ({"--init-from", "--resume"} if command is None else set())
 

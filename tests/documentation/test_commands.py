@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 import hf_lip2speech_cli
-from hf_lip2speech.cli import prepare as prepare_command
+from hf_lip2speech.data import prepare as prepare_module
 
 from ..training.conftest import SHARED_SETTINGS, STAGES
 from ..training.prepared_folder import write_prepared_folder
@@ -68,11 +68,11 @@ def test_a_command_of_ours_runs(command, here, monkeypatch, request):
     here.for_arguments(args)
     if args.command == "publish":  # the Hub's client reads its settings when it is imported
         hub = request.getfixturevalue("hub")
-        hub.run(sys.executable, "-m", "hf_lip2speech_cli", *words)
+        hub.run(sys.executable, "-m", "hf_lip2speech", *words)
         assert ("model", args.repo_id) in hub.repositories
         return
     here.put(hubert, "hubert")  # prepare's default is one of the Hub's
-    monkeypatch.setattr(prepare_command, "DEFAULT_UNITS", "hubert")
+    monkeypatch.setattr(prepare_module, "DEFAULT_UNITS", "hubert")
     assert hf_lip2speech_cli.main(words) == 0
     if getattr(args, "dry_run", False):
         assert not Path(args.out).exists()

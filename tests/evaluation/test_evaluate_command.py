@@ -145,7 +145,7 @@ def test_the_command_prints_the_table_and_names_the_page(model, prepared_set, tm
     assert hf_lip2speech_cli.main(line) == 0
     output = capsys.readouterr()
     assert output.out.startswith("## Evaluation") and "| whole path |" in output.out
-    assert output.err.splitlines()[-1] == f"look at {out / 'index.html'}"
+    assert output.err.splitlines()[-1] == f"Report: {out / 'index.html'}"
     results = json.loads((out / "results.json").read_text())
     assert results["facts"]["command"] == ["hf-lip2speech", *line]
     assert results["facts"]["recogniser"]["recogniser"] == "pocketsphinx"
@@ -166,7 +166,7 @@ def test_what_is_wrong_is_said_in_one_line(model, prepared_set, tmp_path, capsys
 
 def start(*arguments: str, processes: int = 1, **kwargs) -> subprocess.Popen:
     launcher = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes)] if processes > 1 else []
-    sources = str(Path(hf_lip2speech_cli.__file__).parent)
+    sources = str(Path(hf_lip2speech_cli.__file__).parents[1])
     environment = os.environ | {"PYTHONPATH": sources, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, *launcher, "-m", "hf_lip2speech", "evaluate", *arguments]
     return subprocess.Popen(

@@ -417,7 +417,7 @@ def test_samples_that_lie_there_are_taken_and_a_part_speaks_none(fresh, tmp_path
 
 
 def test_who_states_nothing_is_told_what_the_card_lacks(fresh, capsys, monkeypatch):
-    monkeypatch.setattr("hf_lip2speech.cli.publish.publish", lambda *a, **b: "https://address")
+    monkeypatch.setattr("hf_lip2speech.hub.publish.publish", lambda *a, **b: "https://address")
     assert hf_lip2speech_cli.main(["publish", str(fresh / "vocoder"), "anna/vocoder"]) == 0
     printed = capsys.readouterr()
     assert printed.out == "https://address\n" and "card.yaml" in printed.err

@@ -1,55 +1,16 @@
-"""hf-lip2speech compose: a lip-to-speech model and a vocoder -> the one folder that the pipeline loads."""
+"""Joining models: what `compose` and `convert --composite` share."""
 
-import argparse
-import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ..data.layout import UNIT_EXTRACTOR, PreparedFolder
-from ..data.voices import speaker_voices
-from ..errors import Lip2SpeechError
-from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
-from ..files import new_folder
-from ..loading import model_source
-from ..models.modeling_lip2speech import Lip2SpeechModel
-from ..models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
-from ..models.modeling_unit_vocoder import UnitVocoderModel
-
-
-def run(args: argparse.Namespace) -> int:
-    """Join the two models, and the voices of prepared folders' speakers or none; write OUT whole or not at
-    all.
-
-    Raises:
-        Lip2SpeechError: the models do not fit together, OUT exists, the default voice is nobody's, or a
-            prepared folder is none.
-        OSError: a model is not there.
-    """
-    units = args.units or args.voices[0]
-    if args.units and (args.rename or args.default_voice):
-        raise Lip2SpeechError(
-            "--units brings no voices: leave out --rename and --default-voice, or give --voices in its place."
-        )
-    if not PreparedFolder(units).unit_extractor.is_dir():
-        raise Lip2SpeechError(
-            f"{units} has no unit_extractor: give a folder that `hf-lip2speech prepare` wrote."
-        )
-    with new_folder(args.out) as folder:
-        model = joined(
-            Lip2SpeechModel.from_pretrained(model_source(args.lip2speech)),
-            UnitVocoderModel.from_pretrained(model_source(args.vocoder)),
-            named_voices(args.voices or [], args.rename or []),
-            args.default_voice,
-        )
-        save(model, folder, float16=args.float16)
-        shutil.copytree(PreparedFolder(units).unit_extractor, folder / UNIT_EXTRACTOR)
-    voices = model.config.voices
-    said = f"voices {', '.join(voices)}; default {model.config.default_voice}"
-    print(f"{args.out}: {said if voices else 'no voice: name a recording of one'}", file=sys.stderr)
-    return 0
+from hf_lip2speech.data.voices import speaker_voices
+from hf_lip2speech.errors import Lip2SpeechError
+from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
+from hf_lip2speech.models.modeling_lip2speech import Lip2SpeechModel
+from hf_lip2speech.models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
+from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
 
 
 def joined(

@@ -1,0 +1,146 @@
+"""The command `hf-lip2speech`: one module per subcommand, with its options and what it runs.
+
+This package is beside hf_lip2speech, not in it, because importing anything from hf_lip2speech registers the
+models and thus imports torch and transformers, which takes seconds. Here only the standard library is
+imported until a command has checked its arguments, so that help and mistakes are shown at once. (argparse
+rather than typer, whose options take a fixed number of values: `--voices A B` needs any number.)
+
+Exit codes: 0 done; 1 failed, with one line on standard error (`--debug` shows the traceback); 2 wrong usage;
+130 interrupted.
+"""
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from . import compose, convert, demo, evaluate, prepare, publish, render, speak
+from .options import CommandError, Parser
+
+PROGRAM = "hf-lip2speech"
+INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended: 128 + SIGINT
+COMMANDS = (speak, prepare, render, compose, evaluate, convert, publish, demo)
+RESUMING = (prepare, render, evaluate)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns its exit code (wrong usage leaves through argparse's SystemExit 2)."""
+    parser = make_parser()
+    args = parser.parse_args(arguments)
+    if args.command is None:
+        parser.print_help(sys.stderr)
+        raise SystemExit(2)
+    args.command_line = [PROGRAM, *(sys.argv[1:] if arguments is None else arguments)]
+    code = run_readably(PROGRAM, lambda: args.run(args), debug=args.debug)
+    if code == INTERRUPTED and args.resumes:
+        print("Finished work is kept: run the same command again to resume.", file=sys.stderr)
+    return code
+
+
+def make_parser() -> Parser:
+    parser = Parser(prog=PROGRAM, description="Turn a silent video of a talking face into speech.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the package's version and exit")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    for module in COMMANDS:
+        text = module.__doc__ or ""
+        summary = text.partition(".")[0]
+        name = module.__name__.rpartition(".")[2]
+        command = commands.add_parser(name, help=summary[:1].lower() + summary[1:], description=text)
+        module.add_options(command)
+        command.add_argument(
+            "--debug", action="store_true", help="show full tracebacks and unfiltered warnings"
+        )
+        command.set_defaults(run=module.run, usage_error=command.error, resumes=module in RESUMING)
+    return parser
+
+
+def run_readably(program: str, work: Callable[[], int], *, debug: bool = False) -> int:
+    """Call `work` as a program does: errors that a user can mend are one line, and Ctrl-C is no traceback.
+
+    Args:
+        program: Name at the start of each line.
+        work: Called without arguments; returns an exit code.
+        debug: Let every error and warning through as it is.
+
+    Returns:
+        The exit code: that of `work`, 1 for an error, 130 for Ctrl-C.
+    """
+    if debug:
+        return work()
+    with _readable_warnings(program):
+        try:
+            return work()
+        except KeyboardInterrupt:
+            print(f"{program}: interrupted", file=sys.stderr)
+            return INTERRUPTED
+        except Exception as error:
+            message = _message(error)
+            if message is None:  # a bug: show where
+                raise
+            print(f"{program}: error: {' '.join(message.split())}", file=sys.stderr)
+            return 1
+
+
+def _message(error: Exception) -> str | None:
+    """What to tell the user; None where the error is a bug, whose traceback is needed."""
+    if isinstance(error, CommandError):
+        return str(error)
+    from hf_lip2speech.errors import Lip2SpeechError, MissingExtraError
+    from hf_lip2speech.extras import missing_extra
+
+    if isinstance(error, (Lip2SpeechError, MissingExtraError)):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError):
+        return missing_extra(error)
+    if isinstance(error, OSError) and error.errno is not None:  # the system's: no space, no permission, ...
+        return str(error)
+    return None
+
+
+@contextmanager
+def _readable_warnings(program: str) -> Generator[None]:
+    """Warnings are one line each, and transformers, whose warnings repeat what our errors say, is quiet."""
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        print(f"{program}: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+    name = "TRANSFORMERS_VERBOSITY"
+    quieten = name not in os.environ
+    before = _transformers_verbosity()
+    with warnings.catch_warnings():
+        warnings.showwarning = show  # ty: ignore[invalid-assignment]
+        try:
+            if quieten:
+                os.environ[name] = "error"  # read when transformers is imported, here or in a worker
+                _set_transformers_verbosity(40)
+            yield
+        finally:
+            if quieten:
+                os.environ.pop(name, None)
+                _set_transformers_verbosity(before)
+
+
+def _transformers_verbosity() -> int:
+    if "transformers" not in sys.modules:
+        return 30  # its default, a warning
+    from transformers.utils import logging
+
+    return logging.get_verbosity()
+
+
+def _set_transformers_verbosity(level: int) -> None:
+    if "transformers" in sys.modules:
+        from transformers.utils import logging
+
+        logging.set_verbosity(level)
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
+        from importlib.metadata import version
+
+        print(f"{PROGRAM} {version(PROGRAM)}")
+        parser.exit()

@@ -1,0 +1,139 @@
+"""Convert a published checkpoint into a folder that from_pretrained loads.
+
+Reads multi-target models, multi-target models on AV-HuBERT, vocoders with their config.json beside them, and
+AV-HuBERT's pre-training. Nothing in the file is run.
+"""
+
+import argparse
+import os
+import sys
+from typing import Any
+
+from .options import check_model, check_new
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.usage = (
+        f"{parser.prog} SRC DST\n"
+        f"       {parser.prog} --composite L2S VOCODER DST [--voices PREPARED ...] [--default-voice NAME]\n"
+        f"       {parser.prog} --to-published SRC DST"
+    )
+    add = parser.add_argument
+    add(
+        "paths",
+        metavar="PATH",
+        nargs="+",
+        help="what to read, then the folder to write, which must not exist",
+    )
+    direction = parser.add_mutually_exclusive_group()
+    direction.add_argument(
+        "--composite",
+        action="store_true",
+        help="join a lip-to-speech model and a vocoder, each a published file or a converted folder, into "
+        "the one folder that speak and the pipeline load",
+    )
+    direction.add_argument(
+        "--to-published",
+        action="store_true",
+        help="the other direction: write the vocoder of a folder as the published code reads it",
+    )
+    add(
+        "--voices",
+        metavar="PREPARED",
+        nargs="+",
+        help="with --composite: prepared folders, each of whose speakers becomes a voice",
+    )
+    add("--default-voice", metavar="NAME", help="voice to use when none is given (default: the first)")
+
+
+def run(args: argparse.Namespace) -> int:
+    *sources, destination = args.paths
+    names = ["L2S", "VOCODER", "DST"] if args.composite else ["SRC", "DST"]
+    if len(args.paths) != len(names):
+        args.usage_error(
+            f"expected {len(names)} paths, {' '.join(names)}; got {len(args.paths)}: {' '.join(args.paths)}"
+        )
+    if not args.composite and (args.voices or args.default_voice):
+        args.usage_error("--voices and --default-voice belong to --composite")
+    check_new(destination)
+    for source in sources:
+        if not os.path.isfile(source):
+            check_model(source)
+
+    from hf_lip2speech.conversion.convert import convert, to_published
+
+    if args.to_published:
+        print(to_published(*sources, destination))
+        return 0
+    if args.composite:
+        _compose(*sources, destination, args.voices or [], args.default_voice)
+    else:
+        _report(convert(*sources, destination))
+    print(destination)
+    return 0
+
+
+def _compose(
+    lip2speech: str, vocoder: str, destination: str, folders: list[str], default_voice: str | None
+) -> None:
+    from hf_lip2speech.conversion.card import composite_card
+    from hf_lip2speech.files import new_folder
+    from hf_lip2speech.models.modeling_lip2speech import Lip2SpeechModel
+    from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
+
+    from .composing import joined, named_voices, save
+
+    with new_folder(destination) as folder:
+        voices = named_voices(folders, [])
+        reader, reader_part = _part(lip2speech, Lip2SpeechModel)
+        speaker, speaker_part = _part(vocoder, UnitVocoderModel)
+        save(joined(reader, speaker, voices, default_voice), folder, float16=False)
+        card = composite_card([reader_part, speaker_part], has_voice=bool(voices))
+        (folder / "README.md").write_text(card, encoding="utf-8")
+    if not voices:
+        print(
+            "This model has no built-in voice. Pass `--speaker recording.wav` when speaking, or add voices "
+            "now with `--voices PREPARED`.",
+            file=sys.stderr,
+        )
+
+
+def _part(source: str, model_class: Any) -> tuple[Any, Any]:
+    """The model of a published file, or of a folder or repository; and what the card says of it."""
+    from hf_lip2speech.conversion.card import Part
+    from hf_lip2speech.conversion.convert import load_published
+    from hf_lip2speech.conversion.recognise import Kind
+    from hf_lip2speech.errors import CheckpointError
+    from hf_lip2speech.models.modeling_lip2speech import Lip2SpeechModel
+
+    if not os.path.isfile(source):
+        model = model_class.from_pretrained(source)
+        kind = Kind.VOCODER
+        if isinstance(model, Lip2SpeechModel):
+            kind = Kind.LIP2SPEECH if model.config.encoder is None else Kind.LIP2SPEECH_AVHUBERT
+        return model, Part.of_folder(source, kind)
+    conversion = load_published(source)
+    if not isinstance(conversion.model, model_class):
+        raise CheckpointError(
+            f"{source} holds a {conversion.file.kind.value}; expected, in this order, a "
+            f"{Kind.LIP2SPEECH.value} and a {Kind.VOCODER.value}."
+        )
+    _report(conversion)
+    return conversion.model, conversion.part
+
+
+def _report(conversion: Any) -> None:
+    from hf_lip2speech.conversion.recognise import Kind
+
+    file, dropped = conversion.file, conversion.dropped
+    used = len(file.tensors) - len(dropped)
+    print(f"{file.path}: {file.kind.value}, {used} of {len(file.tensors)} tensors used", file=sys.stderr)
+    for name in dropped:
+        print(f"  dropped, only pre-training needs it: {name}", file=sys.stderr)
+    stated = {*(file.settings or {})}
+    if file.kind is Kind.VOCODER and not {"upsample_rates", "resblock_dilation_sizes"} <= stated:
+        print(
+            "  there is no config.json beside it with its upsampling rates and dilations: HiFi-GAN's "
+            "convention is assumed (half the kernel; 1, 3, 5)",
+            file=sys.stderr,
+        )

@@ -1,0 +1,38 @@
+"""Serve a web page on which a video is uploaded or recorded, and speaks.
+
+Stop it with Ctrl-C. Uploads are deleted after about an hour, and all of them when the page stops.
+"""
+
+import argparse
+import signal
+
+from .options import add_model, check_model, positive
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add_model(parser)
+    add(
+        "--host",
+        metavar="ADDRESS",
+        help="address to listen on, 0.0.0.0 for the whole network (default: 127.0.0.1, this machine only)",
+    )
+    add("--port", type=positive, help="port to listen on (default: the first free one from 7860)")
+    add(
+        "--share",
+        action="store_true",
+        help="also serve it on a public HTTPS address, through Gradio's relay server",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    check_model(args.model)
+
+    from hf_lip2speech.hub.demo.launching import launch, require_libraries
+
+    from .model import load_pipeline
+
+    require_libraries()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # which leaves no file behind either
+    launch(load_pipeline(args.model), host=args.host, port=args.port, share=args.share)
+    return 0

@@ -1,0 +1,139 @@
+"""Evaluate a model on a split of a corpus.
+
+Writes a table with intervals, the speech, and a report page that needs no network. An interrupted run
+resumes; under `accelerate launch -m hf_lip2speech evaluate ...` the processes share the clips.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from .options import BUNDLED, CommandError, add_device, check_folder, check_model, positive
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="folder or Hub repository of a composed model, or bundled")
+    add(
+        "dataset",
+        metavar="DATASET",
+        help="GRID, LRS2, LRS3, a folder that prepare wrote, or any folder of talking-face videos with sound",
+    )
+    add("--out", metavar="DIR", required=True, help="folder to write")
+    add("--split", metavar="SPLIT", help="train, val or test (default: test if there is one, else val)")
+    add(
+        "--recogniser",
+        metavar="NAME",
+        help="grid (pocketsphinx with GRID's grammar), whisper:MODEL (faster-whisper), the folder or Hub "
+        "name of a transformers model, or none (default: grid if all sentences are GRID's, else none)",
+    )
+    add("--prompt", metavar="TEXT", help="prompt for Whisper (default: none)")
+    add(
+        "--speaker",
+        metavar="VOICE",
+        help="a voice of the model, a recording, own (each clip's own, from its recorded sound) or other "
+        "(another speaker's, if there is one) (default: the model's voice with the name of the clip's "
+        "speaker, else its default voice)",
+    )
+    add(
+        "--units",
+        metavar="EXTRACTOR",
+        help="unit extractor that the model was trained with, or a prepared folder that holds it (default: "
+        "the model's own)",
+    )
+    add("--vocoder-units-only", metavar="VOCODER", help="a vocoder trained without mel, as an additional row")
+    add("--vocoder-mel-only", metavar="VOCODER", help="a vocoder trained without units, as an additional row")
+    add(
+        "--syncnet",
+        metavar="FILE",
+        help="SyncNet's weights, syncnet_v2.model: adds lip-sync scores",
+    )
+    add(
+        "--hub-dataset",
+        metavar="OWNER/NAME",
+        help="the data set's name on the Hub: also writes .eval_results",
+    )
+    add("--limit", type=positive, metavar="N", help="only the first N clips")
+    add("--seed", type=int, default=0, help="seed of shuffling, noise and intervals (default: 0)")
+    add_device(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    check_folder(args.dataset, "a corpus or a prepared folder")
+    check_model(args.model)
+    if args.syncnet is not None and not os.path.isfile(args.syncnet):
+        raise CommandError(f"--syncnet {args.syncnet}: there is no such file.")
+
+    from hf_lip2speech.extras import require_extra
+
+    for module in ("accelerate", "jinja2", "jiwer", "matplotlib", "pesq", "pyarrow", "pystoi"):
+        require_extra(module, "eval")  # before the long work, not at its end
+    from transformers.utils import logging
+
+    from hf_lip2speech import loading
+    from hf_lip2speech.evaluation.card import card_section
+    from hf_lip2speech.evaluation.clips import open_evaluation_set
+    from hf_lip2speech.evaluation.recognisers import choose_recogniser
+    from hf_lip2speech.evaluation.run import evaluate, process_state
+    from hf_lip2speech.evaluation.syncnet import SyncNet
+    from hf_lip2speech.evaluation.systems import MEL_ONLY, UNITS_ONLY, Systems, find_unit_extractor
+    from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
+
+    from .model import load_pipeline
+
+    logging.disable_progress_bar()  # one for every small model that is loaded
+    state = process_state()
+    device = args.device or str(state.device)
+    clips = open_evaluation_set(args.dataset, args.split, limit=args.limit)
+    recogniser = choose_recogniser(args.recogniser, args.prompt, (clip.text for clip in clips.clips), device)
+    syncnet = None if args.syncnet is None else SyncNet.from_file(args.syncnet)
+    speak = load_pipeline(args.model, device)
+    vocoders = {UNITS_ONLY: args.vocoder_units_only, MEL_ONLY: args.vocoder_mel_only}
+    systems = Systems(
+        speak,
+        clips,
+        unit_extractor=find_unit_extractor(args.units, str(speak.model.name_or_path)),
+        vocoders={
+            row: UnitVocoderModel.from_pretrained(path) for row, path in vocoders.items() if path is not None
+        },
+        speaker=args.speaker,
+        seed=args.seed,
+    )
+    if state.is_main_process:
+        for notice in _notices(clips.clips, systems.unit_extractor is None, recogniser is None):
+            print(f"note: {notice}", file=sys.stderr)
+    facts = {
+        "model": loading.BUNDLED.name if args.model == BUNDLED else args.model,
+        "hub_dataset": args.hub_dataset,
+        "command": args.command_line,
+    }
+    results = evaluate(
+        systems,
+        args.out,
+        recogniser=recogniser,
+        syncnet=syncnet,
+        seed=args.seed,
+        facts=facts,
+        progress=state.is_main_process,
+    )
+    if state.is_main_process:
+        print(card_section(results))
+        for clip in results["skipped"]:
+            print(f"left out: {clip['id']}: {clip['message']}", file=sys.stderr)
+        print(f"Report: {os.path.join(args.out, 'index.html')}", file=sys.stderr)
+    return 0
+
+
+def _notices(clips: Sequence[Any], without_units: bool, without_recogniser: bool) -> list[str]:
+    from hf_lip2speech.evaluation.normalisation import normalise_text
+
+    found = [clip.problem for clip in clips if clip.problem]
+    if without_units:
+        found.append("no vocoder rows and no unit scores: the model has no unit extractor (--units)")
+    if without_recogniser:
+        found.append("no word error rate: name a recogniser (--recogniser)")
+    elif without_text := sum(not normalise_text(clip.text) for clip in clips):
+        found.append(f"no word error rate for {without_text} of {len(clips)} clips: they have no transcript")
+    return found

@@ -1,0 +1,97 @@
+"""What several commands share: options, and checks of arguments that need no library."""
+
+import argparse
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+BUNDLED = "bundled"  # the name of the model in the package
+
+
+class CommandError(Exception):
+    """An argument that cannot be used, told before any library is imported."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose subcommands show their own usage when an argument of theirs is unknown."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        namespace, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return namespace, unknown
+
+
+def positive(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return number
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-m",
+        "--model",
+        default=BUNDLED,
+        help="folder or Hub repository of a composed model (default: bundled, the one in the package)",
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--device", help="cpu, cuda, cuda:1, mps, ... (default: the first accelerator, else cpu)"
+    )
+
+
+def is_url(name: str) -> bool:
+    return urlsplit(name).scheme.lower() in ("http", "https")
+
+
+def check_model(name: str) -> None:
+    """Refuse a local path that holds no model; what may be a name on the Hub passes."""
+    if os.path.isfile(name):
+        raise CommandError(f"{name} is a file: name the folder or Hub repository of a model.")
+    if os.path.isdir(name) and not os.path.isfile(os.path.join(name, "config.json")):
+        raise CommandError(f"{name} holds no config.json: it is not the folder of a model.")
+
+
+def check_video(name: str) -> None:
+    if not is_url(name) and not os.path.isfile(name):
+        raise CommandError(f"{name!r} is not a file: give a video file or an http(s) URL.")
+
+
+def check_folder(path: str, what: str) -> None:
+    if not os.path.isdir(path):
+        raise CommandError(f"{path} is not a folder: expected {what}.")
+
+
+def check_new(path: str) -> None:
+    if os.path.lexists(path):
+        raise CommandError(f"{path} exists already: name a folder that does not, or remove it.")
+
+
+def check_outputs(outputs: Sequence[Path], inputs: Iterable[str | None]) -> None:
+    """Refuse output files that cannot be written, or that would overwrite an input or each other."""
+    given = [Path(name) for name in inputs if name is not None and os.path.isfile(name)]
+    seen: list[Path] = []
+    for output in outputs:
+        if not output.parent.is_dir():
+            raise CommandError(f"The folder of {output} does not exist: make {output.parent} first.")
+        if output.is_dir():
+            raise CommandError(f"{output} is a folder: give the name of a file in it.")
+        if output.exists() and any(output.samefile(path) for path in given):
+            raise CommandError(f"{output} is an input and would be overwritten: give another name.")
+        if output.resolve() in seen:
+            raise CommandError(f"{output} is named for two outputs: give each its own name.")
+        seen.append(output.resolve())
+
+
+def check_suffix(path: Path, suffixes: Sequence[str], what: str) -> None:
+    if path.suffix.lower() not in suffixes:
+        raise CommandError(f"{what} must end in {' or '.join(suffixes)}, got {path.name!r}.")

@@ -1,0 +1,182 @@
+"""Prepare a corpus of videos as training data.
+
+Makes mouth crops, sound, mel spectrograms, speech units and speaker embeddings. An interrupted run resumes.
+OUT/report.json lists every skipped clip with the reason; OUT/contact_sheet.png shows mouth crops.
+"""
+
+import argparse
+import os
+import sys
+from typing import Any
+
+from .options import BUNDLED, CommandError, check_folder, positive
+
+OPTIONS_OF = {
+    "grid": ("speaker", "configuration"),
+    "lrs2": ("configuration",),
+    "lrs3": ("configuration", "valid_ids"),
+    "rendered": ("speaker",),
+    "folder": ("speaker",),
+}
+SHOWN = 3  # skipped clips that are printed per reason; the report lists all
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "corpus",
+        metavar="CORPUS",
+        choices=tuple(OPTIONS_OF),
+        help="grid, lrs2, lrs3, rendered (made by the command render), or folder: any folder of talking-face "
+        "videos with sound",
+    )
+    add("data_dir", metavar="DATA_DIR", help="the corpus")
+    add("out", metavar="OUT", help="folder to write")
+    add("--dry-run", action="store_true", help="write nothing; estimate time and disk space from a sample")
+    add("--num-proc", type=positive, default=1, metavar="N", help="number of processes (default: 1)")
+    add(
+        "--shard",
+        type=_shard,
+        metavar="i/n",
+        help="only the i-th of n parts, 1/n to n/n, as in a job array; after all of them, the same command "
+        "without --shard writes manifest and report",
+    )
+    add(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="processes of this machine, or the running Ray cluster (default: local)",
+    )
+    add(
+        "--max-seconds",
+        type=positive,
+        metavar="S",
+        help="cut longer clips between words, where the corpus has word times (default: 24)",
+    )
+    add(
+        "--configuration",
+        metavar="NAME",
+        help="lrs3: 433h (default), 30h or pretrain; lrs2: 224h (default), 29h or pretrain; grid: "
+        "speaker-dependent (default), 33-speaker or unseen-speaker",
+    )
+    add(
+        "--valid-ids",
+        metavar="FILE",
+        help="lrs3: file with the validation clips, one per line (default: 1,200 drawn at random)",
+    )
+    add("--splits", nargs="+", metavar="SPLIT", help="only these splits, such as train val (default: all)")
+    add("--speaker", metavar="NAME", help="only this speaker (default: all)")
+    add("--limit", type=positive, metavar="N", help="only the first N clips of each split (default: all)")
+    add(
+        "--units",
+        metavar="SOURCE",
+        help="mfcc, bundled (those of the model in the package), the folder of a fitted unit extractor, or "
+        "the Hub name of a self-supervised speech model (default: facebook/hubert-base-ls960)",
+    )
+    add("--num-units", type=positive, metavar="N", help="number of speech units to fit (default: 200)")
+
+
+def run(args: argparse.Namespace) -> int:
+    options = {name: getattr(args, name) for name in ("speaker", "configuration", "valid_ids")}
+    given = {name: value for name, value in options.items() if value is not None}
+    for name in given:
+        if name not in OPTIONS_OF[args.corpus]:
+            corpora = ", ".join(corpus for corpus, names in OPTIONS_OF.items() if name in names)
+            raise CommandError(
+                f"--{name.replace('_', '-')} is for {corpora}, not for {args.corpus}: leave it out."
+            )
+    check_folder(args.data_dir, f"the corpus ({args.corpus})")
+    if args.valid_ids is not None and not os.path.isfile(args.valid_ids):
+        raise CommandError(f"--valid-ids {args.valid_ids}: there is no such file.")
+
+    from hf_lip2speech.constants import NUM_UNITS
+    from hf_lip2speech.data.dry_run import estimate
+    from hf_lip2speech.data.prepare import DEFAULT_UNITS, MAX_SECONDS, prepare
+
+    corpus = _corpus(args.corpus, args.data_dir, given)
+    arguments: dict[str, Any] = {
+        "num_proc": args.num_proc,
+        "unit_extractor": _bundled_units() if args.units == BUNDLED else args.units or DEFAULT_UNITS,
+        "num_units": args.num_units or NUM_UNITS,
+        "splits": args.splits,
+        "limit": args.limit,
+        "max_seconds": args.max_seconds or MAX_SECONDS,
+    }
+    if args.dry_run:
+        _print_cost(estimate(corpus, **arguments), args.num_proc)
+    else:
+        _print_report(prepare(corpus, args.out, engine=args.engine, shard=args.shard, **arguments), args.out)
+    return 0
+
+
+def _corpus(name: str, data_dir: str, given: dict[str, Any]) -> Any:
+    from hf_lip2speech.data.corpora import GRID, LRS2, LRS3, FaceVideoFolder
+    from hf_lip2speech.synthetic import RenderedTalker
+
+    if name in ("folder", "lrs2", "lrs3"):
+        return {"folder": FaceVideoFolder, "lrs2": LRS2, "lrs3": LRS3}[name](data_dir, **given)
+    speakers = [given["speaker"]] if "speaker" in given else None
+    if name == "rendered":
+        return RenderedTalker(data_dir, speakers=speakers)
+    setting: dict[str, Any] = {"setting": given["configuration"]} if "configuration" in given else {}
+    return GRID(data_dir, speakers=speakers, **setting)
+
+
+def _bundled_units() -> Any:
+    from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
+
+    return SpeechUnitExtractor.from_pretrained(BUNDLED).eval()
+
+
+def _shard(text: str) -> tuple[int, int]:
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise argparse.ArgumentTypeError(f"expected i/n with i from 1 to n, such as 1/8, got {text!r}")
+    return int(index), int(count)
+
+
+def _print_report(report: dict[str, Any], out: str) -> None:
+    path = os.path.join(out, "report.json")
+    lines = []
+    for reason, skipped in report["skipped"].items():
+        lines.append(f"Skipped {len(skipped)}, {reason}:")
+        lines += [f"  {clip['id']}: {clip['message']}" for clip in skipped[:SHOWN]]
+        if len(skipped) > SHOWN:
+            lines.append(f"  and {len(skipped) - SHOWN} more, see {path}")
+    for bug, clips in report["failed"].items():
+        lines.append(f"Failed {len(clips['ids'])} because of a bug, {bug} (please report it; traceback: {path}):")
+        lines.append(f"  {', '.join(clips['ids'][:SHOWN])}")
+    splits = ", ".join(f"{name} {split['clips']}" for name, split in report["splits"].items())
+    lines.append(f"{report['clips']} clips ({splits}), {report['hours']:.2f} hours in {out}")
+    if report["cut"]:
+        lines.append(f"Cut between words: {report['cut']} long clips.")
+    lost = report["lost"]
+    if lost["clips"]:
+        unknown = f", and {lost['unknown']} of unknown length" if lost["unknown"] else ""
+        lines.append(f"Lost {lost['clips']} of {report['found']} clips: {lost['hours']:.2f} hours{unknown}.")
+    if "shard" in report:
+        lines.append(
+            f"This was shard {report['shard']}. After all shards, the same command without --shard writes "
+            "the manifest."
+        )
+    print(*lines, sep="\n", file=sys.stderr)
+
+
+def _print_cost(cost: dict[str, Any], num_proc: int) -> None:
+    def span(name: str) -> str:
+        hours = cost[name]
+        return f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
+
+    print(
+        f"From {cost['sample']} of {cost['clips']} clips:\n"
+        f"  sound and video   {span('hours')}\n"
+        f"  crops and targets {span('crop_hours')} of one process, +- {span('crop_error')}\n"
+        f"  units             {span('unit_hours')} of one process on {cost['device']}, after "
+        f"{span('fit_hours')} to fit them\n"
+        f"  in all            {span('wall_hours')} with --num-proc {num_proc} on this machine; on n such "
+        "machines (--shard i/n) all but the fitting is divided by n\n"
+        f"  disk              {cost['gigabytes']:.3g} GB in {cost['files']} files"
+    )
+    if cost["skipped"]:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in cost["skipped"].items())
+        print(f"  skipped           {reasons}, of the {cost['sample']}")

@@ -1,0 +1,76 @@
+"""Publish a model on the Hub, with its card.
+
+One commit holds weights, configuration, feature extractor, a sample, results and a card. Log in first:
+hf auth login.
+"""
+
+import argparse
+import os
+import sys
+
+from .options import BUNDLED, CommandError, check_folder, check_model, check_video
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "checkpoint",
+        metavar="CHECKPOINT",
+        help="folder of a composed model or of a part, as compose, convert and the trainings write it, or "
+        "bundled",
+    )
+    add("repo_id", metavar="user/name", help="repository; created if it does not exist")
+    add("--private", action="store_true", help="make the repository visible to you only")
+    add(
+        "--facts",
+        metavar="FILE.yaml",
+        help="facts for the card: title, license, data, recipe, limits, ... (default: CHECKPOINT/card.yaml, "
+        "else CHECKPOINT/README.md as it is)",
+    )
+    add(
+        "--evaluation",
+        metavar="DIR",
+        help="folder that evaluate wrote (default: CHECKPOINT/results.json, if it exists)",
+    )
+    add(
+        "--sample",
+        metavar="VIDEO",
+        help="video of a face for the sample, of which only the speech is published (default: "
+        "CHECKPOINT/samples, else a rendered speaker)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.checkpoint != BUNDLED:
+        check_folder(args.checkpoint, "the folder of a model")
+        check_model(args.checkpoint)
+    if args.facts is not None and not os.path.isfile(args.facts):
+        raise CommandError(f"--facts {args.facts}: there is no such file.")
+    if args.evaluation is not None:
+        check_folder(args.evaluation, "one that `hf-lip2speech evaluate` wrote")
+    if args.sample is not None:
+        check_video(args.sample)
+
+    from pathlib import Path
+
+    from hf_lip2speech.hub.publish import publish
+    from hf_lip2speech.hub.repository import CARD, FACTS
+    from hf_lip2speech.loading import model_source
+
+    checkpoint = Path(model_source(args.checkpoint))
+    if args.facts is None and not any((checkpoint / name).is_file() for name in (FACTS, CARD)):
+        print(
+            f"note: the card names no data, training or licence: write them to {checkpoint / FACTS} or to a "
+            "file for --facts, and publish again",
+            file=sys.stderr,
+        )
+    address = publish(
+        checkpoint,
+        args.repo_id,
+        private=args.private,
+        facts=args.facts,
+        evaluation=args.evaluation,
+        sample=args.sample,
+    )
+    print(address)
+    return 0

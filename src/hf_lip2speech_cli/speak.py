@@ -1,0 +1,145 @@
+"""Turn a silent video of a face into speech.
+
+Writes a sound file; --video and --plot also write the video with its speech, and a picture of what the model
+saw and said.
+"""
+
+import argparse
+import sys
+from pathlib import Path, PurePosixPath
+from typing import Any, Self
+from urllib.parse import unquote, urlsplit
+
+from .options import (
+    CommandError,
+    add_device,
+    add_model,
+    check_model,
+    check_outputs,
+    check_suffix,
+    check_video,
+    is_url,
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("video", metavar="VIDEO", help="video file or http(s) URL, any container, codec and frame rate")
+    add_model(parser)
+    add(
+        "-o",
+        "--output",
+        metavar="OUT.wav",
+        type=Path,
+        help="sound file to write, .wav or .flac (default: the video's name with .wav, in the current "
+        "folder)",
+    )
+    add(
+        "--video",
+        dest="video_output",
+        metavar="OUT.mp4",
+        type=Path,
+        help="also write the video with its speech",
+    )
+    add(
+        "--speaker",
+        metavar="VOICE",
+        help="a voice of the model, or a recording of the speaker (default: the model's default voice)",
+    )
+    add("--cropped", action="store_true", help="the video already shows only the mouth (96x96 gray)")
+    add(
+        "--plot",
+        metavar="OUT.png",
+        type=Path,
+        help="also write a picture of mouth frames, mel spectrogram and speech units (.png, .pdf or .svg)",
+    )
+    add_device(parser)
+    add(
+        "--dtype",
+        choices=("auto", "float32", "float16", "bfloat16"),
+        default="auto",
+        help="number format of the model (default: auto, as it was saved)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    check_video(args.video)
+    name = (
+        PurePosixPath(unquote(urlsplit(args.video).path)).name
+        if is_url(args.video)
+        else Path(args.video).name
+    )
+    output = args.output or _default_output(name)
+    outputs = [path for path in (output, args.video_output, args.plot) if path is not None]
+    check_outputs(outputs, inputs=(args.video, args.speaker))
+    check_suffix(output, (".wav", ".flac"), "The sound file")
+    if args.video_output is not None:
+        check_suffix(args.video_output, (".mp4",), "The video with its speech")
+    if args.plot is not None:
+        check_suffix(args.plot, (".png", ".pdf", ".svg"), "The picture")
+    check_model(args.model)
+
+    from hf_lip2speech.errors import MouthCropError, NoFaceError
+    from hf_lip2speech.media.audio import write_audio
+    from hf_lip2speech.media.mux import mux_speech
+    from hf_lip2speech.plotting import plot_speech, require_matplotlib
+
+    from .model import load_pipeline
+
+    if args.plot is not None:
+        require_matplotlib()
+    speak = load_pipeline(args.model, args.device, args.dtype)
+    if args.speaker is None and speak.model.config.default_voice is None:
+        voices = f"one of its voices ({', '.join(speak.voices)}) or " if speak.voices else ""
+        raise CommandError(
+            f"The model has no default voice: name {voices}a recording, as in --speaker recording.wav."
+        )
+    voice = {} if args.speaker is None else {"speaker": args.speaker}
+    extras = dict.fromkeys(("return_mouth", "return_spectrogram", "return_units"), args.plot is not None)
+    try:
+        with _Progress() as progress:
+            speech = speak(args.video, cropped=args.cropped, progress=progress, **voice, **extras)
+    except (NoFaceError, MouthCropError) as error:
+        raise CommandError(str(error).replace("cropped=True", "--cropped")) from error
+
+    write_audio(output, speech["audio"], speech["sampling_rate"])
+    if args.video_output is not None:
+        mux_speech(args.video, speech["audio"], args.video_output, speech["sampling_rate"])
+    if args.plot is not None:
+        plot_speech(args.plot, speech["mouth"], speech["spectrogram"], speech["unit_ids"], title=name)
+    print(*outputs, sep="\n")
+    return 0
+
+
+def _default_output(name: str) -> Path:
+    """The video's name with .wav; never an existing file, which may be the true speech."""
+    output = Path((Path(name).stem or "speech") + ".wav")
+    if output.exists():
+        raise CommandError(
+            f"{output} exists already: name the sound file with -o (a file named there is overwritten)."
+        )
+    return output
+
+
+class _Progress:
+    """A bar on the terminal for each stage."""
+
+    def __init__(self) -> None:
+        self._stage: str | None = None
+        self._bar: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def __call__(self, stage: str, done: int, total: int | None) -> None:
+        from tqdm import tqdm
+
+        if stage != self._stage:
+            self.__exit__()
+            self._stage = stage
+            self._bar = tqdm(desc=stage, total=total, unit=" frames", file=sys.stderr, disable=None)
+        self._bar.update(done - self._bar.n)
