@@ -1,11 +1,14 @@
 """Cepstral coefficients against their formula, and their timing."""
 
+import subprocess
+import sys
+
 import numpy as np
 import torch
 from scipy.fft import dct
 
 from hf_lip2speech.audio.mel import stft_magnitude, to_mel
-from hf_lip2speech.audio.mfcc import add_deltas, mfcc
+from hf_lip2speech.audio.mfcc import add_deltas, cosine_transform, mfcc
 
 from ..media.voices import babble
 
@@ -15,6 +18,32 @@ def test_coefficients_are_the_cosine_transform_of_the_log_mel():
     power = stft_magnitude(torch.nn.functional.pad(waveform, (160, 160)), 640, 320).square() / 640
     log_mel = to_mel(power, 40).clamp(min=1e-8).log().numpy()
     np.testing.assert_allclose(mfcc(waveform)[0], dct(log_mel[0], norm="ortho")[:, :13], atol=1e-4)
+
+
+def test_the_cosine_transform_is_scipys_of_type_2():
+    x = np.random.default_rng(0).normal(size=(3, 26))
+    np.testing.assert_allclose(x @ cosine_transform(26, 9), dct(x, norm="ortho")[:, :9], atol=1e-12)
+
+
+def test_a_first_call_under_inference_mode_spoils_no_training_of_the_same_process():
+    """In a process of its own: whatever is cached is made in that first call."""
+    script = """
+import torch
+from hf_lip2speech.audio.mel import log_mel_spectrogram
+from hf_lip2speech.audio.mfcc import mfcc
+from hf_lip2speech.losses.stoi_like import stoi_like_correlation
+mask = torch.ones(1, 51, dtype=torch.bool)
+def everything(sound):
+    mel = log_mel_spectrogram(sound)
+    return mel.sum() + mfcc(sound).sum() + stoi_like_correlation(mel, mel.detach() + 0.1, mask).sum()
+sound = 0.1 * torch.randn(1, 8000)
+with torch.inference_mode():
+    everything(sound)
+sound = sound.clone().requires_grad_()
+everything(sound).backward()
+assert torch.isfinite(sound.grad).all() and sound.grad.abs().sum() > 0
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_a_unit_is_centred_on_its_20_ms():

@@ -14,6 +14,7 @@ from hf_lip2speech.losses.gan import (
     discriminator_loss,
     feature_matching_loss,
     input_mel_loss,
+    made_mel,
 )
 
 
@@ -92,12 +93,30 @@ def test_speech_fits_the_mel_it_was_made_of_at_any_loudness_and_no_other():
     tone = tone + 0.01 * torch.randn(1, 8960, generator=torch.Generator().manual_seed(0))  # above the floor
     given = log_mel_spectrogram(tone)[:, :56]
     for loudness in (1.0, 0.5):
-        assert input_mel_loss(loudness * tone, given + 1.7).item() < 1e-3
+        assert input_mel_loss(made_mel(loudness * tone, 56), given + 1.7).item() < 1e-3
     moved = torch.roll(given, 5, dims=1)
-    assert input_mel_loss(tone, moved).item() > input_mel_loss(tone, given).item() + 0.3
+    mel = made_mel(tone, 56)
+    assert input_mel_loss(mel, moved).item() > input_mel_loss(mel, given).item() + 0.3
     noise = torch.rand(1, 8960, requires_grad=True)
-    input_mel_loss(0.1 * noise, given).sum().backward()
+    input_mel_loss(made_mel(0.1 * noise, 56), given).sum().backward()
     assert torch.isfinite(noise.grad).all() and noise.grad.abs().sum() > 0
+
+
+def test_mels_of_losses_are_float32_and_near_those_of_the_stored_targets():
+    waveform = 0.1 * torch.randn(2, 4000, generator=torch.Generator().manual_seed(2))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mel = made_mel(waveform.bfloat16(), 25)
+    assert mel.dtype == torch.float32
+    torch.testing.assert_close(mel, log_mel_spectrogram(waveform.bfloat16())[:, :25], atol=1e-3, rtol=0)
+    dtypes = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: dtypes.append(x.dtype) or x, lambda x: x):
+        made_mel(waveform.requires_grad_(), 25)
+    assert not {torch.float64, torch.complex128} & {*dtypes}
+
+
+def loss(fake, real, spectrogram, predicted, max_lag) -> torch.Tensor:
+    mels = (made_mel(sound, spectrogram.shape[1]) for sound in (fake, real))
+    return correlation_loss(*mels, spectrogram, predicted, max_lag)
 
 
 class TestCorrelationLoss:
@@ -112,8 +131,8 @@ class TestCorrelationLoss:
 
     def test_the_recording_itself_has_none_at_any_loudness_and_another_sound_much(self, real):
         given, nobody = log_mel_spectrogram(real)[:, :96], torch.zeros(3, dtype=torch.bool)
-        assert correlation_loss(0.4 * real, real, given, nobody, 0).item() == pytest.approx(0, abs=1e-3)
-        assert correlation_loss(real.roll(1, dims=0), real, given, nobody, 0).item() > 0.7
+        assert loss(0.4 * real, real, given, nobody, 0).item() == pytest.approx(0, abs=1e-3)
+        assert loss(real.roll(1, dims=0), real, given, nobody, 0).item() > 0.7
 
     def test_a_predicted_clip_is_compared_at_the_lag_of_another_predicted_one(self, real):
         predicted = torch.tensor([True, False, True])
@@ -122,12 +141,12 @@ class TestCorrelationLoss:
         given = log_mel_spectrogram(real)[:, :96]
         exchanged = torch.stack([late[0].roll(-640), late[1], late[2].roll(640)])
         # The recordings lag by 2 and -2 frames: each moved by its own lag and back by the other's, 4.
-        assert correlation_loss(exchanged, late, given, predicted, 3).item() < 0.05
-        assert correlation_loss(exchanged, late, given - 2.5, predicted, 3).item() < 0.05  # at any loudness
-        assert correlation_loss(late, late, given, predicted, 3).item() > 0.1
+        assert loss(exchanged, late, given, predicted, 3).item() < 0.05
+        assert loss(exchanged, late, given - 2.5, predicted, 3).item() < 0.05  # at any loudness
+        assert loss(late, late, given, predicted, 3).item() > 0.1
 
     def test_silence_gives_finite_gradients(self, real):
         silence = torch.zeros_like(real, requires_grad=True)
         given = log_mel_spectrogram(real)[:, :96]
-        correlation_loss(silence, real, given, torch.ones(3, dtype=torch.bool), 3).backward()
+        loss(silence, real, given, torch.ones(3, dtype=torch.bool), 3).backward()
         assert torch.isfinite(silence.grad).all()

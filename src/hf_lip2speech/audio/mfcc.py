@@ -1,4 +1,4 @@
-"""Mel-frequency cepstral coefficients at the rate of speech units: what units are made of without a HuBERT.
+"""Mel-frequency cepstral coefficients at the rate of speech units, the features of units without a HuBERT.
 
 HuBERT itself began with clusters of MFCCs and their differences (Hsu et al., "HuBERT", 2021, section 4.1).
 """
@@ -6,6 +6,7 @@ HuBERT itself began with clusters of MFCCs and their differences (Hsu et al., "H
 import math
 from functools import lru_cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -35,7 +36,8 @@ def mfcc(waveform: torch.Tensor, num_coefficients: int = 13) -> torch.Tensor:
         return padded.new_zeros(len(waveform), 0, num_coefficients)
     power = stft_magnitude(padded, MFCC_WINDOW, SAMPLES_PER_UNIT).square() / MFCC_WINDOW
     log_mel = to_mel(power, MFCC_MEL_BINS).clamp(min=POWER_FLOOR).log()  # (B, U, 40)
-    return log_mel @ _cosines(num_coefficients, waveform.device)
+    cosines = cosine_transform(MFCC_MEL_BINS, num_coefficients)
+    return log_mel @ torch.tensor(cosines, dtype=log_mel.dtype, device=log_mel.device)
 
 
 def add_deltas(features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
@@ -43,7 +45,7 @@ def add_deltas(features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
 
     Args:
         features: float (B, U, D).
-        lengths: int (B,), valid units of each row; past its ends a row goes on with its first and last unit.
+        lengths: int (B,), valid units of each row; its first and last unit are repeated beyond its ends.
 
     Returns:
         (B, U, 3 D): features, first and second differences.
@@ -65,10 +67,12 @@ def _slope(features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     return total / (2 * sum(step**2 for step in range(1, DELTA_REACH + 1)))
 
 
-@lru_cache(maxsize=4)
-def _cosines(count: int, device: torch.device) -> torch.Tensor:
-    """Orthonormal type-II cosine transform: float32 (MFCC_MEL_BINS, count)."""
-    bins = (torch.arange(MFCC_MEL_BINS, dtype=torch.float64) + 0.5) / MFCC_MEL_BINS
-    matrix = torch.cos(math.pi * bins[:, None] * torch.arange(count)) * math.sqrt(2 / MFCC_MEL_BINS)
+@lru_cache(maxsize=16)
+def cosine_transform(bins: int, count: int) -> np.ndarray:
+    """The first `count` coefficients of the orthonormal type-II cosine transform: read-only float64 (bins,
+    count), so that `x @ cosine_transform(...)` is scipy's `dct(x, norm="ortho")[..., :count]`."""
+    angles = np.pi / bins * (np.arange(bins) + 0.5)[:, None] * np.arange(count)
+    matrix = np.cos(angles) * math.sqrt(2 / bins)
     matrix[:, 0] /= math.sqrt(2)
-    return matrix.float().to(device)
+    matrix.flags.writeable = False
+    return matrix

@@ -1,9 +1,9 @@
 """Losses of the vocoder's training: least-squares GAN, feature matching, an L1 loss of log-mels, and two that
 lead it on what a lip-to-speech model predicts.
 
-Kong, Kim, Bae, "HiFi-GAN" (NeurIPS 2020), section 2.4. The weights 2 and 45 are not applied here:
-`VOCODER_LOSS_WEIGHTS` holds them. Scores and feature maps are what the discriminators of
-`hf_lip2speech.models.discriminators` return.
+Kong, Kim, Bae, "HiFi-GAN" (NeurIPS 2020), section 2.4. All losses are float32
+and unweighted; `VOCODER_LOSS_WEIGHTS` holds the published weights. Scores and feature maps are what the
+discriminators of `hf_lip2speech.models.discriminators` return.
 """
 
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers.audio_utils import mel_filter_bank
 
-from ..audio.mel import log_mel_spectrogram
-from ..constants import HOP_LENGTH, MEL_FLOOR, MEL_WINDOW, NUM_MEL_BINS, SAMPLING_RATE
+from ..audio.mel import log_mel_spectrogram, slaney_filters
+from ..constants import HOP_LENGTH, MEL_FLOOR, MEL_WINDOW, NUM_MEL_BINS
 from ..errors import Lip2SpeechError
 from .av_offset import best_lags, move_labels
 from .stoi_like import stoi_like_correlation
 
+# The published weights: what the training's settings start from.
 VOCODER_LOSS_WEIGHTS = {"adversarial": 1.0, "feature_matching": 2.0, "mel": 45.0}
 
 FeatureMaps = Sequence[Sequence[torch.Tensor]]
@@ -64,26 +64,12 @@ class LogMelLoss(nn.Module):
     filters up to half the sampling rate, natural logarithm of the magnitudes.
     """
 
-    def __init__(
-        self,
-        fft_size: int = 1024,
-        hop_length: int = 256,
-        num_mel_bins: int = NUM_MEL_BINS,
-        sampling_rate: int = SAMPLING_RATE,
-    ):
+    def __init__(self, fft_size: int = 1024, hop_length: int = 256, num_mel_bins: int = NUM_MEL_BINS):
         super().__init__()
         self.fft_size, self.hop_length = fft_size, hop_length
-        filters = mel_filter_bank(
-            num_frequency_bins=fft_size // 2 + 1,
-            num_mel_filters=num_mel_bins,
-            min_frequency=0.0,
-            max_frequency=sampling_rate / 2,
-            sampling_rate=sampling_rate,
-            norm="slaney",
-            mel_scale="slaney",
-        )
+        filters = slaney_filters(fft_size // 2 + 1, num_mel_bins)
         # Constants, made anew by the constructor: no part of a checkpoint.
-        self.register_buffer("filters", torch.from_numpy(filters).float(), persistent=False)
+        self.register_buffer("filters", torch.tensor(filters, dtype=torch.float32), persistent=False)
         self.register_buffer("window", torch.hann_window(fft_size), persistent=False)
 
     def log_mel(self, waveform: torch.Tensor) -> torch.Tensor:
@@ -120,30 +106,33 @@ class LogMelLoss(nn.Module):
         return (self.log_mel(fake) - target).abs().mean(dim=(1, 2))
 
 
-def input_mel_loss(fake: torch.Tensor, spectrogram: torch.Tensor) -> torch.Tensor:
+def made_mel(waveform: torch.Tensor, frames: int) -> torch.Tensor:
+    """The log-mel of speech (B, 160 L) in training, for the two losses below: float32 (B, frames, bins)."""
+    with torch.autocast(waveform.device.type, enabled=False):
+        return log_mel_spectrogram(waveform.float(), dtype=torch.float32)[:, :frames]
+
+
+def input_mel_loss(mel: torch.Tensor, spectrogram: torch.Tensor) -> torch.Tensor:
     """How far made speech is from the log-mel that it was made of; its loudness is free.
 
     What a lip-to-speech model predicts differs from the recording in ways that no vocoder can know (in GRID,
     even in time): compared with the recording, the vocoder would learn to blur.
 
     Args:
-        fake: (B, 160 L), made of `spectrogram` (B, L, bins), natural-log mel.
+        mel: (B, L, bins), `made_mel` of the speech.
+        spectrogram: (B, L, bins), of which it was made; natural-log mel.
 
     Returns:
-        float32 (B,): mean absolute differences, the ends left out whose windows reach beyond the segment.
+        float32 (B,): mean absolute differences, without the ends whose windows reach beyond the segment.
     """
     edge = MEL_WINDOW // (2 * HOP_LENGTH) + 1
-    inside = slice(edge, spectrogram.shape[1] - edge)
-    with torch.autocast(fake.device.type, enabled=False):
-        error = (log_mel_spectrogram(fake.float())[:, : spectrogram.shape[1]] - spectrogram.float())[
-            :, inside
-        ]
+    error = (mel - spectrogram.float())[:, edge : spectrogram.shape[1] - edge]
     return (error - error.mean(dim=(1, 2), keepdim=True).detach()).abs().mean(dim=(1, 2))
 
 
 def correlation_loss(
-    fake: torch.Tensor,
-    real: torch.Tensor,
+    mel: torch.Tensor,
+    true_mel: torch.Tensor,
     spectrogram: torch.Tensor,
     predicted: torch.Tensor,
     max_lag: int,
@@ -151,23 +140,20 @@ def correlation_loss(
     """1 - `stoi_like_correlation` of made speech and the recording, mean over the batch.
 
     Args:
-        fake, real: (B, 160 L), made and recorded speech.
-        spectrogram: (B, L, bins), the mel of which `fake` was made.
+        mel, true_mel: (B, L, bins), `made_mel` of the made speech and of the recording.
+        spectrogram: (B, L, bins), the mel of which the speech was made.
         predicted: bool (B,), true where that mel is a model's and not the recording's.
         max_lag: by how many mel frames the recording may lag behind a predicted mel, to either side. It is
             moved by the lag that fits best and then by that of another predicted clip of the batch, so that
             no lag can be learnt by heart; the only predicted one of a batch stays where it is.
     """
-    length = spectrogram.shape[1]
-    with torch.autocast(fake.device.type, enabled=False):
-        made, true = (log_mel_spectrogram(sound.float())[:, :length] for sound in (fake, real))
-    mask = torch.ones(true.shape[:2], dtype=torch.bool, device=true.device)
+    mask = torch.ones(true_mel.shape[:2], dtype=torch.bool, device=true_mel.device)
     # Recordings are scaled to a peak, predictions are as loud as what they were learnt from.
-    given, heard = (mel - mel.mean(dim=(1, 2), keepdim=True) for mel in (spectrogram, true))
+    given, heard = (x - x.mean(dim=(1, 2), keepdim=True) for x in (spectrogram.float(), true_mel))
     lags = best_lags(given, heard, mask, max_lag) * predicted
     moves = lags.clone()
     moves[predicted] -= lags[predicted].roll(1)
-    return 1 - stoi_like_correlation(made, move_labels(true, moves, mask.sum(1)), mask).mean()
+    return 1 - stoi_like_correlation(mel, move_labels(true_mel, moves, mask.sum(1)), mask).mean()
 
 
 __all__ = [
@@ -178,4 +164,5 @@ __all__ = [
     "discriminator_loss",
     "feature_matching_loss",
     "input_mel_loss",
+    "made_mel",
 ]

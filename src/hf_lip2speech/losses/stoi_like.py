@@ -1,4 +1,4 @@
-"""How well the third-octave envelopes of a predicted mel follow the true ones: what STOI and ESTOI measure.
+"""How well the third-octave envelopes of a predicted mel follow the true ones, as STOI and ESTOI measure it.
 
 Taal et al., "An Algorithm for Intelligibility Prediction of Time-Frequency Weighted Noisy Speech", IEEE TASLP
 2011 (STOI); Jensen and Taal, IEEE/ACM TASLP 2016 (ESTOI). Here their correlations are computed from the mel
@@ -9,8 +9,8 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from transformers.audio_utils import mel_filter_bank
 
+from ..audio.mel import slaney_filters
 from ..constants import HOP_LENGTH, MEL_WINDOW, SAMPLING_RATE
 
 NUM_BANDS = 15
@@ -23,21 +23,13 @@ _SMALLEST_NORM = 1e-5
 
 
 @lru_cache
-def third_octave_weights(num_mel_bins: int) -> torch.Tensor:
-    """(num_mel_bins, 15) that turn squared mel magnitudes into the powers of STOI's third-octave bands.
+def third_octave_weights(num_mel_bins: int) -> np.ndarray:
+    """float64 (num_mel_bins, 15): from squared mel magnitudes to the powers of STOI's third-octave bands.
 
     A bin's magnitude is the mean of those of the spectral lines that it gathers; it is given back to them,
     and each band sums the squares of its lines.
     """
-    filters = mel_filter_bank(
-        num_frequency_bins=MEL_WINDOW // 2 + 1,
-        num_mel_filters=num_mel_bins,
-        min_frequency=0.0,
-        max_frequency=SAMPLING_RATE / 2,
-        sampling_rate=SAMPLING_RATE,
-        norm="slaney",
-        mel_scale="slaney",
-    )  # (lines, bins)
+    filters = slaney_filters(MEL_WINDOW // 2 + 1, num_mel_bins)  # (lines, bins)
     share = filters / np.maximum(filters.sum(axis=1, keepdims=True), 1e-9)  # of each bin in a line
     lines = share / np.maximum(filters.sum(axis=0), 1e-9) ** 2
     frequencies = np.arange(len(filters)) * SAMPLING_RATE / MEL_WINDOW
@@ -45,7 +37,7 @@ def third_octave_weights(num_mel_bins: int) -> torch.Tensor:
     inside = np.abs(np.log2(frequencies[:, None].clip(1e-3) / centres)) < 1 / 6
     nearest = np.abs(frequencies[:, None] - centres).argmin(axis=0)
     inside[nearest, np.arange(NUM_BANDS)] = True  # a band narrower than the lines' distance
-    return torch.from_numpy(lines.T @ inside).float()
+    return lines.T @ inside
 
 
 def stoi_like_correlation(
@@ -75,8 +67,9 @@ def stoi_like_correlation(
 def _windows(spectrogram: torch.Tensor) -> torch.Tensor:
     """(B, L, bins) -> amplitudes of the bands, (B, windows, 15, WINDOW)."""
     with torch.autocast(spectrogram.device.type, enabled=False):
-        weights = third_octave_weights(spectrogram.shape[-1]).to(spectrogram.device)
-        power = torch.exp(2 * spectrogram.float()) @ weights
+        amplitude_squares = torch.exp(2 * spectrogram.float())
+        weights = third_octave_weights(spectrogram.shape[-1])
+        power = amplitude_squares @ amplitude_squares.new_tensor(weights)
     return torch.sqrt(power + _SMALLEST_POWER).unfold(1, WINDOW, WINDOW_HOP)
 
 

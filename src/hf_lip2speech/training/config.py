@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from ..losses.gan import VOCODER_LOSS_WEIGHTS
 from ..losses.stoi_like import WINDOW
 from .yaml_1_2 import ConfigError, parse_yaml
 
@@ -206,9 +207,9 @@ class VocoderTrainingConfig(TrainingConfig):
     discriminators: dict = field(default_factory=dict)
     segment_units: int = 28
     adversarial_from_step: int = 0
-    mel_loss_weight: float = 45.0
+    mel_loss_weight: float = VOCODER_LOSS_WEIGHTS["mel"]
     mel_loss_windows: tuple[int, ...] = (1024,)
-    feature_matching_weight: float = 2.0
+    feature_matching_weight: float = VOCODER_LOSS_WEIGHTS["feature_matching"]
     correlation_loss_weight: float = 0.0
     mel_augmentation: dict | None = None
     lip2speech: str | None = None

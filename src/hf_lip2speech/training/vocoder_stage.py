@@ -20,6 +20,7 @@ from ..losses.gan import (
     discriminator_loss,
     feature_matching_loss,
     input_mel_loss,
+    made_mel,
 )
 from ..models.discriminators import DiscriminatorOutput, MultiPeriodDiscriminator, MultiScaleDiscriminator
 from ..models.modeling_unit_vocoder import UnitVocoderModel
@@ -115,12 +116,15 @@ class VocoderStage(Stage):
         distances = torch.stack([loss.distances(fake, real) for loss in self.mel_losses]).mean(0)
         losses = {"mel_loss": _mean(distances, of_truth)}
         total = self.config.mel_loss_weight * losses["mel_loss"]
+        spectrogram = batch["spectrogram"]
+        if self.config.lip2speech is not None or self.config.correlation_loss_weight:
+            mel = made_mel(fake, spectrogram.shape[1])
         if self.config.lip2speech is not None:
-            losses["input_mel_loss"] = _mean(input_mel_loss(fake, batch["spectrogram"]), ~of_truth)
+            losses["input_mel_loss"] = _mean(input_mel_loss(mel, spectrogram), ~of_truth)
             total = total + self.config.mel_loss_weight * losses["input_mel_loss"]
         if self.config.correlation_loss_weight:
             losses["correlation_loss"] = correlation_loss(
-                fake, real, batch["spectrogram"], batch["predicted"], self.max_av_offset
+                mel, made_mel(real, mel.shape[1]), spectrogram, batch["predicted"], self.max_av_offset
             )
             total = total + self.config.correlation_loss_weight * losses["correlation_loss"]
         if step >= self.config.adversarial_from_step:
