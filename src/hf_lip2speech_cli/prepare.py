@@ -144,7 +144,9 @@ def _print_report(report: dict[str, Any], out: str) -> None:
         if len(skipped) > SHOWN:
             lines.append(f"  and {len(skipped) - SHOWN} more, see {path}")
     for bug, clips in report["failed"].items():
-        lines.append(f"Failed {len(clips['ids'])} because of a bug, {bug} (please report it; traceback: {path}):")
+        lines.append(
+            f"Failed {len(clips['ids'])} because of a bug, {bug} (please report it; traceback: {path}):"
+        )
         lines.append(f"  {', '.join(clips['ids'][:SHOWN])}")
     splits = ", ".join(f"{name} {split['clips']}" for name, split in report["splits"].items())
     lines.append(f"{report['clips']} clips ({splits}), {report['hours']:.2f} hours in {out}")
