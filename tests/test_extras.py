@@ -1,13 +1,56 @@
-"""What is said where an extra is not installed."""
+"""What a plain installation can do, and what is said where an extra is not installed."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from hf_lip2speech import extras
 from hf_lip2speech.errors import MissingExtraError
-from hf_lip2speech.extras import require_extra, requirement
+from hf_lip2speech.extras import EXTRAS, needs_extra, require_extra, requirement
+from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
+
+from .conversion.published_files import small_lip2speech
+from .documentation.stand_ins import TALKER
+from .test_package import ROOT, declared, distributions
+from .tiny_model import tiny_model
+from .training.prepared_folder import write_prepared_folder
+
+RUN_ALL = """
+import contextlib, io, json, runpy, sys
+lines, blocked = json.load(sys.stdin)
+for name in blocked:
+    sys.modules[name] = None
+import hf_lip2speech_cli as cli
+done = []
+for program, *arguments in lines:
+    err, sys.argv = io.StringIO(), [program, *arguments]
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(err):
+        try:
+            code = cli.main(arguments) if program == "cli" else 0
+            program == "cli" or runpy.run_path(program, run_name="__main__")
+        except SystemExit as stop:
+            code = stop.code or 0
+            if isinstance(code, str):
+                code = print(code, file=err) or 1
+        except BaseException as error:
+            code = repr(error)
+    done.append((code, err.getvalue()))
+print(json.dumps(done))
+"""
+# Without any extra: the extra that is named, or None for what works.
+PLAIN = {
+    "cli speak mouth.mp4 -m model --cropped": None,
+    "cli speak mouth.mp4 -m model --cropped -o x.wav --plot x.png": "plot",
+    "cli convert published/lip2speech.pt converted": None,
+    "cli prepare folder videos out --units mfcc": "train",
+    "cli render out --clips 1": "render",
+    "cli evaluate model videos --out out": "eval",
+    "cli demo -m model": "demo",
+}
 
 
 @pytest.mark.parametrize("module", ["no_such_library", "no_such_library.figure"])
@@ -16,6 +59,15 @@ def test_a_missing_library_is_named_with_the_extra_that_brings_it(module):
         MissingExtraError, match=r'^no_such_library is not installed.*pip install ".*\[plot\]"'
     ):
         require_extra(module, "plot")
+
+
+def test_a_script_ends_with_a_line_that_names_the_extra(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["examples/train.py"])
+    with pytest.raises(SystemExit, match=r'^train.py: error: no_such_library is not installed.*\[train\]"$'):
+        with needs_extra("train"):
+            import no_such_library  # noqa: F401
+    with pytest.raises(ModuleNotFoundError, match="hf_lip2speech.nowhere"), needs_extra("train"):
+        import hf_lip2speech.nowhere  # noqa: F401
 
 
 def test_what_an_installed_library_lacks_is_said_as_it_is(tmp_path, monkeypatch):
@@ -55,3 +107,43 @@ def test_elsewhere_the_advice_is_what_the_package_was_installed_from(monkeypatch
     monkeypatch.setattr(extras, "__file__", str(tmp_path / "site" / "hf_lip2speech" / "extras.py"))
     monkeypatch.setattr(extras, "distribution", lambda name: Distribution())
     assert requirement("train") == expected.format(here=tmp_path)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory) -> dict[str, tuple[int | str, str]]:
+    """Every command and script, one after the other in one interpreter without the packages of the extras."""
+    folder = tmp_path_factory.mktemp("plain")
+    model = tiny_model()
+    for name, part in {"": model, "lip2speech": model.lip2speech, "vocoder": model.vocoder}.items():
+        part.save_pretrained(folder / "model" / name)
+    Lip2SpeechFeatureExtractor().save_pretrained(folder / "model")
+    write_prepared_folder(folder / "prepared", train=1, val=1)
+    (folder / "videos").mkdir()
+    (folder / "mouth.mp4").symlink_to(folder / "prepared" / "video" / "s1" / "clip0.mp4")
+    (folder / "videos" / "talker.mp4").symlink_to(TALKER)
+    (folder / "published").mkdir()
+    small_lip2speech(folder / "published")
+    (folder / "examples").symlink_to(ROOT / "examples")
+    optional = declared("all", "pitch") | declared(*EXTRAS.values())
+    blocked = [name for name, brought_by in distributions().items() if brought_by & (optional - declared())]
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_ALL],
+        input=json.dumps([[line.split() for line in PLAIN], blocked]),
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src"), "HF_HUB_OFFLINE": "1"},
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(zip(PLAIN, json.loads(done.stdout), strict=True))
+
+
+@pytest.mark.parametrize("line", PLAIN)
+def test_without_extras_a_command_works_or_names_the_extra_in_one_line(plain, line):
+    code, said = plain[line]
+    if PLAIN[line] is None:
+        assert code == 0, said
+        return
+    assert code == 1, said
+    assert f'[{PLAIN[line]}]"' in said.strip().splitlines()[-1] and "Traceback" not in said

@@ -3,6 +3,9 @@
 import importlib
 import json
 import os
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from types import ModuleType
@@ -53,12 +56,24 @@ def require_extra(module: str, extra: str | None = None) -> ModuleType:
         raise MissingExtraError(message, name=error.name) from error
 
 
+@contextmanager
+def needs_extra(extra: str) -> Generator[None]:
+    """Around a script's imports: where one is missing, the script ends with one line that names the extra."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        message = missing_extra(error, extra)
+        if message is None:
+            raise
+        raise SystemExit(f"{Path(sys.argv[0]).name}: error: {message}") from error
+
+
 def missing_extra(error: ModuleNotFoundError, extra: str | None = None) -> str | None:
     """What to install for a module that is missing; None where no extra brings it."""
     module = (error.name or "").partition(".")[0]
-    extra = extra or EXTRAS.get(module)
-    if extra is None:
+    if module not in EXTRAS and extra is None or module.startswith("hf_lip2speech"):
         return None
+    extra = extra or EXTRAS[module]
     return f'{module} is not installed. It comes with the extra "{extra}": pip install "{requirement(extra)}"'
 
 
