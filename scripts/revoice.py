@@ -36,7 +36,7 @@ from hf_lip2speech.files import new_folder
 from hf_lip2speech.media.audio import write_audio
 from hf_lip2speech.models.modeling_speaker_encoder import SpeakerEncoder
 from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
-from hf_lip2speech.synthetic.clips import LOUDNESS, ROOM
+from hf_lip2speech.synthetic.render import LOUDNESS, ROOM
 from hf_lip2speech.synthetic.speech import VOICES, Speech, flite_version, speak
 
 STEP = 0.005  # seconds, of WORLD's frames and of the warping

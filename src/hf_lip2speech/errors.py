@@ -59,7 +59,7 @@ class ClipLengthError(Lip2SpeechError):
 
 
 class FliteError(Lip2SpeechError):
-    """The program flite, which speaks for the rendered talkers, is missing or does not do as expected."""
+    """The program flite, which speaks for the rendered speakers, is missing or behaves unexpectedly."""
 
 
 class WorkerDiedError(Lip2SpeechError):

@@ -57,7 +57,7 @@ def test_a_folder_that_is_not_finished_says_how_to_go_on(tmp_path):
     with pytest.raises(DatasetError, match="is not a folder.*hf-lip2speech render"):
         RenderedTalker(tmp_path / "none")
     (tmp_path / "slt").mkdir()
-    with pytest.raises(DatasetError, match="holds slt; expected the lists.*goes on"):
+    with pytest.raises(DatasetError, match="holds slt; expected the lists.*resumes an interrupted run"):
         RenderedTalker(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Drawn talkers: a detector of real faces accepts them, and its landmarks follow the drawn lips."""
+"""Rendered speakers: a detector of real faces accepts them, and its landmarks follow the drawn lips."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("cv2", reason="drawing needs the extra `render`")
 
-from hf_lip2speech.synthetic.looks import TALKERS, look_of
+from hf_lip2speech.synthetic.looks import SPEAKERS, look_of
 from hf_lip2speech.synthetic.scene import Scene
 from hf_lip2speech.synthetic.visemes import Phone
 from hf_lip2speech.video.landmarks import MeshLandmarkDetector
@@ -34,7 +34,7 @@ def seen_openings(frames: Sequence[np.ndarray]) -> np.ndarray:
     return np.array(openings)
 
 
-@pytest.mark.parametrize("talker", sorted(TALKERS))
+@pytest.mark.parametrize("talker", sorted(SPEAKERS))
 def test_each_frame_shows_one_face_whose_landmarks_follow_the_drawn_lips(talker):
     drawn = scene(talker)
     assert np.corrcoef(drawn.openings(), seen_openings(list(drawn)))[0, 1] > 0.8
@@ -43,7 +43,7 @@ def test_each_frame_shows_one_face_whose_landmarks_follow_the_drawn_lips(talker)
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1, 9))
 def test_so_it_is_in_other_light_and_on_other_days(seed):
-    drawn = scene(sorted(TALKERS)[seed % 4], seed)
+    drawn = scene(sorted(SPEAKERS)[seed % 4], seed)
     assert np.corrcoef(drawn.openings(), seen_openings(list(drawn)))[0, 1] > 0.8
 
 

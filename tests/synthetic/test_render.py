@@ -12,7 +12,7 @@ from hf_lip2speech.data.corpora import spell_grid_id
 from hf_lip2speech.errors import DatasetError, FliteError
 from hf_lip2speech.media.audio import read_audio
 from hf_lip2speech.synthetic import RenderedTalker
-from hf_lip2speech.synthetic.plan import plan_clips
+from hf_lip2speech.synthetic.corpus import plan_clips
 from hf_lip2speech.synthetic.render import render
 from hf_lip2speech.synthetic.speech import speak
 
@@ -41,7 +41,7 @@ def test_every_sentence_comes_once_and_splits_and_talkers_get_their_share():
     assert len({plan.sentence for plan in plans}) == 800
     assert all(spell_grid_id(plan.sentence) for plan in plans)
     assert Counter(plan.split for plan in plans) == {"train": 680, "val": 40, "test": 80}
-    assert Counter((plan.talker, plan.split) for plan in plans if plan.split == "test") == {
+    assert Counter((plan.speaker, plan.split) for plan in plans if plan.split == "test") == {
         (talker, "test"): 20 for talker in ("awb", "kal", "rms", "slt")
     }
 

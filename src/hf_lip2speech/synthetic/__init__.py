@@ -1,4 +1,4 @@
-"""Talking faces that nobody had to be filmed for: drawn, speaking with flite's voices, made from a seed.
+"""Rendered speakers: drawn faces that speak with flite's voices, all made from a seed.
 
 `render` writes a folder of clips (it needs flite and the extra `render`); `RenderedTalker` reads it.
 """

@@ -1,8 +1,6 @@
-"""The part of a face that does not speak, painted once a clip: skin, nose, brows, ears, hair.
+"""The part of a face that does not speak, painted once per clip: skin, nose, brows, ears, hair.
 
-The face is a relief: heights added up from smooth bumps, lit by one lamp and by the sky. It is painted in
-face coordinates: origin between the eyes, x to the right of the picture, y down, unit the distance between
-the outer corners of the eyes.
+The face is a relief: a sum of smooth bumps, lit by one lamp and by the sky, in the coordinates of paint.py.
 """
 
 from dataclasses import dataclass
@@ -10,13 +8,26 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .hair import add_hair
 from .looks import Look
-from .paint import BOTTOM, GAMMA, LEFT, PIXELS, RIGHT, TOP, bump, clouds, grid, pair, smoothstep, soft
-
-MOUTH_Y = 0.875  # where the lips meet
-NOSE_Y = 0.63  # the nose's base
-EYE_X = 0.345  # the eyes' centres
+from .paint import (
+    BOTTOM,
+    EYE_X,
+    GAMMA,
+    LEFT,
+    MOUTH_Y,
+    PIXELS,
+    RIGHT,
+    TOP,
+    Array,
+    Patch,
+    bell,
+    bump,
+    clouds,
+    cover,
+    pair,
+    smoothstep,
+    soft,
+)
 
 
 @dataclass(frozen=True)
@@ -30,29 +41,30 @@ class Head:
         light: float32 (H, W, 3), by which the light multiplies sRGB colours there, about 1.
     """
 
-    colour: np.ndarray
-    alpha: np.ndarray
-    height: np.ndarray
-    light: np.ndarray
+    colour: Array
+    alpha: Array
+    height: Array
+    light: Array
 
 
 def paint_head(look: Look, rng: np.random.Generator) -> Head:
     """Paint a head without eyes and mouth."""
-    x, y = grid(LEFT, RIGHT, TOP, BOTTOM)
-    width = half_width(look, y)
+    whole = Patch(LEFT, RIGHT, TOP, BOTTOM)
+    x, y = whole.x, whole.y
+    width = _half_width(look, y)
     height = _relief(look, x, y, width)
     shade, gloss = _shading(look, height)
     skin = _skin(look, x, y, height, rng)
     linear = skin**GAMMA * shade + gloss[..., None] * np.array(look.light_colour, np.float32)
-    face = smoothstep((width - np.abs(x)) * PIXELS / 2 + 0.5) * (width > 0)
+    face = cover(width - np.abs(x)) * (width > 0)
     colour, alpha = _with_ears(look, x, y, linear, face)
     colour = _brows(look, x, y, colour, rng)
-    colour, alpha = add_hair(look, x, y, colour, alpha, rng)
+    colour, alpha = _with_hair(look, x, y, colour, alpha, rng)
     colour = np.clip(colour, 0, 1) ** (1 / GAMMA)
     return Head(colour.astype(np.float32), alpha.astype(np.float32), height, shade ** (1 / GAMMA))
 
 
-def half_width(look: Look, y: np.ndarray) -> np.ndarray:
+def _half_width(look: Look, y: Array) -> Array:
     """Half the face's width at heights y; 0 above and below it."""
     up = np.clip((0.15 - y) / 1.25, 0, 1)
     down = np.clip((y - 0.15) / (look.chin - 0.15), 0, 1)
@@ -61,7 +73,7 @@ def half_width(look: Look, y: np.ndarray) -> np.ndarray:
     return (look.face_width * np.where(y < 0.15, skull, jaw)).astype(np.float32)
 
 
-def _relief(look: Look, x: np.ndarray, y: np.ndarray, width: np.ndarray) -> np.ndarray:
+def _relief(look: Look, x: Array, y: Array, width: Array) -> Array:
     across = np.clip(np.abs(x) / np.maximum(width, 0.02), 0, 1)
     depth = np.interp(y, [-1.1, -0.6, 0.0, 0.6, 1.0, look.chin], [0.25, 0.62, 0.74, 0.74, 0.68, 0.42])
     z = depth * np.sqrt(np.maximum(1 - across**2.3, 0))
@@ -73,7 +85,7 @@ def _relief(look: Look, x: np.ndarray, y: np.ndarray, width: np.ndarray) -> np.n
     )
     spread = n * np.interp(y, [-0.1, 0.1, 0.4, 0.6], [0.085, 0.09, 0.115, 0.145])
     tip = look.nose_length - 0.07
-    z = z + ridge * np.exp(-((x / spread) ** 2))
+    z = z + ridge * bell(x, spread)
     z += 0.07 * pair(x, y, 0.125 * n, tip + 0.02, 0.065 * n, 0.07)
     z -= 0.11 * pair(x, y, 0.33, -0.01, 0.20, 0.12)  # sockets
     z += 0.055 * pair(x, y, EYE_X, 0.0, 0.14, 0.10)  # eyeballs
@@ -83,13 +95,13 @@ def _relief(look: Look, x: np.ndarray, y: np.ndarray, width: np.ndarray) -> np.n
     z += 0.06 * bump(x, y, 0.0, look.chin - 0.17, 0.20, 0.14)
     z -= 0.035 * bump(x, y, 0.0, MOUTH_Y + 0.21, 0.20, 0.045)  # under the lower lip
     z -= 0.02 * bump(x, y, 0.0, 0.74, 0.03, 0.08)  # philtrum
-    fold = 0.19 + 0.75 * (y - 0.55)  # from the nose's wings to the mouth's corners
-    crease = np.exp(-(((np.abs(x) - fold) / 0.035) ** 2))
+    fold = 0.19 + 0.75 * (y - 0.55)  # from the nose to the corners of the mouth
+    crease = bell(np.abs(x) - fold, 0.035)
     z -= 0.022 * crease * smoothstep((y - 0.5) * 6) * smoothstep((0.95 - y) * 5)
     return soft(z.astype(np.float32), 0.012)
 
 
-def _shading(look: Look, height: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _shading(look: Look, height: Array) -> tuple[Array, Array]:
     """Light (H, W, 3) that multiplies linear colours, and gloss (H, W) that adds to them."""
     dy, dx = np.gradient(height * PIXELS)
     scale = 1 / np.sqrt(dx * dx + dy * dy + 1)
@@ -110,9 +122,7 @@ def _shading(look: Look, height: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return shade.astype(np.float32), (0.05 * gloss * hollow).astype(np.float32)
 
 
-def _skin(
-    look: Look, x: np.ndarray, y: np.ndarray, height: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
+def _skin(look: Look, x: Array, y: Array, height: Array, rng: np.random.Generator):
     shape = height.shape
     base = np.array(look.skin, np.float32)
     red = 0.6 * pair(x, y, 0.42, 0.40, 0.22, 0.20) + 0.6 * bump(x, y, 0, look.nose_length - 0.08, 0.15, 0.13)
@@ -135,9 +145,7 @@ def _skin(
     return np.clip(skin, 0.01, 1).astype(np.float32)
 
 
-def _with_ears(
-    look: Look, x: np.ndarray, y: np.ndarray, linear: np.ndarray, face: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _with_ears(look: Look, x: Array, y: Array, linear: Array, face: Array):
     """Ears behind the face: linear colours and coverage of both."""
     sides = np.abs(x) - look.face_width
     ear = 1 - (((sides - 0.015) / 0.10) ** 2 + ((y - 0.17) / 0.25) ** 2)
@@ -150,9 +158,8 @@ def _with_ears(
     return colour, np.maximum(face, mask)
 
 
-def _brows(
-    look: Look, x: np.ndarray, y: np.ndarray, colour: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
+def _brows(look: Look, x: Array, y: Array, colour: Array, rng: np.random.Generator):
+    """The linear colours with brows."""
     side = np.abs(x)
     arch = -0.205 - 0.065 * np.sin(np.clip((side - 0.12) / 0.46, 0, 1) * np.pi * 0.72)
     thick = look.brow * 0.045 * np.clip(1.2 - (side - 0.1) / 0.65, 0.1, 1)
@@ -162,3 +169,83 @@ def _brows(
     mask = mask * np.clip(0.75 + 0.22 * strands, 0, 1)
     hair = (np.array(look.hair, np.float32) * 0.8) ** GAMMA
     return colour + (0.85 * mask)[..., None] * (hair - colour)
+
+
+def _with_hair(look: Look, x: Array, y: Array, colour: Array, alpha: Array, rng: np.random.Generator):
+    """Hair before and behind the face: linear colours and coverage of the whole head."""
+    shape = colour.shape[:2]
+    strand = _strands(look, x, y, rng)
+    jag = 0.016 * clouds(shape, 0.06, rng) + 0.016 * strand
+    front, behind = (_long_hair if look.long_hair else _short_hair)(look, x, y, jag)
+    # Lit as a ball, with a band of gloss across the strands.
+    base = np.array(look.hair, np.float32) ** GAMMA
+    side = np.abs(x)
+    ball = np.sqrt(np.clip(1 - (side / 1.08) ** 2, 0.1, 1))
+    toward = 0.75 + 0.5 * look.light[0] * x + 0.35 * np.clip(-y - 0.3, -0.6, 0.8)
+    lum = (look.ambient + 0.6) * ball * np.clip(toward, 0.3, 1.5) * (1 + 0.32 * strand)
+    ring = np.hypot(x - 0.5 * look.light[0], y + 0.95)
+    gloss = 0.06 * np.exp(-(((ring - 0.30 - 0.05 * strand) / 0.13) ** 2)) * np.clip(1 + strand, 0, 2) * ball
+    hair = base * np.clip(lum, 0.12, 3)[..., None] + gloss[..., None] * (base + 0.15)
+    # It shades the skin beneath it.
+    shadow = np.maximum(soft(front, 0.05), np.roll(soft(front, 0.03), round(0.03 * PIXELS), axis=0))
+    colour = colour * (1 - 0.35 * shadow)[..., None]
+    colour = hair * 0.5 + alpha[..., None] * (colour - hair * 0.5)
+    colour = colour + front[..., None] * (hair - colour)
+    return colour, np.maximum(np.maximum(alpha, front), behind)
+
+
+def _strands(look: Look, x: Array, y: Array, rng: np.random.Generator) -> Array:
+    """Noise of variance about 1, drawn out along the hair, which runs from the crown outwards and down."""
+    streaks = cv2.resize(
+        rng.standard_normal((24, 900)).astype(np.float32), (1800, 96), interpolation=cv2.INTER_CUBIC
+    )
+    streaks = cv2.GaussianBlur(streaks, (0, 0), 1.2) * 1.6
+    angle, radius = np.arctan2(x - 0.12, y + 1.0), np.hypot(x - 0.12, y + 1.0)
+    if look.long_hair:
+        angle = np.where(y > -0.2, x * 0.9 + 0.06 * np.sin(y * 4), angle)
+    along = (np.clip(radius / 3.6, 0, 1) * 95).astype(np.float32)
+    across = ((angle + np.pi) / (2 * np.pi) * 1799).astype(np.float32)
+    return cv2.remap(streaks, across, along, cv2.INTER_LINEAR)
+
+
+def _short_hair(look: Look, x: Array, y: Array, jag: Array):
+    """Coverage (H, W) by hair before and behind the head; `jag` frays its edges."""
+    side = np.abs(x) * 0.79 / look.face_width
+    line = look.hairline + np.interp(
+        side, [0.0, 0.3, 0.46, 0.56, 0.64, 0.70, 0.80], [0.0, -0.01, -0.06, 0.08, 0.34, 0.62, 0.80]
+    )
+    outline = _skull(look, y, top=-1.24, thick=0.05) * (1 - 0.04 * np.clip(y + 0.3, 0, 1))
+    front = smoothstep((line - y + 2.2 * jag) * 8 + 0.5)
+    front = front * smoothstep((outline - np.abs(x) + 0.7 * jag) * 22 + 0.5)
+    front = front * smoothstep((0.16 - y + 2 * jag) * 8) * smoothstep((y + 1.24 + jag) * 25)
+    return front.astype(np.float32), np.zeros_like(front)
+
+
+def _long_hair(look: Look, x: Array, y: Array, jag: Array):
+    side = np.abs(x)
+    wave = 0.03 * np.sin(y * 4.5 + 0.6 * np.sign(x))
+    outer = _skull(look, y, top=-1.27, thick=0.15)
+    outer = np.where(y < -0.1, outer, np.interp(y, [-0.1, 0.5, 1.2, 1.9, 2.3], [0.90, 0.97, 1.03, 0.98, 0.9]))
+    outer = cv2.GaussianBlur(outer.astype(np.float32), (1, 51), 12) + wave * smoothstep(y + 0.3)
+    inside = smoothstep((outer - side + 0.6 * jag) * 22 + 0.5) * smoothstep((y + 1.27 + jag) * 25)
+    inside = inside * smoothstep((1.98 - y + 3 * jag + 0.10 * np.sin(side * 9)) * 6)
+    # Parted a little to one side, it frames forehead and cheeks.
+    parting = np.abs(x + 0.08)
+    line = (
+        look.hairline
+        - 0.20
+        + np.interp(parting, [0.0, 0.12, 0.3, 0.5, 0.62, 0.70, 0.76], [0.0, 0.04, 0.20, 0.44, 0.72, 1.1, 2.0])
+    )
+    line = cv2.GaussianBlur(np.broadcast_to(line.astype(np.float32), inside.shape), (0, 0), 5)
+    front = smoothstep((line - y + 1.5 * jag) * 7 + 0.5)
+    inner = np.interp(y, [0.3, 0.8, 1.3, 2.0], [0.72, 0.70, 0.66, 0.56]) + 0.5 * wave
+    front = np.maximum(front, smoothstep((side - inner + 0.6 * jag) * 16 + 0.5) * smoothstep((y - 0.1) * 5))
+    # Behind the face, but not before the neck.
+    behind = inside * smoothstep((side - 0.30) * 16 + (1.0 - y) * 12)
+    return (front * inside).astype(np.float32), behind.astype(np.float32)
+
+
+def _skull(look: Look, y: Array, top: float, thick: float) -> Array:
+    """Half the width of a skull with hair."""
+    up = np.clip((0.15 - y) / (0.15 - top), 0, 1)
+    return (look.face_width + thick) * (1 - up**2.3) ** (1 / 2.2)

@@ -6,15 +6,28 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .head import MOUTH_Y, NOSE_Y, Head
 from .looks import Look
-from .paint import LEFT, PIXELS, TOP, clouds, dimmed, grid, over, patch_of, smoothstep, tinted
+from .paint import (
+    LEFT,
+    MOUTH_Y,
+    NOSE_Y,
+    PIXELS,
+    TOP,
+    Patch,
+    bell,
+    clouds,
+    cover,
+    dimmed,
+    over,
+    smoothstep,
+    tinted,
+)
 
-BOX = (-0.56, 0.56, 0.60, 1.40)  # of the mouth's patch in face coordinates: left, right, top, bottom
 GAP = 0.26  # between the lips at `gap` 1, units
-JAW = 0.17  # the chin's way down at `jaw` 1, units
+JAW = 0.17  # how far the chin goes down at `jaw` 1, units
 TEETH = np.array([0.0, 0.088, 0.158, 0.222, 0.272, 0.312], np.float32)  # edges from the middle outwards
-BOTTOM_OF_WARP = 1.85  # where the jaw's skin comes to rest
+SHORTER = np.array([0, 0.012, 0.004, 0.016, 0.02], np.float32)  # each of these teeth, units
+BOTTOM_OF_WARP = 1.85  # below it the skin does not move
 DARK = np.array([0.10, 0.03, 0.03], np.float32)
 TONGUE = np.array([0.72, 0.37, 0.36], np.float32)
 ENAMEL = np.array([0.88, 0.85, 0.77], np.float32)
@@ -22,18 +35,21 @@ ENAMEL = np.array([0.88, 0.85, 0.77], np.float32)
 
 @dataclass(frozen=True)
 class Lips:
-    """The lips of one frame: heights of their edges in the middle, in units, and how they are shaped."""
+    """The lips of one frame: heights of their edges in the middle, in units, and their shape.
 
-    half: float  # half the mouth's width
-    top: float  # the upper lip's upper edge
-    upper: float  # the upper lip's lower edge
-    lower: float  # the lower lip's upper edge
+    half: half the mouth's width. top, upper: the upper lip's edges. lower, bottom: the lower lip's edges.
+    chin: how far the chin is down. roundness, tip, out: see visemes.ARTICULATORS.
+    """
+
+    half: float
+    top: float
+    upper: float
+    lower: float
     bottom: float
-    chin: float  # the way of the chin
+    chin: float
     roundness: float
     tip: float
     out: float
-    tuck: float
 
 
 def shape_lips(look: Look, pose: np.ndarray) -> Lips:
@@ -46,40 +62,33 @@ def shape_lips(look: Look, pose: np.ndarray) -> Lips:
     upper = MOUTH_Y - 0.27 * opening - 0.045 * raised
     lower = MOUTH_Y + 0.73 * opening
     lower += tuck * (MOUTH_Y + 0.004 - lower)
-    thick_upper = look.upper_lip * pout * pressed * (1 - 0.12 * gap)
-    thick_lower = look.lower_lip * pout * pressed * (1 - 0.15 * gap) * (1 - 0.25 * tuck)
-    return Lips(
-        half=half,
-        top=upper - thick_upper,
-        upper=upper,
-        lower=lower,
-        bottom=lower + thick_lower,
-        chin=JAW * jaw,
-        roundness=max(rounded, 0.0),
-        tip=tip,
-        out=out,
-        tuck=tuck,
-    )
+    top = upper - look.upper_lip * pout * pressed * (1 - 0.12 * gap)
+    bottom = lower + look.lower_lip * pout * pressed * (1 - 0.15 * gap) * (1 - 0.25 * tuck)
+    return Lips(half, top, upper, lower, bottom, JAW * jaw, max(rounded, 0.0), tip, out)
 
 
-class MouthPainter:
-    """Draws the mouth of a clip's talker."""
+class Mouth:
+    """The mouth of a clip's speaker.
 
-    def __init__(self, look: Look, head: Head, rng: np.random.Generator):
+    Args:
+        look: Of the speaker in this clip.
+        light: Of the painted head, (H, W, 3).
+        rng: Of wrinkles and grain.
+    """
+
+    def __init__(self, look: Look, light: np.ndarray, rng: np.random.Generator):
         self.look = look
-        self.x, self.y = grid(*BOX)
-        self.rows, self.columns = patch_of(BOX)
+        self.patch = Patch(-0.56, 0.56, 0.60, 1.40)
+        self.x, self.y = self.patch.x, self.patch.y
         self.rest = shape_lips(look, np.zeros(9))
-        self.light = np.clip(cv2.GaussianBlur(head.light[self.rows, self.columns], (0, 0), 6), 0.25, 1.4)
-        shape = (self.y.size, self.x.size)
+        here = light[self.patch.rows, self.patch.columns]
+        self.light = np.clip(cv2.GaussianBlur(here, (0, 0), 6), 0.25, 1.4)
         self.wrinkles = clouds((2, 400), 0.035, rng)[0]
-        self.grain = clouds(shape, 0.02, rng)
-        self.lit_from = look.light[0]
+        self.grain = clouds((self.y.size, self.x.size), 0.02, rng)
 
-    def skin_from(self, box: tuple[float, float, float, float], lips: Lips) -> tuple[np.ndarray, np.ndarray]:
-        """For each pixel of a box, where in the painted face its skin was at rest: cv2.remap's two maps."""
-        x, y = grid(*box)
-        chin, rest = self.look.chin, self.rest
+    def skin_from(self, patch: Patch, lips: Lips) -> tuple[np.ndarray, np.ndarray]:
+        """For each pixel of a patch, where in the painted face its skin was at rest: cv2.remap's two maps."""
+        x, y, chin, rest = patch.x, patch.y, self.look.chin, self.rest
         heights = [0.0, NOSE_Y, lips.top, lips.bottom, chin + lips.chin, BOTTOM_OF_WARP]
         sources = [0.0, NOSE_Y, rest.top, rest.bottom, chin, BOTTOM_OF_WARP]
         way = np.interp(y, heights, sources).astype(np.float32) - y
@@ -89,19 +98,18 @@ class MouthPainter:
         moved_y = y + way * np.exp(-((x / 0.66) ** 4))
         return (moved_x - LEFT) * PIXELS - np.float32(0.5), (moved_y - TOP) * PIXELS - np.float32(0.5)
 
-    def draw(self, skin: np.ndarray, lips: Lips) -> None:
-        """Draw on the patch of the face at BOX, float32 (H, W, 3) or more channels, sRGB."""
+    def draw(self, face: np.ndarray, lips: Lips) -> None:
+        """Draw on the painted face, float32 (H, W, 3) or more channels, sRGB."""
         x, y = self.x, self.y
         u = np.clip(x / lips.half, -1, 1)
         side = np.abs(u)
         corner = MOUTH_Y - 0.014 + 0.28 * (lips.lower - MOUTH_Y)
         # Edges as functions of x; all meet at the corners.
-        bow = 0.16 * np.exp(-((u / 0.13) ** 2)) - 0.05 * np.exp(-(((side - 0.26) / 0.16) ** 2))
+        bow = 0.16 * bell(u, 0.13) - 0.05 * bell(side - 0.26, 0.16)
         full = 1 - side ** (2.0 + 0.8 * lips.roundness)
-        power = 0.95 - 0.40 * lips.roundness
         top = corner + (lips.top - corner) * full**0.80 + (lips.upper - lips.top) * bow
-        inner = np.clip(1 - (side / 0.94) ** 2.2, 0, 1) ** power
-        bend = 0.010 * (np.exp(-((u / 0.16) ** 2)) - 0.6 * np.exp(-(((side - 0.4) / 0.25) ** 2)))
+        inner = np.clip(1 - (side / 0.94) ** 2.2, 0, 1) ** (0.95 - 0.40 * lips.roundness)
+        bend = 0.010 * (bell(u, 0.16) - 0.6 * bell(side - 0.4, 0.25))
         upper = corner + (lips.upper - corner) * inner + bend * (1 - lips.roundness)
         lower = corner + (lips.lower - corner) * inner + bend * (1 - lips.roundness)
         lower = np.maximum(lower, upper)
@@ -109,44 +117,36 @@ class MouthPainter:
         bottom = np.maximum(bottom, lower)
         top = np.minimum(top, upper)
 
-        inside = _between(y, upper, lower)
-        mouth = self._cavity(lips, upper, lower)
-        image = np.ascontiguousarray(skin[..., :3])
+        place = self.patch.rows, self.patch.columns
+        image = np.ascontiguousarray(face[*place, :3])
         # The lower lip's shadow and the soft rim of the lips on the skin.
-        under = np.exp(-(((y - bottom - 0.02) / 0.035) ** 2)) * (1 - side**4)
-        image = dimmed(image, 1 - 0.16 * under)
+        image = dimmed(image, 1 - 0.16 * (bell(y - bottom - 0.02, 0.035) * (1 - side**4)))
         dimple = np.exp(-(((np.abs(x) - lips.half - 0.005) / 0.025) ** 2 + ((y - corner) / 0.03) ** 2))
         image = dimmed(image, 1 - 0.28 * dimple)
         colour = self._lip_colour(lips, u, top, upper, lower, bottom)
-        lip = np.maximum(_between(y, top, bottom, 1.6), 0)
-        image = over(image, colour, 0.92 * lip)
-        image = over(image, mouth, inside)
+        image = over(image, colour, 0.92 * _between(y, top, bottom, 1.6))
+        image = over(image, self._cavity(lips, upper, lower), _between(y, upper, lower))
         # The line where closed lips meet.
-        line = np.exp(-(((y - (upper + lower) / 2) / 0.010) ** 2)) * np.clip(1 - (lower - upper) / 0.02, 0, 1)
-        line = line * (1 - side**8)
-        skin[..., :3] = dimmed(image, 1 - 0.55 * line)
+        line = bell(y - (upper + lower) / 2, 0.010) * np.clip(1 - (lower - upper) / 0.02, 0, 1)
+        face[*place, :3] = dimmed(image, 1 - 0.55 * (line * (1 - side**8)))
 
     def _lip_colour(self, lips: Lips, u, top, upper, lower, bottom) -> np.ndarray:
-        y = self.y
+        y, last = self.y, self.wrinkles.size - 1
         above = np.clip((y - top) / np.maximum(upper - top, 1e-3), 0, 1)
         below = np.clip((y - lower) / np.maximum(bottom - lower, 1e-3), 0, 1)
-        at = np.clip((u + 1) / 2 * (self.wrinkles.size - 1), 0, self.wrinkles.size - 1).astype(np.int32)
-        lines = self.wrinkles[at[0]][None, :]
+        lines = self.wrinkles[np.clip((u + 1) / 2 * last, 0, last).astype(np.int32)[0]][None, :]
         is_upper = y < (upper + lower) / 2
         # The upper lip faces down and is in shade, the lower one faces the light.
         shade_upper = 0.93 - 0.20 * above + 0.06 * np.sin(np.pi * above)
-        shade_lower = (
-            1.10 + 0.10 * np.cos((below - 0.30) * 3.2) - 0.20 * below**2 - 0.25 * np.exp(-below / 0.06)
-        )
+        shade_lower = 1.10 + 0.10 * np.cos((below - 0.30) * 3.2) - 0.20 * below**2
+        shade_lower = shade_lower - 0.25 * np.exp(-below / 0.06)
         shade = np.where(is_upper, shade_upper, shade_lower)
-        shade = shade * (
-            1 + 0.035 * lines * np.sin(np.pi * np.where(is_upper, above, below)) + 0.012 * self.grain
-        )
+        wrinkled = 0.035 * lines * np.sin(np.pi * np.where(is_upper, above, below))
+        shade = shade * (1 + wrinkled + 0.012 * self.grain)
         shade = shade * (1 - 0.22 * np.abs(u) ** 3)
-        colour = tinted(self.look.lips, shade) * self.light
-        shine = np.exp(-(((below - 0.36) / 0.16) ** 2)) * np.exp(-(((u - 0.35 * self.lit_from) / 0.38) ** 2))
+        shine = bell(below - 0.36, 0.16) * bell(u - 0.35 * self.look.light[0], 0.38)
         shine = shine * ~is_upper * np.clip(0.8 + 0.5 * lines, 0, 2) * (0.10 + 0.05 * lips.roundness)
-        return colour + cv2.merge([shine] * 3)
+        return tinted(self.look.lips, shade) * self.light + cv2.merge([shine] * 3)
 
     def _cavity(self, lips: Lips, upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
         """What is seen between the lips, as if there were no lips."""
@@ -155,14 +155,12 @@ class MouthPainter:
         image = np.broadcast_to(DARK, (*(y + x).shape, 3))
         edge = MOUTH_Y + 0.012 - 0.02 * (x / 0.3) ** 2  # of the upper teeth, fixed to the skull
         floor = MOUTH_Y + 0.026 + 0.92 * lips.chin  # the lower teeth's upper edge
-        # Tongue: lies behind the lower teeth, its tip rises to the upper ones.
-        crest = (
-            floor - 0.35 * lips.chin - lips.tip * np.maximum(floor - 0.35 * lips.chin - edge + 0.02, 0) * 0.9
-        )
-        crest = crest + 0.5 * x**2
-        tongue = smoothstep((y - crest) * PIXELS / 5 + 0.5) * smoothstep((0.24 - side) * 12)
+        # The tongue is behind the lower teeth, its tip rises to the upper ones.
+        low = floor - 0.35 * lips.chin
+        crest = low - lips.tip * np.maximum(low - edge + 0.02, 0) * 0.9 + 0.5 * x**2
+        tongue = cover(y - crest, 5) * smoothstep((0.24 - side) * 12)
         depth = np.clip((y - crest) / 0.12, 0, 1)
-        flesh = 0.66 + 0.36 * np.sqrt(depth) - 0.12 * np.exp(-((x / 0.015) ** 2)) * (1 - lips.tip)
+        flesh = 0.66 + 0.36 * np.sqrt(depth) - 0.12 * bell(x, 0.015) * (1 - lips.tip)
         image = over(image, tinted(TONGUE, flesh), tongue * (0.70 + 0.25 * lips.tip))
         lower_teeth, mask = self._teeth(0.62, floor + 0.012 * (x / 0.2) ** 2, up=False)
         image = over(image, 0.86 * lower_teeth, mask * smoothstep((0.21 - side) * 14))
@@ -170,9 +168,9 @@ class MouthPainter:
         image = over(image, upper_teeth, mask * smoothstep((0.31 - side) * 12))
         if lips.out > 0.02:
             rim = edge - 0.004 + 0.9 * x**2
-            tip = smoothstep((y - rim) * PIXELS / 4 + 0.5) * smoothstep((0.16 - side) * 12) * lips.out
-            round_ = np.clip((y - rim) / 0.07, 0, 1)
-            image = over(image, tinted(TONGUE, 1.12 + 0.22 * np.sin(np.pi * round_)), tip)
+            tip = cover(y - rim, 4) * smoothstep((0.16 - side) * 12) * lips.out
+            arch = np.clip((y - rim) / 0.07, 0, 1)
+            image = over(image, tinted(TONGUE, 1.12 + 0.22 * np.sin(np.pi * arch)), tip)
         # Shadow of the upper lip and of the cheeks.
         opening = np.maximum(lower - upper, 1e-3)
         shade = 1 - 0.45 * np.exp(-(y - upper) / 0.022) - 0.15 * np.exp(-(lower - y) / 0.02)
@@ -182,22 +180,18 @@ class MouthPainter:
 
     def _teeth(self, size: float, edge: np.ndarray, up: bool) -> tuple[np.ndarray, np.ndarray]:
         """Colours (H, W, 3) and coverage (H, W) of a row of teeth that ends at `edge`."""
-        x, y = self.x, self.y
-        side = np.abs(x)
+        side = np.abs(self.x)
         borders = TEETH * size
         index = np.clip(np.searchsorted(borders, side[0]) - 1, 0, len(borders) - 2)
         left, right = borders[index], borders[index + 1]
         middle, half = (left + right) / 2, (right - left) / 2
         within = np.abs(side[0] - middle) / half  # 0 in a tooth's middle, 1 between two
-        scallop = 0.010 * within**4 * size
-        length = np.array([0, 0.012, 0.004, 0.016, 0.02], np.float32)[index] * size  # laterals are shorter
-        end = edge - (scallop + length) if up else edge + (scallop + length)
-        signed = (end - y) if up else (y - end)
-        mask = smoothstep(signed * PIXELS / 2 + 0.5)
-        seam = 1 - 0.30 * np.exp(-(((1 - within) * half / 0.006) ** 2))
+        shorter = 0.010 * within**4 * size + SHORTER[index] * size
+        inside = (edge - shorter - self.y) if up else (self.y - (edge + shorter))
+        seam = 1 - 0.30 * bell((1 - within) * half, 0.006)
         curve = 1 - 0.9 * (side / 0.34) ** 2
-        tint = 1 - 0.10 * np.clip(signed / 0.12, 0, 1)
-        return tinted(ENAMEL, seam * np.clip(curve, 0.2, 1) * tint), mask
+        tint = 1 - 0.10 * np.clip(inside / 0.12, 0, 1)
+        return tinted(ENAMEL, seam * np.clip(curve, 0.2, 1) * tint), cover(inside)
 
 
 def _between(y: np.ndarray, low: np.ndarray, high: np.ndarray, softness: float = 1.0) -> np.ndarray:

@@ -1,20 +1,37 @@
-"""Writing a folder of rendered clips, with several processes, going on where it was interrupted."""
+"""Writing a folder of rendered clips, with several processes; an interrupted run is resumed."""
 
 import json
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 from tqdm import tqdm
 
+from ..constants import FRAME_RATE, SAMPLES_PER_FRAME, SAMPLING_RATE
+from ..data.corpora import Word, spell_grid_id
+from ..data.corpora.grid import CLOCK
 from ..data.workers import local_pool, sole_use
 from ..errors import DatasetError
 from ..extras import require_extra
-from ..files import write_text
-from .layout import SPLITS, RenderedFolder
-from .plan import NUM_SENTENCES, SIZE, plan_clips
-from .speech import flite_version
+from ..files import atomic_file, write_text
+from ..media.audio import write_audio
+from ..media.video import write_video
+from .corpus import NUM_SENTENCES, SPLITS, ClipPlan, RenderedFolder, plan_clips
+from .looks import look_of
+from .speech import flite_version, speak
+from .visemes import Phone
 
+if TYPE_CHECKING:
+    from .scene import Scene  # needs OpenCV, whose absence `render` reports
+
+SIZE = (360, 288)  # of a frame, width and height in pixels: GRID's
 LEAST_SIDE = 96  # pixels of a frame
+NUM_FRAMES = 75
+LEAST_SILENCE = 0.2  # seconds before and after the speech
+QUALITY = 20  # x264's: at 12 a clip is five times as large, and the difference is all camera noise
+LOUDNESS = 0.06  # root mean square of the speech
+ROOM = 2e-4  # root mean square of the noise in the room
 
 
 def render(
@@ -26,46 +43,42 @@ def render(
     num_proc: int = 1,
     progress: bool = True,
 ) -> None:
-    """Render clips of the four talkers, laid out as GRID is; run again to go on.
+    """Render clips of the four speakers, laid out as GRID is; run again to resume.
 
     Clip i is the same whatever `num_clips` and `num_proc` are, so that more clips can be added later.
 
     Args:
-        out: the folder to write.
-        num_clips: of all talkers together, who take turns; at most 64,000, the number of GRID's sentences.
-        seed: of sentences, speaking rates, looks and noise.
-        size: width and height of the frames, pixels, even.
-        num_proc: processes; with more than 1 a script needs the usual `if __name__ == "__main__":`.
-        progress: show a bar on stderr.
+        out: The folder to write.
+        num_clips: Of all speakers together, who take turns; at most 64,000, the number of GRID's sentences.
+        seed: Of sentences, speaking rates, looks and noise.
+        size: Width and height of the frames, pixels, even.
+        num_proc: Processes; with more than 1 a script needs the usual `if __name__ == "__main__":`.
+        progress: Show a bar on stderr.
 
     Raises:
-        DatasetError: an argument out of range, `out` holds clips made otherwise, or another run is at work
+        DatasetError: An argument out of range, `out` holds clips made otherwise, or another run is at work
             there.
         FliteError: flite is missing or fails.
-        ImportError: OpenCV is missing; names the extra that holds it.
-        WorkerDiedError: a process died.
+        ImportError: OpenCV is missing; the message names the extra that holds it.
+        WorkerDiedError: A process died.
     """
     if not 1 <= num_clips <= NUM_SENTENCES or num_proc < 1 or seed < 0:
         raise DatasetError(
             f"num_clips={num_clips}, num_proc={num_proc}, seed={seed}; expected 1 to {NUM_SENTENCES} clips "
-            "(each sentence of the grammar comes once), at least 1 process and a seed from 0 on."
+            "(each sentence of the grammar comes once), at least 1 process and a seed of at least 0."
         )
     if min(size) < LEAST_SIDE or any(side % 2 for side in size):
-        raise DatasetError(f"size={tuple(size)}; expected even numbers of pixels from {LEAST_SIDE} on.")
+        raise DatasetError(f"size={tuple(size)}; expected even numbers of at least {LEAST_SIDE} pixels.")
     require_extra("cv2", "render")
-    from .clips import ClipRenderer
-
     folder = RenderedFolder(out)
     recipe = {"seed": seed, "size": list(size), "flite": flite_version()}
     with sole_use(folder.root, folder.state):
         _keep_recipe(folder, recipe)
         plans = list(plan_clips(num_clips, seed))
         todo = [plan for plan in plans if not folder.is_done(plan.id)]
-        processes = max(1, min(num_proc, len(todo)))
+        make, processes = partial(ClipRenderer, folder, size), max(1, min(num_proc, len(todo)))
         with (
-            local_pool(
-                partial(ClipRenderer, folder, size), processes, f"rendering into {folder.root}"
-            ) as run,
+            local_pool(make, processes, f"rendering into {folder.root}") as run,
             tqdm(total=num_clips, initial=num_clips - len(todo), desc="clips", disable=not progress) as bar,
         ):
             for _ in run("write", ((plan,) for plan in todo)):
@@ -78,10 +91,57 @@ def render(
 def _keep_recipe(folder: RenderedFolder, recipe: dict) -> None:
     if not folder.recipe.is_file():
         write_text(folder.recipe, json.dumps(recipe) + "\n")
-        return
-    found = json.loads(folder.recipe.read_text(encoding="utf-8"))
-    if found != recipe:
+    elif (found := json.loads(folder.recipe.read_text(encoding="utf-8"))) != recipe:
         raise DatasetError(
-            f"{folder.root} holds clips made with {found}, asked for were {recipe}. Give another folder, or "
-            "remove this one."
+            f"{folder.root} holds clips made with {found}, this run asks for {recipe}. Choose another "
+            "folder, or remove this one."
         )
+
+
+class ClipRenderer:
+    """Writes clips into a folder; see `render`."""
+
+    def __init__(self, folder: RenderedFolder, size: tuple[int, int]):
+        self.folder, self.size = folder, size
+
+    def write(self, plan: ClipPlan) -> None:
+        """Write a clip's files, each complete or not at all."""
+        waveform, words, scene = make_clip(plan, self.size)
+        lines = [f"{round(w.start * CLOCK)} {round(w.end * CLOCK)} {w.word}\n" for w in words]
+        video, audio, alignment = self.folder.files(plan.id)
+        with atomic_file(alignment, self.folder.staging) as path:
+            path.write_text("".join(lines), encoding="utf-8")
+        with atomic_file(audio, self.folder.staging) as path:
+            write_audio(path, waveform)
+        with atomic_file(video, self.folder.staging) as path:
+            write_video(path, scene, crf=QUALITY)
+
+
+def make_clip(plan: ClipPlan, size: tuple[int, int]) -> tuple[np.ndarray, list[Word], "Scene"]:
+    """Let flite speak and set the scene.
+
+    Returns:
+        The sound, float32 (48000,) at 16 kHz; the words with their times; what iterates over the 75 frames.
+
+    Raises:
+        FliteError: flite is missing or fails.
+    """
+    from .scene import Scene
+
+    rng = np.random.default_rng([plan.seed, plan.index])
+    seconds = NUM_FRAMES / FRAME_RATE
+    text = spell_grid_id(plan.sentence)
+    slowness = rng.uniform(0.9, 1.1)
+    speech = speak(text, plan.speaker, slowness)
+    longest = seconds - 2 * LEAST_SILENCE
+    if len(speech.waveform) > longest * SAMPLING_RATE:
+        speech = speak(text, plan.speaker, 0.98 * slowness * longest * SAMPLING_RATE / len(speech.waveform))
+    lead = rng.uniform(LEAST_SILENCE, seconds - LEAST_SILENCE - len(speech.waveform) / SAMPLING_RATE)
+    start = round(lead * SAMPLING_RATE)
+    waveform = ROOM * rng.standard_normal(NUM_FRAMES * SAMPLES_PER_FRAME, dtype=np.float32)
+    said = speech.waveform * (LOUDNESS / np.sqrt(np.mean(speech.waveform**2)))
+    waveform[start : start + len(said)] += said
+    look = look_of(plan.speaker, rng)
+    phones = [Phone(phone.name, phone.start + lead, phone.end + lead) for phone in speech.phones]
+    words = [Word(word.word, word.start + lead, word.end + lead) for word in speech.words]
+    return waveform, words, Scene(look, phones, NUM_FRAMES, size, int(rng.integers(2**31)))

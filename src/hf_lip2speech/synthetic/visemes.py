@@ -2,11 +2,11 @@
 
 The blending is that of Cohen and Massaro, "Modeling coarticulation in synthetic visual speech", 1993: each
 phone pulls each articulator towards its target with a dominance that decays exponentially with the distance
-in time; the articulator goes to the mean that the dominances weigh. So rounding starts before its vowel, and
-a consonant without a shape of its own takes that of its neighbours. The targets are this package's own.
+in time; the articulator goes to the mean, weighted by the dominances. So rounding starts before its vowel,
+and a consonant without a shape of its own takes that of its neighbours. The targets are this package's own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,11 +111,11 @@ def articulate(phones: Sequence[Phone], times: np.ndarray, effort: float = 1.0) 
     Returns:
         float32 (T, 9), in the order of ARTICULATORS.
     """
-    parts = list(_parts(phones))
-    names = [name for name, _, _ in parts]
-    start, end = (np.array([part[i] for part in parts])[:, None] for i in (1, 2))
+    names, starts, ends = zip(*_parts(phones), strict=True)
+    start, end = np.array(starts)[:, None], np.array(ends)[:, None]
     targets = np.array([_TARGETS[name] for name in names])
-    weights = np.array([_weights(name) for name in names])
+    insists = (_INSISTS.get(name, _VOWEL) for name in names)
+    weights = np.array([[insist.get(articulator, 1.0) for articulator in ARTICULATORS] for insist in insists])
     decay = np.array([_SILENT_DECAY if name == "pau" else _DECAY for name in names])[:, None]
     # Full within the middle third of the phone, falling off from there.
     margin = (end - start) / 3
@@ -123,33 +123,23 @@ def articulate(phones: Sequence[Phone], times: np.ndarray, effort: float = 1.0) 
     dominance = np.exp(-distance / decay)[:, :, None] * weights[:, None, :]  # (phones, T, articulators)
     track = (dominance * targets[:, None, :]).sum(axis=0) / dominance.sum(axis=0)
     track[:, :2] *= effort
-    _close(track, names, start[:, 0], end[:, 0], times)
+    # Lips that meet do meet: the weighted mean of a short [b] between open vowels would leave a gap.
+    for name, first, last in zip(names, starts, ends, strict=True):
+        if name in _CLOSED:
+            middle, half = (first + last) / 2, max(last - first, _CLOSURE) / 2
+            track[:, 1] *= np.clip((np.abs(times - middle) - half) / _RELEASE, 0, 1)
     return track.astype(np.float32)
 
 
-def _parts(phones: Sequence[Phone]) -> list[tuple[str, float, float]]:
-    parts = [("pau", phones[0].start - 1.0, phones[0].start)]
+def _parts(phones: Sequence[Phone]) -> Iterator[tuple[str, float, float]]:
+    """Names and times, diphthongs in two parts, between silences."""
+    yield "pau", phones[0].start - 1.0, phones[0].start
     for phone in phones:
         if phone.name in _GLIDES:
             first, second, share = _GLIDES[phone.name]
             middle = phone.start + share * (phone.end - phone.start)
-            parts += [(first, phone.start, middle), (second, middle, phone.end)]
+            yield first, phone.start, middle
+            yield second, middle, phone.end
         else:
-            parts.append((phone.name, phone.start, phone.end))
-    return [*parts, ("pau", phones[-1].end, phones[-1].end + 1.0)]
-
-
-def _weights(name: str) -> list[float]:
-    insists = _INSISTS.get(name, _VOWEL)
-    return [insists.get(articulator, 1.0) for articulator in ARTICULATORS]
-
-
-def _close(
-    track: np.ndarray, names: list[str], start: np.ndarray, end: np.ndarray, times: np.ndarray
-) -> None:
-    """Lips that meet do meet: the weighed mean of a short [b] between open vowels would leave a gap."""
-    gap = ARTICULATORS.index("gap")
-    for name, first, last in zip(names, start, end, strict=True):
-        if name in _CLOSED:
-            middle, half = (first + last) / 2, max(last - first, _CLOSURE) / 2
-            track[:, gap] *= np.clip((np.abs(times - middle) - half) / _RELEASE, 0, 1)
+            yield phone.name, phone.start, phone.end
+    yield "pau", phones[-1].end, phones[-1].end + 1.0
