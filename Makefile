@@ -1,4 +1,4 @@
-# Everything runs in .venv, which scripts/setup.sh makes (it reads PYTHON, TORCH_VERSION and TORCH_INDEX_URL).
+# Everything runs in .venv, which scripts/setup.sh creates (it reads PYTHON, TORCH_VERSION and TORCH_INDEX_URL).
 BIN := .venv/bin
 DEMO_READY := .venv/.ready-demo
 READY := .venv/.ready
@@ -11,18 +11,18 @@ demo: $(DEMO_READY)  ## speech from the silent video of a face: make demo [VIDEO
 	@mkdir -p "$(OUT)"
 	$(BIN)/hf-lip2speech speak "$(VIDEO)" -o "$(OUT)/speech.wav" --video "$(OUT)/speech.mp4" --plot "$(OUT)/speech.png"
 
-test: $(READY)  ## make the environment where it is missing, then run the tests
+test: $(READY)  ## create the environment if it is missing, then run the tests
 	$(BIN)/python -m pytest -m "not slow"
 
 test-all: $(READY)  ## the slow tests too
 	$(BIN)/python -m pytest
 
-lint: $(READY)  ## what the checks ask of the code's form and types
+lint: $(READY)  ## linter, formatter, type checker
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/ty check --python .venv
 
-docs: $(READY)  ## the documentation's site, in site/; a link or reference that leads nowhere fails
+docs: $(READY)  ## the documentation site, in site/; a link or reference that leads nowhere fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: $(READY)

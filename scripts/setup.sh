@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Makes a virtual environment with this package, one of its extras, and nothing taken from outside it.
+# Creates a virtual environment with this package and one of its extras.
 # Usage: scripts/setup.sh [FOLDER [EXTRA]]   (default .venv, and dev: everything that the tests need)
 #   PYTHON           the interpreter to start from, 3.11 or newer (default python3)
 #   TORCH_VERSION    (default 2.13.0)
-#   TORCH_INDEX_URL  where to get torch, for instance the index of its CPU or CUDA builds (default: pip's own)
+#   TORCH_INDEX_URL  index of torch's CPU or CUDA builds (default: pip's own index)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${1:-.venv}
@@ -25,7 +25,7 @@ fi
 
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 pip=("$venv/bin/python" -m pip --disable-pip-version-check --quiet)
-# torch goes first and alone: left to the resolver, it would be whatever build is newest, with gigabytes of CUDA.
+# torch first, so that the version and build named above are installed and not the newest with gigabytes of CUDA.
 "${pip[@]}" install "torch==${TORCH_VERSION:-2.13.0}" ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"}
 "${pip[@]}" install --editable ".[$extra]"
 "$venv/bin/python" - <<'EOF'

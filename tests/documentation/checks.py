@@ -114,6 +114,8 @@ def pip(arguments: Sequence[str], folder: Path) -> None:
     assert arguments[0] == "install"
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     for requirement in arguments[1:]:
+        if requirement == "torch" or requirement in ("--index-url", "https://download.pytorch.org/whl/cpu"):
+            continue
         name, asked = re.fullmatch(r"([\w.-]+?)(?:\[([\w,]+)\])?", requirement).groups()
         assert name in (".", "hf-lip2speech"), requirement
         assert {*(asked.split(",") if asked else ())} <= {*extras}, requirement
