@@ -162,8 +162,9 @@ class LipToSpeechPipeline(Pipeline):
         if isinstance(speaker, str) and speaker in voices:
             return speaker
         if isinstance(speaker, (str, os.PathLike)):
-            is_url = isinstance(speaker, str) and speaker.startswith(("http://", "https://"))
-            if not is_url and not os.path.isfile(speaker):
+            from .media.sources import is_url
+
+            if not is_url(speaker) and not os.path.isfile(speaker):
                 raise Lip2SpeechError(
                     f"The speaker {os.fspath(speaker)!r} is neither a voice of this model nor a file. "
                     f"Its voices are: {', '.join(self.voices) or 'none'}. A recording of the speaker or an "
@@ -207,7 +208,8 @@ class LipToSpeechPipeline(Pipeline):
         progress: Any = None,
     ) -> dict[str, torch.Tensor]:
         """One input -> pixel_values_videos (1, T, 1, 88, 88), attention_mask (1, T), mouth (1, T, 96, 96)."""
-        from .media.video import describe
+        from .media.sources import describe
+        from .media.video import open_video
         from .video.mouth import mouth_crops, ready_made_crops
 
         place, item = (
@@ -217,11 +219,11 @@ class LipToSpeechPipeline(Pipeline):
         try:
             source = video_source(item)
             label = describe(source)
-            mouth = (
-                ready_made_crops(source)
-                if cropped
-                else mouth_crops(source, detector=detector, progress=progress)
-            )
+            with open_video(source) as video:
+                if cropped:
+                    mouth = ready_made_crops(video, name=video.name)
+                else:
+                    mouth = mouth_crops(video, name=video.name, detector=detector, progress=progress)
         except Lip2SpeechError as error:
             where = place + (f"{label}: " if label and label not in str(error) else "")
             if not where:

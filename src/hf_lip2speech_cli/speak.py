@@ -82,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
     from hf_lip2speech.errors import MouthCropError, NoFaceError
     from hf_lip2speech.media.audio import write_audio
     from hf_lip2speech.media.mux import mux_speech
+    from hf_lip2speech.media.sources import local_source
     from hf_lip2speech.plotting import plot_speech, require_matplotlib
 
     from .model import load_pipeline
@@ -96,15 +97,15 @@ def run(args: argparse.Namespace) -> int:
         )
     voice = {} if args.speaker is None else {"speaker": args.speaker}
     extras = dict.fromkeys(("return_mouth", "return_spectrogram", "return_units"), args.plot is not None)
-    try:
-        with _Progress() as progress:
-            speech = speak(args.video, cropped=args.cropped, progress=progress, **voice, **extras)
-    except (NoFaceError, MouthCropError) as error:
-        raise CommandError(str(error).replace("cropped=True", "--cropped")) from error
-
-    write_audio(output, speech["audio"], speech["sampling_rate"])
-    if args.video_output is not None:
-        mux_speech(args.video, speech["audio"], args.video_output, speech["sampling_rate"])
+    with local_source(args.video) as video:  # a URL is downloaded once, for the speech and for the video
+        try:
+            with _Progress() as progress:
+                speech = speak(video, cropped=args.cropped, progress=progress, **voice, **extras)
+        except (NoFaceError, MouthCropError) as error:
+            raise CommandError(str(error).replace("cropped=True", "--cropped")) from error
+        write_audio(output, speech["audio"], speech["sampling_rate"])
+        if args.video_output is not None:
+            mux_speech(video, speech["audio"], args.video_output, speech["sampling_rate"])
     if args.plot is not None:
         plot_speech(args.plot, speech["mouth"], speech["spectrogram"], speech["unit_ids"], title=name)
     print(*outputs, sep="\n")

@@ -48,7 +48,7 @@ def cropped(monkeypatch) -> list[Path]:
         worked_on.append(source)
         return np.stack([frame[-96:, :96, 0] for frame in iter_frames(source)])
 
-    monkeypatch.setattr(clip_files, "mouth_crops", crops)
+    monkeypatch.setattr(clip_files, "read_crops", crops)
     monkeypatch.setattr(clip_files, "MeshLandmarkDetector", lambda: None)
     monkeypatch.setattr(clip_files.SpeakerEncoder, "bundled", OneVoice)
     return worked_on

@@ -21,6 +21,7 @@ from hf_lip2speech.data.prepare import prepare
 from hf_lip2speech.data.prepared import PreparedDataset
 from hf_lip2speech.errors import ClipLengthError, DatasetError, NoFaceError, UnexpectedError, WorkerDiedError
 from hf_lip2speech.media.audio import read_audio
+from hf_lip2speech.media.video import open_video
 from hf_lip2speech.models.modeling_speaker_encoder import SpeakerEncoder
 from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
 from hf_lip2speech.video.mouth import mouth_crops
@@ -83,7 +84,8 @@ class TestRealClips:
     def test_stored_crops_are_the_mouth_to_a_gray_level(self, prepared_grid, grid_dir):
         out, _ = prepared_grid
         item = PreparedDataset(out, "val", fields=["frames"])[1]
-        crops = mouth_crops(grid_dir / f"{item['id']}.mp4")
+        with open_video(grid_dir / f"{item['id']}.mp4") as video:
+            crops = mouth_crops(video)
         assert item["frames"].shape == (74, 96, 96)
         assert np.abs(item["frames"].astype(int) - crops[:74]).mean() < 1
 
@@ -158,20 +160,20 @@ class TestSkipping:
     def test_a_bug_is_not_a_skipped_clip_its_traceback_is_kept_and_the_clip_is_tried_again(
         self, cropped, corpus, units, tmp_path, monkeypatch
     ):
-        good = clip_files.mouth_crops
+        good = clip_files.read_crops
         bad = corpus[1].video
 
         def fails(source, *, detector):
             return [][0] if source == bad else good(source, detector=detector)
 
-        monkeypatch.setattr(clip_files, "mouth_crops", fails)
+        monkeypatch.setattr(clip_files, "read_crops", fails)
         report = quiet(corpus, tmp_path / "out", unit_extractor=units)
         assert (report["clips"], report["lost"]["clips"], report["skipped"]) == (2, 1, {})
         ((where, bug),) = report["failed"].items()
         assert where.startswith("IndexError at test_prepare.py:") and bug["ids"] == ["anna/two"]
         assert "return [][0]" in bug["traceback"]
         assert bug["traceback"] in [record.get("traceback") for record in records(tmp_path / "out")]
-        monkeypatch.setattr(clip_files, "mouth_crops", good)
+        monkeypatch.setattr(clip_files, "read_crops", good)
         report = quiet(corpus, tmp_path / "out", unit_extractor=units)
         assert (report["clips"], report["failed"]) == (3, {})
 
@@ -196,14 +198,14 @@ class TestSkipping:
     def test_a_foreign_error_of_reading_the_file_skips_its_clip(
         self, cropped, corpus, units, tmp_path, monkeypatch, error
     ):
-        good, bad = clip_files.mouth_crops, corpus[1].video
+        good, bad = clip_files.read_crops, corpus[1].video
 
         def fails(source, *, detector):
             if source == bad:
                 raise error
             return good(source, detector=detector)
 
-        monkeypatch.setattr(clip_files, "mouth_crops", fails)
+        monkeypatch.setattr(clip_files, "read_crops", fails)
         report = quiet(corpus, tmp_path / "out", unit_extractor=units)
         ((reason, clips),) = report["skipped"].items()
         assert (reason, clips[0]["id"], report["failed"]) == ("UnreadableVideoError", "anna/two", {})
@@ -228,13 +230,13 @@ class TestSkipping:
         def faceless(source, *, detector):
             raise NoFaceError("no face was found")
 
-        monkeypatch.setattr("hf_lip2speech.data.clip_files.mouth_crops", faceless)
+        monkeypatch.setattr("hf_lip2speech.data.clip_files.read_crops", faceless)
         with pytest.raises(DatasetError, match="None of the 3 clips could be prepared: 3 x NoFaceError"):
             quiet(corpus, tmp_path / "out", unit_extractor=units)
         assert len(json.loads((tmp_path / "out" / "report.json").read_text())["skipped"]["NoFaceError"]) == 3
 
     def test_warnings_of_a_clip_are_in_the_report(self, cropped, corpus, units, tmp_path, monkeypatch):
-        good = clip_files.mouth_crops
+        good = clip_files.read_crops
 
         def warns(source, *, detector):
             import warnings
@@ -242,7 +244,7 @@ class TestSkipping:
             warnings.warn("two faces", stacklevel=1)
             return good(source, detector=detector)
 
-        monkeypatch.setattr(clip_files, "mouth_crops", warns)
+        monkeypatch.setattr(clip_files, "read_crops", warns)
         del corpus[1:]
         report = quiet(corpus, tmp_path / "out", unit_extractor=units)
         assert report["warnings"] == [{"id": "anna/one", "message": "two faces"}]
@@ -351,28 +353,28 @@ class TestGoingOn:
     def test_two_runs_in_one_folder_are_kept_apart(self, cropped, corpus, units, tmp_path, monkeypatch):
         pytest.importorskip("fcntl")
         out = tmp_path / "out"
-        good = clip_files.mouth_crops
+        good = clip_files.read_crops
 
         def again(source, *, detector):
             with pytest.raises(DatasetError, match="Another run is writing"):
                 quiet(corpus, out, unit_extractor=units)
             return good(source, detector=detector)
 
-        monkeypatch.setattr(clip_files, "mouth_crops", again)
+        monkeypatch.setattr(clip_files, "read_crops", again)
         assert quiet(corpus, out, unit_extractor=units)["clips"] == 3
 
     def test_ctrl_c_keeps_what_is_done(self, cropped, corpus, units, tmp_path, monkeypatch):
-        good = clip_files.mouth_crops
+        good = clip_files.read_crops
 
         def interrupted(source, *, detector):
             if source == corpus[1].video:
                 raise KeyboardInterrupt
             return good(source, detector=detector)
 
-        monkeypatch.setattr(clip_files, "mouth_crops", interrupted)
+        monkeypatch.setattr(clip_files, "read_crops", interrupted)
         with pytest.raises(KeyboardInterrupt):
             quiet(corpus, tmp_path / "out", unit_extractor=units)
-        monkeypatch.setattr(clip_files, "mouth_crops", good)
+        monkeypatch.setattr(clip_files, "read_crops", good)
         cropped.clear()
         assert quiet(corpus, tmp_path / "out", unit_extractor=units)["clips"] == 3
         assert corpus[0].video not in cropped

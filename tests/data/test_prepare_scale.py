@@ -87,7 +87,7 @@ class TestShards:
         self, cropped, larger, units, tmp_path, monkeypatch
     ):
         pytest.importorskip("fcntl")
-        good = clip_files.mouth_crops
+        good = clip_files.read_crops
         tried = []
 
         def nested(source, *, detector):
@@ -99,7 +99,7 @@ class TestShards:
                         quiet(larger, tmp_path, unit_extractor=units, shard=shard)
             return good(source, detector=detector)
 
-        monkeypatch.setattr(clip_files, "mouth_crops", nested)
+        monkeypatch.setattr(clip_files, "read_crops", nested)
         quiet(larger, tmp_path, unit_extractor=units, shard=(1, 2))
         assert quiet(larger, tmp_path, unit_extractor=units)["clips"] == 7
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from hf_lip2speech.media.audio import read_audio
-from hf_lip2speech.media.video import iter_frames, write_video
+from hf_lip2speech.media.video import iter_frames, open_video, write_video
 from hf_lip2speech.video.mouth import mouth_crops
 
 from .snippets import ROOT, pages, snippets
@@ -22,7 +22,8 @@ from .stand_ins import TALKER, VOICE, StandIns, evaluation, lrs3, model, prepare
 
 
 def mouth(path: Path) -> None:
-    write_video(path, mouth_crops(TALKER))
+    with open_video(TALKER) as video:
+        write_video(path, mouth_crops(video))
 
 
 FILES = {

@@ -1,9 +1,6 @@
 """Sound files of many kinds in, 16 kHz mono out."""
 
-import functools
-import http.server
 import io
-import threading
 from fractions import Fraction
 
 import av
@@ -74,28 +71,6 @@ def test_channels_are_averaged_whichever_axis_they_are_on():
         np.testing.assert_allclose(read_audio({"array": array, "sampling_rate": 16_000}), mean, atol=1e-7)
     np.testing.assert_allclose(read_audio(wav(stereo.T, subtype="FLOAT")), mean, atol=1e-7)
     np.testing.assert_allclose(read_audio(wav(stereo.T, format="FLAC", subtype="PCM_24")), mean, atol=1e-6)
-
-
-def test_path_bytes_file_and_url_give_the_same_sound(tmp_path):
-    waveform = babble(0.2)
-    path = tmp_path / "voice.wav"
-    write_audio(path, waveform)
-    expected = read_audio(path)
-    np.testing.assert_allclose(expected, waveform, atol=1 / 32768)
-    handler = functools.partial(QuietHandler, directory=tmp_path)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        from_url = read_audio(f"http://127.0.0.1:{server.server_port}/voice.wav")
-        server.shutdown()
-    with path.open("rb") as file:
-        others = [read_audio(str(path)), read_audio(path.read_bytes()), read_audio(file), from_url]
-    for sound in others:
-        np.testing.assert_array_equal(sound, expected)
-
-
-class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".flac"])
@@ -176,10 +151,9 @@ def test_the_sound_of_a_grid_video_is_that_of_the_corpus(grid_dir):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("/nowhere/voice.wav", "nowhere.*cannot be read"),
-        (b"this is not a sound", "19 bytes cannot be read"),
+        (b"this is not a sound", "cannot open the given 19 bytes as a recording"),
         (encode(numbered(3)), "no sound track"),
-        (wav(np.zeros(0)), "without a sample"),
+        (wav(np.zeros(0)), "without samples"),
         ({"array": np.zeros(5)}, "sampling_rate.*got the keys"),
         ({"array": np.zeros((2, 2, 2)), "sampling_rate": 16_000}, r"1 or 2 dimensions.*\(2, 2, 2\)"),
         ({"array": np.zeros(5), "sampling_rate": 0}, "positive rate.*0 Hz"),
@@ -188,11 +162,8 @@ def test_the_sound_of_a_grid_video_is_that_of_the_corpus(grid_dir):
         ({1: np.zeros(5), "rate": 16_000}, "got the keys"),
         ({"array": np.zeros(5, dtype=bool), "sampling_rate": 16_000}, "floats or integers.*bool"),
         ({"array": np.array([0, np.nan]), "sampling_rate": 16_000}, "not numbers"),
-        (5, "path, a URL.*int"),
-        (io.StringIO("text"), "mode 'rb'"),
     ],
     ids=[
-        "missing",
         "garbage",
         "silent video",
         "empty",
@@ -204,8 +175,6 @@ def test_the_sound_of_a_grid_video_is_that_of_the_corpus(grid_dir):
         "keys of two types",
         "bool",
         "nan",
-        "type",
-        "text file",
     ],
 )
 def test_what_holds_no_sound_is_named(source, message):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from hf_lip2speech.errors import Lip2SpeechError, NoVideoStreamError, UnreadableVideoError
-from hf_lip2speech.media.audio import mux_speech, read_audio
+from hf_lip2speech.media.audio import read_audio
+from hf_lip2speech.media.mux import mux_speech
 from hf_lip2speech.media.video import iter_frames
 
 from .clips import encode, numbered, numbers, sound_file, with_matrix
@@ -86,13 +87,15 @@ def test_pictures_that_start_late_start_at_once(tmp_path):
 
 
 @pytest.mark.parametrize("codec", ["libx264", "mpeg4"], ids=["copied", "encoded"])
-def test_a_clip_that_was_filmed_turned_stays_upright(tmp_path, codec):
-    source = with_matrix(encode(numbered(5), codec=codec), (0, 1, -1, 0))
-    upright = list(iter_frames(source))
-    assert upright[0].shape == (96, 64, 3)
+@pytest.mark.parametrize("matrix", [(0, 1, -1, 0), (-1, 0, 0, 1), (1, 0, 0, -1), (0, -1, -1, 0)], ids=str)
+def test_a_clip_that_was_filmed_turned_or_mirrored_is_shown_as_before(tmp_path, codec, matrix):
+    frames = numbered(5)
+    frames[:, :32] //= 2  # top and bottom differ, as left and right do
+    source = with_matrix(encode(frames, codec=codec), matrix)
+    before = list(iter_frames(source))
     mux_speech(source, SPEECH[:3200], tmp_path / "out.mp4")
-    for before, after in zip(upright, iter_frames(tmp_path / "out.mp4"), strict=True):
-        assert np.abs(before.astype(int) - after).mean() < 6
+    for image, after in zip(before, iter_frames(tmp_path / "out.mp4"), strict=True):
+        assert image.shape == after.shape and np.abs(image.astype(int) - after).mean() < 6
 
 
 def test_odd_sides_are_encoded(tmp_path):

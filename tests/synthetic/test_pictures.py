@@ -51,7 +51,7 @@ def test_so_it_is_in_other_light_and_on_other_days(seed):
 def test_a_face_is_found_in_frames_of_any_shape(size):
     frames = np.stack(list(scene("rms", frames=3, size=size)))
     assert frames.shape == (3, size[1], size[0], 3) and frames.dtype == np.uint8
-    assert mouth_crops({"frames": frames, "fps": 25}).shape == (3, 96, 96)
+    assert mouth_crops(frames).shape == (3, 96, 96)
 
 
 def test_the_seed_alone_decides_what_is_drawn():

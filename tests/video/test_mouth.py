@@ -6,8 +6,9 @@ import weakref
 import numpy as np
 import pytest
 
-from hf_lip2speech.errors import MouthCropError, NoFaceError
-from hf_lip2speech.media.video import iter_frames, write_video
+from hf_lip2speech.errors import EmptyVideoError, Lip2SpeechError, MouthCropError, NoFaceError
+from hf_lip2speech.media.video import open_video, write_video
+from hf_lip2speech.video import mouth
 from hf_lip2speech.video.landmarks import Face, MeshLandmarkDetector
 from hf_lip2speech.video.mouth import (
     INNER_LIPS,
@@ -59,7 +60,7 @@ def dots(places, size=256):
             centre = np.array([129.3, 157.8]) * scale + [dx, dy]
             image += 255 * np.exp(-((x - centre[0]) ** 2 + (y - centre[1]) ** 2) / (2 * (6 * scale) ** 2))
         frames.append(np.clip(image, 0, 255).astype(np.uint8))
-    return {"frames": np.stack(frames), "fps": 25}
+    return np.repeat(np.stack(frames)[..., None], 3, axis=3)
 
 
 def blob(crop):
@@ -127,7 +128,30 @@ def test_one_face_gives_no_warning_nor_does_a_flicker_of_another():
 
 def test_no_face_raises_and_mentions_ready_made_crops():
     with pytest.raises(NoFaceError, match="cropped=True"):
-        mouth_crops(encode(numbered(5)))
+        mouth_crops(numbered(5))
+
+
+def test_frames_that_can_be_read_only_once_are_refused():
+    with pytest.raises(Lip2SpeechError, match="an iterator, which can be read once"):
+        mouth_crops(iter(numbered(5)))
+
+
+@pytest.mark.parametrize("function", [mouth_crops, ready_made_crops])
+def test_no_frames_at_all_are_an_error_with_the_name(function):
+    with pytest.raises(EmptyVideoError, match="x.mp4 has no frame"):
+        function([], name="x.mp4")
+
+
+@pytest.mark.parametrize("second", [3, 5])
+def test_a_second_reading_of_another_length_never_becomes_crops(second):
+    class Changing:
+        lengths = iter((4, second))
+
+        def __iter__(self):
+            return iter(dots([[(1.0, 0, 0)]] * next(self.lengths)))
+
+    with pytest.raises(ValueError, match="zip"):
+        mouth_crops(Changing(), detector=Script([[(1.0, 0, 0)]] * 4))
 
 
 def test_progress_tells_both_stages():
@@ -153,20 +177,19 @@ def test_frames_do_not_pile_up_in_memory():
             weakref.finalize(frame, alive.discard, self)
 
     places = [[(1.0, 0, 0)]] * 100
-    mouth_crops(encode(np.zeros((100, 64, 64, 3), np.uint8)), detector=Watch(places))
+    with open_video(encode(np.zeros((100, 64, 64, 3), np.uint8))) as video:
+        mouth_crops(video, detector=Watch(places))
     assert most <= 3
 
 
 @pytest.mark.parametrize("name", ["s1/bbaf3s.mp4", "s1/lwaf1a.mp4", "original/pbwx3a.mpg"])
-def test_grid_mouths_are_centred_and_of_the_mean_face_size(grid_dir, name):
-    crops = mouth_crops(grid_dir / name)
+def test_grid_mouths_are_centred_and_of_the_mean_face_size(grid_frames, name):
+    frames, detector = grid_frames(name), MeshLandmarkDetector()
+    crops = mouth_crops(frames)
     assert crops.shape == (75, 96, 96) and crops.dtype == np.uint8
     # seen by the mesh again, in the frame that the crop was cut from
-    frames, detector = list(iter_frames(grid_dir / name)), MeshLandmarkDetector()
     assert crops[0].mean() == pytest.approx(float(frames[0][180:240, 120:200].mean()), rel=0.3)
-    from hf_lip2speech.video import mouth
-
-    runs = mouth._follow_speaker({"frames": np.stack(frames), "fps": 25}, name, detector, None)
+    runs = mouth._follow_speaker(frames, name, detector, None)
     matrices = mouth._crop_matrices(runs)
     detector.reset()
     for frame, matrix in zip(frames, matrices, strict=True):
@@ -178,64 +201,67 @@ def test_grid_mouths_are_centred_and_of_the_mean_face_size(grid_dir, name):
         assert 30 < np.ptp(lips[:, 0]) < 60
 
 
-def test_the_crop_does_not_depend_on_the_size_of_the_video(grid_dir):
-    frames = np.stack(list(iter_frames(grid_dir / "s1" / "bbaf3s.mp4")))[:20]
+def test_the_crop_does_not_depend_on_the_size_of_the_video(frames):
+    frames = frames[:20]
     large = frames.repeat(3, axis=1).repeat(3, axis=2)
-    crops = mouth_crops({"frames": frames, "fps": 25}).astype(int)
-    from_large = mouth_crops({"frames": large, "fps": 25}).astype(int)
+    crops = mouth_crops(frames).astype(int)
+    from_large = mouth_crops(large).astype(int)
     assert np.abs(crops - from_large).mean() < 3
 
 
-def test_a_video_filmed_on_its_side_gives_the_upright_mouth(grid_dir):
-    frames = np.stack(list(iter_frames(grid_dir / "s1" / "bbaf3s.mp4")))[:10]
+def test_a_video_filmed_on_its_side_gives_the_upright_mouth(frames):
+    frames = frames[:10]
     lying = np.ascontiguousarray(np.rot90(frames, 1, axes=(1, 2)))
-    turned = mouth_crops(with_matrix(encode(lying), (0, 1, -1, 0))).astype(int)
-    assert np.abs(turned - mouth_crops({"frames": frames, "fps": 25})).mean() < 6
+    with open_video(with_matrix(encode(lying), (0, 1, -1, 0))) as video:
+        turned = mouth_crops(video).astype(int)
+    assert np.abs(turned - mouth_crops(frames)).mean() < 6
 
 
-def test_two_real_faces_give_the_larger_with_a_warning(grid_dir):
-    frames = np.stack(list(iter_frames(grid_dir / "s1" / "bbaf3s.mp4")))[:30]
+def test_two_real_faces_give_the_larger_with_a_warning(frames):
+    frames = frames[:30]
     both = np.zeros((30, 288, 560, 3), np.uint8)
     both[:, 100:244, :180] = frames[::-1, ::2, ::2]
     both[:, :, 200:] = frames
     with pytest.warns(UserWarning, match="several faces"):
-        crops = mouth_crops({"frames": both, "fps": 25})
-    alone = mouth_crops({"frames": frames, "fps": 25})
+        crops = mouth_crops(both)
+    alone = mouth_crops(frames)
     assert np.abs(crops.astype(int) - alone).mean() < 2
 
 
-def test_dropped_frames_move_the_crop_little(grid_dir):
-    frames = np.stack(list(iter_frames(grid_dir / "s1" / "bbaf3s.mp4")))
+def test_dropped_frames_move_the_crop_little(frames):
     holes = frames.copy()
     holes[20:30] = 0
-    crops, whole = mouth_crops({"frames": holes, "fps": 25}), mouth_crops({"frames": frames, "fps": 25})
+    crops, whole = mouth_crops(holes), mouth_crops(frames)
     kept = np.r_[0:20, 30:75]
     assert crops.shape == (75, 96, 96)
     assert np.abs(crops[kept].astype(int) - whole[kept]).mean() < 2
     assert crops[20:30].max() == 0
 
 
-def test_ready_made_crops_come_back_as_they_are(tmp_path, grid_dir):
-    crops = mouth_crops(grid_dir / "s1" / "bbaf3s.mp4")
-    np.testing.assert_array_equal(ready_made_crops({"frames": crops, "fps": 25}), crops)
+def test_ready_made_crops_come_back_as_they_are(tmp_path, frames):
+    crops = mouth_crops(frames)
+    np.testing.assert_array_equal(ready_made_crops(np.repeat(crops[..., None], 3, axis=3)), crops)
     write_video(tmp_path / "mouth.mp4", crops)
-    assert np.abs(ready_made_crops(tmp_path / "mouth.mp4").astype(int) - crops).mean() < 1.0
+    with open_video(tmp_path / "mouth.mp4") as video:
+        assert np.abs(ready_made_crops(video).astype(int) - crops).mean() < 1.0
 
 
 def test_ready_made_crops_of_the_model_size_are_framed_and_others_resized():
     small = np.random.default_rng(0).integers(0, 256, (3, 88, 88), dtype=np.uint8)
-    np.testing.assert_array_equal(ready_made_crops({"frames": small, "fps": 25})[:, 4:92, 4:92], small)
+    small_rgb = np.repeat(small[..., None], 3, axis=3)
+    np.testing.assert_array_equal(ready_made_crops(small_rgb)[:, 4:92, 4:92], small)
     large = np.full((3, 192, 192, 3), 77, np.uint8)
-    np.testing.assert_array_equal(ready_made_crops({"frames": large, "fps": 25}), np.full((3, 96, 96), 77))
+    np.testing.assert_array_equal(ready_made_crops(large), np.full((3, 96, 96), 77))
 
 
-def test_a_whole_picture_is_no_ready_made_crop(grid_dir):
-    with pytest.raises(MouthCropError, match="360x288"):
-        ready_made_crops(grid_dir / "s1" / "bbaf3s.mp4")
+def test_a_whole_picture_is_no_ready_made_crop(frames):
+    with pytest.raises(MouthCropError, match="x.mp4 has frames of 360x288"):
+        ready_made_crops(frames, name="x.mp4")
 
 
 def test_published_crops_are_read_at_their_own_length(lrs3_sample_dir):
     rows = (lrs3_sample_dir / "label" / "train.tsv").read_text().splitlines()[1:]
     _, video, _, count, _ = rows[0].split("\t")
-    crops = ready_made_crops(lrs3_sample_dir / video)
+    with open_video(lrs3_sample_dir / video) as opened:
+        crops = ready_made_crops(opened)
     assert crops.shape == (int(count), 96, 96)

@@ -18,10 +18,10 @@ from ..audio.mel import log_mel_spectrogram
 from ..constants import MEL_PER_FRAME, SAMPLES_PER_FRAME, SAMPLING_RATE, UNITS_PER_FRAME
 from ..errors import ClipLengthError, Lip2SpeechError, NoAudioError, UnreadableVideoError
 from ..media.audio import read_audio, write_audio
-from ..media.video import iter_frames, write_video
+from ..media.video import iter_frames, open_video, write_video
 from ..models.modeling_speaker_encoder import SpeakerEncoder
 from ..models.modeling_speech_units import SpeechUnitExtractor
-from ..video.landmarks import MeshLandmarkDetector
+from ..video.landmarks import LandmarkDetector, MeshLandmarkDetector
 from ..video.mouth import mouth_crops
 from .corpora import Clip
 from .layout import Journal, PreparedFolder
@@ -73,6 +73,12 @@ def read_sound(clip: Clip) -> np.ndarray:
     """
     sound = read_audio(clip.audio or clip.video)
     return np.clip(np.round(sound * 32768), -32768, 32767).astype(np.float32) / 32768
+
+
+def read_crops(path: Path, *, detector: LandmarkDetector) -> np.ndarray:
+    """The mouth crops of a video file, uint8 (T, 96, 96)."""
+    with open_video(path) as video:
+        return mouth_crops(video, name=video.name, detector=detector)
 
 
 class ClipWriter:
@@ -172,7 +178,7 @@ class ClipWriter:
                 next(iter_frames(clip.video))  # if that cannot be read either, its error is the reason
                 raise
             record["seconds"] = round(len(waveform) / SAMPLING_RATE, 3)
-            return waveform, mouth_crops(clip.video, detector=self.detector)
+            return waveform, read_crops(clip.video, detector=self.detector)
         except Lip2SpeechError:
             raise
         except (av.FFmpegError, OSError) as error:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..constants import FRAME_RATE, SAMPLES_PER_FRAME
+from ..constants import SAMPLES_PER_FRAME
 from ..errors import MetricError, NoFaceError, UndefinedMetricError
 from .alignment import check_signal
 from .syncnet import FACE_SIZE, SyncNet, best_offset, sync_mfcc
@@ -75,29 +75,28 @@ def face_crops(source: Any) -> np.ndarray:
     published pipeline, so scores are close to published ones, not equal.
 
     Args:
-        source: a video, as `video.decode.iter_frames` takes it. Mouth crops will not do.
+        source: a video, as `media.video.open_video` takes it. Mouth crops will not do.
 
     Returns:
         uint8 (T, 224, 224, 3) RGB at 25 frames a second.
 
     Raises:
         NoFaceError: no frame shows a face.
-        UnreadableVideoError, NoVideoStreamError, EmptyVideoError: see `iter_frames`.
+        UnreadableVideoError, NoVideoStreamError, EmptyVideoError: see `media.video.open_video`.
     """
-    from ..media.video import iter_frames, local_source
+    from ..media.video import open_video
     from ..video.landmarks import MeshLandmarkDetector
     from ..video.warp import warp_affine
 
     detector = MeshLandmarkDetector(max_faces=1)
-    with local_source(source) as video:
+    with open_video(source) as video:
         boxes: list[np.ndarray | None] = []
-        for frame in iter_frames(video, FRAME_RATE):
+        for frame in video:
             faces = detector(frame)
             boxes.append(faces[0].box if faces else None)
         squares = _squares(boxes)
         crops = np.empty((len(boxes), FACE_SIZE, FACE_SIZE, 3), dtype=np.uint8)
-        for index, frame in enumerate(iter_frames(video, FRAME_RATE)):
-            x, y, side = squares[index]
+        for index, (frame, (x, y, side)) in enumerate(zip(video, squares, strict=True)):
             scale = side / FACE_SIZE
             matrix = np.array([[scale, 0, x + scale / 2 - 0.5], [0, scale, y + scale / 2 - 0.5]])
             crops[index] = np.clip(warp_affine(frame, matrix, FACE_SIZE, FACE_SIZE) + 0.5, 0, 255)

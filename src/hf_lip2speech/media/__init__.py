@@ -1,0 +1,1 @@
+"""Everything that knows files: sources, reading and writing sound and video, muxing."""

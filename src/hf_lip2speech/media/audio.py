@@ -1,6 +1,5 @@
 """Reading and writing sound: any file in, 16 kHz mono out."""
 
-import io
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,22 +10,17 @@ import numpy as np
 import soundfile
 import soxr
 from av.container import InputContainer
-from av.stream import Disposition
 
 from ..constants import SAMPLING_RATE
 from ..errors import Lip2SpeechError, NoAudioError
 from ..files import atomic_file
-from .mux import mux_speech
-from .video import ffmpeg_name, is_url
-
-__all__ = ["AudioSource", "mux_speech", "read_audio", "write_audio"]
+from .sources import SOUND, describe, local_source, open_container, video_stream
 
 AudioSource = str | os.PathLike[str] | bytes | BinaryIO | Mapping[str, Any]
 
 # A gap in the time stamps is silence if it is longer than jitter and shorter than what a broken clock makes.
 SMALLEST_GAP = 0.05  # seconds
 LARGEST_GAP = 60.0
-OPEN_TIMEOUT = 30.0  # seconds without an answer from a web server
 
 
 def read_audio(source: AudioSource, sampling_rate: int = SAMPLING_RATE) -> np.ndarray:
@@ -36,14 +30,14 @@ def read_audio(source: AudioSource, sampling_rate: int = SAMPLING_RATE) -> np.nd
         source: path, http(s) URL, bytes or seekable binary file of any format that FFmpeg knows; or
             {"array": (N,), (channels, N) or (N, channels), "sampling_rate": int} with floats in [-1, 1] or
             integers of any type.
-        sampling_rate: samples a second to return.
+        sampling_rate: samples per second to return.
 
     Returns:
         float32 (N,) in [-1, 1]. Channels are averaged. The sound of a video starts with its first picture:
         what comes earlier is cut, what is missing is silence, as are gaps in the time stamps.
 
     Raises:
-        NoAudioError: the source cannot be read, or holds no sound.
+        NoAudioError: the source cannot be read, or has no sound.
     """
     if isinstance(source, Mapping):
         samples, rate = _from_array(source)
@@ -51,11 +45,11 @@ def read_audio(source: AudioSource, sampling_rate: int = SAMPLING_RATE) -> np.nd
         samples, rate = _decode(source)
     if not len(samples):
         raise NoAudioError(
-            f"{describe(source)} holds a sound track without a sample. Give a recording that has sound."
+            f"{describe(source)} has a sound track without samples. Give a recording that has sound."
         )
     if not np.isfinite(samples).all():
         raise NoAudioError(
-            f"{describe(source)} holds samples that are not numbers (NaN or infinite). Export it again."
+            f"{describe(source)} has samples that are not numbers (NaN or infinite). Export it again."
         )
     if rate != sampling_rate:
         samples = soxr.resample(samples, rate, sampling_rate)
@@ -70,7 +64,7 @@ def write_audio(
     Args:
         path: ends in .wav or .flac.
         waveform: float (N,); samples outside [-1, 1] are clipped.
-        sampling_rate: samples a second.
+        sampling_rate: samples per second.
 
     Raises:
         Lip2SpeechError: another file format, not a 1-D waveform, or samples that are not finite.
@@ -93,15 +87,6 @@ def write_audio(
     pcm = np.clip(np.round(waveform * 32768.0), -32768, 32767).astype(np.int16)
     with atomic_file(path) as unfinished:
         soundfile.write(unfinished, pcm, sampling_rate, subtype="PCM_16")
-
-
-def describe(source: object) -> str:
-    """A source as an error message names it."""
-    if isinstance(source, str | os.PathLike):
-        return repr(os.fspath(source))
-    if isinstance(source, bytes):
-        return f"a file of {len(source)} bytes"
-    return f"the given {type(source).__name__}"
 
 
 def _from_array(source: Mapping[str, Any]) -> tuple[np.ndarray, int]:
@@ -141,27 +126,17 @@ def _to_float(array: np.ndarray) -> np.ndarray:
 def _decode(source: str | os.PathLike[str] | bytes | BinaryIO) -> tuple[np.ndarray, int]:
     """Samples (N,) and their rate, with time 0 at the first picture if there are pictures."""
     name = describe(source)
-    opened = io.BytesIO(source) if isinstance(source, bytes) else source
-    if isinstance(opened, str | os.PathLike) and not is_url(opened):
-        opened = ffmpeg_name(opened)
-    if not (isinstance(opened, str | os.PathLike) or hasattr(opened, "read")):
-        raise NoAudioError(
-            f"Sound is a path, a URL, bytes, a binary file or {{'array', 'sampling_rate'}}, got {name}."
-        )
-    if isinstance(opened, io.TextIOBase):
-        raise NoAudioError(f"{name} is open as text. Open the recording with mode 'rb'.")
-    try:
-        with av.open(opened, "r", timeout=OPEN_TIMEOUT) as container:
-            if not container.streams.audio:
-                raise NoAudioError(f"{name} holds no sound track. Give a file with sound.")
-            stream = container.streams.audio[0]
+    with local_source(source, SOUND) as opened, open_container(opened, name, SOUND) as container:
+        if not container.streams.audio:
+            raise NoAudioError(f"{name} has no sound track. Give a file with sound.")
+        stream = container.streams.audio[0]
+        try:
             chunks = list(_in_time(container, stream))
-            rate = stream.rate
-    except (av.FFmpegError, OSError) as error:
-        raise NoAudioError(
-            f"{name} cannot be read as sound: {error.strerror or error}. Does it play elsewhere?"
-        ) from error
-    return np.concatenate(chunks or [np.zeros(0, dtype=np.float32)]), rate
+        except (av.FFmpegError, OSError) as error:
+            raise NoAudioError(
+                f"{name} cannot be read as sound: {error.strerror or error}. Does it play elsewhere?"
+            ) from error
+        return np.concatenate(chunks or [np.zeros(0, dtype=np.float32)]), stream.rate
 
 
 def _in_time(container: InputContainer, stream: av.AudioStream) -> Iterator[np.ndarray]:
@@ -184,13 +159,11 @@ def _in_time(container: InputContainer, stream: av.AudioStream) -> Iterator[np.n
 
 
 def _start_of_pictures(container: InputContainer) -> float | None:
-    """Seconds at which the first picture of a video is shown; None for a sound file, cover art or not."""
-    for stream in container.streams.video:
-        if stream.disposition & Disposition.attached_pic:
-            continue
-        if stream.start_time is not None and stream.time_base is not None:
-            return float(stream.start_time * stream.time_base)
-    return None
+    """Seconds at which the first picture of a video is shown; None for a sound file, cover or not."""
+    stream = video_stream(container)
+    if stream is None or stream.start_time is None or stream.time_base is None:
+        return None
+    return float(stream.start_time * stream.time_base)
 
 
 def _mono(frame: av.AudioFrame) -> np.ndarray:

@@ -17,7 +17,8 @@ from av.video.frame import PictureType
 from ..constants import FRAME_RATE, SAMPLING_RATE
 from ..errors import Lip2SpeechError, NoVideoStreamError, UnreadableVideoError
 from ..files import atomic_file
-from .video import describe, ffmpeg_name, local_source
+from .display import Display
+from .sources import describe, ffmpeg_name, local_source, open_container, video_stream
 
 logger = logging.getLogger(__name__)
 
@@ -53,23 +54,26 @@ def mux_speech(
     waveform = np.asarray(waveform, dtype=np.float32)
     if waveform.ndim != 1:
         raise Lip2SpeechError(f"A waveform is a 1-D array of samples, got shape {waveform.shape}.")
-    with local_source(video_source) as local, atomic_file(Path(path).absolute()) as unfinished:
-        _mux(local, describe(video_source), waveform, sampling_rate, unfinished)
+    with local_source(video_source) as opened, atomic_file(path) as unfinished:
+        _mux(opened, describe(video_source), waveform, sampling_rate, unfinished)
 
 
-def _mux(local: Path | BinaryIO, name: str, waveform: np.ndarray, sampling_rate: int, path: Path) -> None:
-    with _open(local, name) as source:
-        if not source.streams.video:
+def _mux(
+    opened: os.PathLike | BinaryIO, name: str, waveform: np.ndarray, sampling_rate: int, path: Path
+) -> None:
+    with open_container(opened, name) as source:
+        stream = video_stream(source)
+        if stream is None:
             raise NoVideoStreamError(
-                f"{name} holds no video stream. Give the video that the speech was read from."
+                f"{name} has no video stream: give the video that the speech was made from"
             )
-        codec = source.streams.video[0].codec_context.name
+        codec = stream.codec_context.name
     ways = (_copied, _encoded) if codec in COPIED_CODECS else (_encoded,)
     for way in ways:
         try:
             with (
-                _open(local, name) as source,
-                av.open(path, "w", options={"movflags": "faststart"}) as target,
+                open_container(opened, name) as source,
+                av.open(ffmpeg_name(path), "w", format="mp4", options={"movflags": "faststart"}) as target,
             ):
                 _write(target, source, way, waveform, sampling_rate)
             return
@@ -78,25 +82,14 @@ def _mux(local: Path | BinaryIO, name: str, waveform: np.ndarray, sampling_rate:
             if way is ways[-1]:
                 raise UnreadableVideoError(f"{name} cannot be written as mp4: {error}") from error
             logger.warning(
-                "The %s stream of %s cannot be copied into mp4 (%s): it is encoded anew.", codec, name, error
+                "The %s stream of %s cannot be copied into mp4 (%s) and is encoded again.", codec, name, error
             )
-
-
-def _open(local: Path | BinaryIO, name: str) -> InputContainer:
-    if not isinstance(local, Path):
-        local.seek(0)
-    try:
-        return av.open(ffmpeg_name(local) if isinstance(local, Path) else local, "r")
-    except (av.FFmpegError, OSError) as error:
-        raise UnreadableVideoError(
-            f"{name} cannot be opened as a video: {error.strerror or error}"
-        ) from error
 
 
 def _write(
     target: OutputContainer, source: InputContainer, way: Callable, waveform: np.ndarray, sampling_rate: int
 ) -> None:
-    pictures = way(source, target)
+    pictures = way(source, target, video_stream(source))
     speech = target.add_stream("aac", rate=sampling_rate, layout="mono")
     speech.bit_rate = AAC_BIT_RATE
     for packet in _by_time(pictures, _sound_packets(speech, np.clip(waveform, -1.0, 1.0), sampling_rate)):
@@ -107,24 +100,24 @@ def _write(
 # be known before the first packet is written, and returns the packets.
 
 
-def _copied(source: InputContainer, target: OutputContainer) -> Iterator[av.Packet]:
-    return _copied_packets(source, target.add_stream_from_template(source.streams.video[0]))
+def _copied(source: InputContainer, target: OutputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
+    return _copied_packets(source.demux(stream), target.add_stream_from_template(stream))
 
 
-def _encoded(source: InputContainer, target: OutputContainer) -> Iterator[av.Packet]:
-    stream = source.streams.video[0]
-    video = target.add_stream("libx264", rate=stream.average_rate or FRAME_RATE)
+def _encoded(source: InputContainer, target: OutputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
+    rate = stream.average_rate or FRAME_RATE
+    video = target.add_stream("libx264", rate=rate)
     video.pix_fmt = "yuv420p"
     video.options = {"crf": "16", "preset": "medium"}
     if stream.sample_aspect_ratio:
         video.codec_context.sample_aspect_ratio = stream.sample_aspect_ratio
     if stream.time_base:
         video.codec_context.time_base = stream.time_base
-    return _encoded_packets(source, video)
+    return _encoded_packets(source.decode(stream), video, 1 / Fraction(rate))
 
 
-def _copied_packets(source: InputContainer, copy: av.VideoStream) -> Iterator[av.Packet]:
-    packets = (packet for packet in source.demux(source.streams.video[0]) if packet.size)  # the last is empty
+def _copied_packets(packets: Iterable[av.Packet], copy: av.VideoStream) -> Iterator[av.Packet]:
+    packets = (packet for packet in packets if packet.size)  # the last is empty
     # Packets come in decoding order, in which the first picture to be shown is among the first few.
     head = list(itertools.islice(packets, LONGEST_REORDERING))
     start = min(
@@ -139,32 +132,23 @@ def _copied_packets(source: InputContainer, copy: av.VideoStream) -> Iterator[av
         yield packet
 
 
-def _encoded_packets(source: InputContainer, video: av.VideoStream) -> Iterator[av.Packet]:
-    stream = source.streams.video[0]
+def _encoded_packets(
+    frames: Iterable[av.VideoFrame], video: av.VideoStream, usual: Fraction
+) -> Iterator[av.Packet]:
+    display = Display("yuv420p", even=True)
     start = None
-    for index, frame in enumerate(source.decode(stream)):
-        picture = _upright(frame)
+    for index, frame in enumerate(frames):
+        picture = display(frame)
         if start is None:
-            start = frame.pts or 0
-            # 4:2:0 has even sides
-            video.width, video.height = picture.width - picture.width % 2, picture.height - picture.height % 2
-        picture = picture.reformat(width=video.width, height=video.height, format="yuv420p")
-        if frame.pts is not None:
-            picture.pts, picture.time_base = frame.pts - start, frame.time_base
+            start = picture.pts or 0
+            video.width, video.height = picture.width, picture.height
+        if picture.pts is not None:
+            picture.pts -= start
         else:  # a bare stream of pictures
-            picture.pts, picture.time_base = index, 1 / Fraction(stream.average_rate or FRAME_RATE)
+            picture.pts, picture.time_base = index, usual
         picture.pict_type = PictureType.NONE  # the encoder chooses its own key frames
         yield from video.encode(picture)
     yield from video.encode(None)
-
-
-def _upright(frame: av.VideoFrame) -> av.VideoFrame:
-    if frame.rotation % 360 == 0:
-        return frame
-    pixels = np.rot90(
-        frame.to_ndarray(format="rgb24", threads=1).astype(np.uint8, copy=False), frame.rotation // 90
-    )
-    return av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
 
 
 def _sound_packets(stream: av.AudioStream, waveform: np.ndarray, sampling_rate: int) -> Iterator[av.Packet]:

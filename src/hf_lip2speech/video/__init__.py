@@ -1,1 +1,1 @@
-"""Silent video -> mouth clip: decoding, face landmarks, mouth crop."""
+"""Frames -> mouth crops: face landmarks, tracking, warping. Knows arrays alone; media reads the files."""

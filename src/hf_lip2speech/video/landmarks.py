@@ -1,5 +1,9 @@
-"""Face landmarks behind one small interface; the default is Google's BlazeFace and Face Mesh on LiteRT."""
+"""Face landmarks behind one small interface; the default is Google's BlazeFace and Face Mesh on LiteRT.
 
+mediapipe would bring these two networks with its whole graph runtime, to run them in the same way.
+"""
+
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -251,3 +255,13 @@ class MeshLandmarkDetector:
         """Add a face unless it is none or is there already."""
         if face.score >= self.min_presence_score and not np.any(iou(face.box, [f.box for f in faces]) > 0.5):
             faces.append(face)
+
+
+_default = threading.local()
+
+
+def default_detector() -> MeshLandmarkDetector:
+    """This thread's detector, made once: loading its networks takes as long as following ten frames."""
+    if not hasattr(_default, "detector"):
+        _default.detector = MeshLandmarkDetector()
+    return _default.detector

@@ -1,4 +1,4 @@
-"""Talking-face video -> mouth clip: the 96x96 gray crop that the models of this field read.
+"""Frames of a talking face -> mouth clip: the 96x96 gray crop that the models of this field read.
 
 The crop is that of the published systems (AV-HuBERT and its users): landmarks averaged over 12 frames, a
 similarity transform of eye corners and nose to a mean face in a 256x256 frame, 96x96 pixels about the mean of
@@ -6,99 +6,97 @@ the mouth points.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from ..constants import CROP_SIZE, MOUTH_SIZE
-from ..errors import MouthCropError, NoFaceError
-from ..media.video import describe, iter_frames, local_source
-from .landmarks import Face, LandmarkDetector, MeshLandmarkDetector, iou
+from ..errors import EmptyVideoError, Lip2SpeechError, MouthCropError, NoFaceError
+from .landmarks import Face, LandmarkDetector, default_detector, iou
 from .warp import apply_affine, invert_affine, similarity_transform, warp_affine
 
 Progress = Callable[[str, int, int | None], None]
 
-STABLE_POINTS = [
-    2,
-    33,
-    133,
-    362,
-    263,
-]  # of the mesh: nose base, right eye outer, inner, left eye inner, outer
+STABLE_POINTS = [2, 33, 133, 362, 263]  # nose base; right eye outer, inner; left eye inner, outer
 MEAN_FACE = np.array([[128.87, 137.30], [92.52, 94.37], [112.77, 94.94], [145.53, 94.53], [166.68, 93.57]])
 OUTER_LIPS = [61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146]
 INNER_LIPS = [78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95]
 SMOOTHING_WINDOW = 12  # frames
 SAME_FACE_IOU = 0.3
-LEAST_PRESENCE = 5  # frames from which on another face is worth a warning
-LONGEST_LOSS = 25  # frames without a face after which it is another track
+LEAST_PRESENCE = 5  # frames; a face that is seen less often is not worth a warning
+LONGEST_LOSS = 25  # frames; a face that comes back later starts another track
 GRAY = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601 luma
 
 
 def mouth_crops(
-    source: Any, *, detector: LandmarkDetector | None = None, progress: Progress | None = None
+    frames: Iterable[np.ndarray],
+    *,
+    name: str = "the video",
+    detector: LandmarkDetector | None = None,
+    progress: Progress | None = None,
 ) -> np.ndarray:
-    """The mouth of the speaker of a video, at 25 frames a second.
+    """The speaker's mouth in each frame of a video.
 
-    The video is read twice, for landmarks and for crops, so that its frames never are in memory together.
+    The frames are read twice, for landmarks and for crops, so that they are never in memory together.
 
     Args:
-        source: path, http(s) URL, bytes or binary file of a video, or
-            {"frames": uint8 (T, H, W[, 3]), "fps": float}.
-        detector: finds the landmarks; default MeshLandmarkDetector().
+        frames: uint8 (H, W, 3) RGB frames at 25 per second that can be read twice, such as an array
+            (T, H, W, 3) or `media.video.open_video`.
+        name: what messages call the video.
+        detector: finds the landmarks; default: `default_detector()`.
         progress: called as progress(stage, done, total), stage "landmarks" (with total None), then "crops".
 
     Returns:
-        uint8 (T, 96, 96), gray; T = max(1, round(25 * seconds)).
+        uint8 (T, 96, 96), gray.
 
     Raises:
         NoFaceError: no frame shows a face.
-        UnreadableVideoError, NoVideoStreamError, EmptyVideoError: see iter_frames.
+        EmptyVideoError: there is no frame.
 
-    Of several faces, the one with the greatest area summed over its frames is taken, with a warning; where it
-    is away, another of about its size may stand in (the same person after a cut, say). Frames without a face
-    are interpolated between their neighbours; before the first and after the last, the nearest counts.
+    Of several faces, the one with the greatest area summed over its frames is taken, with a warning. Where it
+    is away, another of about its size may replace it (the same person after a cut, say). Landmarks of frames
+    without a face are interpolated between their neighbours; before the first and after the last, the nearest
+    are used.
     """
-    detector = MeshLandmarkDetector() if detector is None else detector
-    with local_source(source) as video:
-        name = describe(source)
-        anchors = _follow_speaker(video, name, detector, progress)
-        matrices = _crop_matrices(anchors)
-        crops = np.empty((len(matrices), MOUTH_SIZE, MOUTH_SIZE), dtype=np.uint8)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # whatever there is to warn about was said in the first pass
-            for index, frame in enumerate(iter_frames(video, name=name)):
-                patch = warp_affine(frame, matrices[index], MOUTH_SIZE, MOUTH_SIZE)
-                crops[index] = (patch @ GRAY + 0.5).astype(np.uint8)
-                if progress is not None:
-                    progress("crops", index + 1, len(crops))
+    if isinstance(frames, Iterator):
+        raise Lip2SpeechError(
+            f"the frames of {name} come from an iterator, which can be read once: give an array, a list or "
+            "open_video(...), which can be read twice"
+        )
+    anchors = _follow_speaker(frames, name, default_detector() if detector is None else detector, progress)
+    matrices = _crop_matrices(anchors)
+    crops = np.empty((len(matrices), MOUTH_SIZE, MOUTH_SIZE), dtype=np.uint8)
+    for index, (frame, matrix) in enumerate(zip(frames, matrices, strict=True)):
+        crops[index] = _gray(warp_affine(frame, matrix, MOUTH_SIZE, MOUTH_SIZE))
+        if progress is not None:
+            progress("crops", index + 1, len(crops))
     return crops
 
 
-def ready_made_crops(source: Any) -> np.ndarray:
-    """Mouth crops made before, read from a video or from frames, at 25 frames a second.
+def ready_made_crops(frames: Iterable[np.ndarray], *, name: str = "the video") -> np.ndarray:
+    """Mouth crops from frames that show mouths already.
 
     Frames of 96x96 are taken as they are; 88x88 (the model's input) are padded by repeated edges, so that the
-    model's centre crop gives them back; other squares are resized.
+    model's centre crop restores them; other squares are resized.
 
     Args:
-        source: as for mouth_crops.
+        frames: uint8 (H, W, 3) RGB frames at 25 per second.
+        name: what messages call the video.
 
     Returns:
         uint8 (T, 96, 96), gray.
 
     Raises:
         MouthCropError: the frames are not square.
-        UnreadableVideoError, NoVideoStreamError, EmptyVideoError: see iter_frames.
+        EmptyVideoError: there is no frame.
     """
     crops = []
-    for frame in iter_frames(source):
+    for frame in frames:
         height, width = frame.shape[:2]
         if height != width:
             raise MouthCropError(
-                f"{describe(source)} has frames of {width}x{height} pixels: expected square mouth crops, "
+                f"{name} has frames of {width}x{height} pixels: expected square mouth crops, "
                 f"best {MOUTH_SIZE}x{MOUTH_SIZE}; leave cropped=True out if the video shows a whole face"
             )
         if height == CROP_SIZE:
@@ -110,13 +108,19 @@ def ready_made_crops(source: Any) -> np.ndarray:
             frame = warp_affine(
                 frame, np.array([[scale, 0, shift], [0, scale, shift]]), MOUTH_SIZE, MOUTH_SIZE
             )
-        crops.append((frame @ GRAY + 0.5).astype(np.uint8))
+        crops.append(_gray(frame))
+    if not crops:
+        raise EmptyVideoError(f"{name} has no frame")
     return np.stack(crops)
+
+
+def _gray(frame: np.ndarray) -> np.ndarray:
+    return (frame @ GRAY + 0.5).astype(np.uint8)
 
 
 @dataclass
 class _Track:
-    """One face over time: for each frame with it, the five stable points and the mean of the mouth's."""
+    """One face over time: per frame with it, the five stable points and the mean of the mouth's."""
 
     box: np.ndarray
     last: int
@@ -137,17 +141,19 @@ class _Track:
 
 
 def _follow_speaker(
-    video: Any, name: str, detector: LandmarkDetector, progress: Progress | None
+    frames: Iterable[np.ndarray], name: str, detector: LandmarkDetector, progress: Progress | None
 ) -> list[tuple[slice, np.ndarray]]:
     """Runs of frames, each with the speaker's anchors (n, 6, 2) in pixels; together they cover all frames."""
     tracks: list[_Track] = []
     count = 0
     detector.reset()
-    for index, frame in enumerate(iter_frames(video, name=name)):
+    for index, frame in enumerate(frames):
         _assign(tracks, index, detector(frame))
         count = index + 1
         if progress is not None:
             progress("landmarks", count, None)
+    if not count:
+        raise EmptyVideoError(f"{name} has no frame")
     if not tracks:
         raise NoFaceError(
             f"no face was found in the {count} frames of {name}: expected a talking face, upright and large "

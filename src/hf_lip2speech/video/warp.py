@@ -1,4 +1,9 @@
-"""Affine warps of images, without an image library to install."""
+"""Affine warps of points and images, by PyTorch.
+
+Measured against OpenCV 5: warpAffine takes 0.2 ms where this takes 0.6 ms (96x96 pixels; landmarks and crop
+together take 7 ms per frame, on one busy core). It differs by one gray level in 4 of 100,000 pixels, which is
+enough to change one of 750 speech units, and its wheel takes 150 MB.
+"""
 
 import numpy as np
 import torch
@@ -7,6 +12,8 @@ import torch.nn.functional as F
 
 def similarity_transform(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """The rotation, uniform scale and shift that bring `source` nearest to `target` (least squares).
+
+    OpenCV's estimateAffinePartial2D is a robust estimate instead, which leaves points out.
 
     Args:
         source: (N, 2) points, N >= 2, not all equal.
@@ -72,7 +79,7 @@ def warp_affine(image: np.ndarray, matrix: np.ndarray, height: int, width: int) 
 
 
 def _sample(image: np.ndarray, matrix: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Bilinear samples of an image on an affine grid, by PyTorch: five times as fast as numpy's indexing."""
+    """Bilinear samples of an image on an affine grid, five times as fast as by numpy's indexing."""
     pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).to(torch.float32)
     rows, columns = image.shape[:2]
     # grid_sample counts from -1 to 1 between the middles of the first and the last pixel
