@@ -41,10 +41,10 @@ def main():
     recogniser = PocketsphinxGrid() if all(is_grid_sentence(text) for text in texts) else None
     model = Lip2SpeechWithVocoder.from_pretrained(arguments.model, dtype=torch.float32).eval()
     encoder = SpeakerEncoder.bundled()
-    names = list(model.config.voices)
+    names = list(model.voices)
     if not names:
         parser.exit(1, f"{arguments.model} has no voices: compose it with --voices PREPARED.\n")
-    voices = np.array([model.config.voices[name] for name in names], dtype=np.float32)
+    voices = np.stack([voice.numpy() for voice in model.voices.values()])
     unit_voices = voices / np.linalg.norm(voices, axis=1, keepdims=True)
 
     print("| voice asked for | " + " | ".join(f"like {name}" for name in names) + " | nearest | WER % |")

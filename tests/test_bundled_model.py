@@ -91,7 +91,7 @@ def test_it_says_the_sample_videos_sentence_in_its_default_voice(speak):
 @pytest.mark.slow
 def test_every_voice_sounds_more_like_itself_than_like_any_other(speak, rendered):
     encoder = SpeakerEncoder.bundled()
-    voices = speak.model.config.voices
+    voices = speak.model.voices
     for asked in voices:
         speech = np.concatenate([speak(str(clip.video), speaker=asked)["audio"] for clip in rendered[:2]])
         embedding = encoder.embed(speech)

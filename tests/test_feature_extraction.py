@@ -9,80 +9,84 @@ import torch
 from hf_lip2speech.errors import Lip2SpeechError
 from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 
-
-@pytest.fixture
-def clip() -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (7, 96, 96), dtype=np.uint8)
+CLIP = np.random.default_rng(0).integers(0, 256, (7, 96, 96), dtype=np.uint8)
+EXTRACTOR = Lip2SpeechFeatureExtractor()
 
 
-def test_pixels_are_the_normalised_centre_crop(clip):
-    features = Lip2SpeechFeatureExtractor()(clip)
-    pixels = features["pixel_values_videos"]
-    assert pixels.shape == (1, 7, 1, 88, 88) and pixels.dtype == torch.float32
-    expected = (clip[:, 4:92, 4:92].astype(np.float64) / 255 - 0.421) / 0.165
-    np.testing.assert_allclose(pixels[0, :, 0], expected, atol=1e-6)
+def pixels(videos, **arguments) -> torch.Tensor:
+    return EXTRACTOR(videos, return_tensors="pt", **arguments)["pixel_values_videos"]
+
+
+def test_pixels_are_the_normalised_centre_crop():
+    features = EXTRACTOR(CLIP, return_tensors="pt")
+    expected = (CLIP[:, 4:92, 4:92].astype(np.float64) / 255 - 0.421) / 0.165
+    assert features["pixel_values_videos"].dtype == torch.float32
+    np.testing.assert_allclose(features["pixel_values_videos"][0, :, 0], expected, atol=1e-6)
     assert features["attention_mask"].tolist() == [[1] * 7]
+    assert torch.equal(pixels(CLIP[:, 4:92, 4:92]), pixels(CLIP))
 
 
-def test_a_clip_of_88_pixels_is_the_centre_of_one_of_96(clip):
-    extractor = Lip2SpeechFeatureExtractor()
-    whole, centre = extractor(clip), extractor(clip[:, 4:92, 4:92])
-    assert torch.equal(whole["pixel_values_videos"], centre["pixel_values_videos"])
-
-
-def test_padding_frames_are_zero_and_masked_and_frames_are_as_alone(clip):
-    extractor = Lip2SpeechFeatureExtractor()
-    short = torch.from_numpy(clip[:3])
-    batch = extractor([short, clip])
+def test_padding_frames_are_zero_and_masked_and_frames_are_as_alone():
+    short = torch.from_numpy(CLIP[:3])
+    batch = EXTRACTOR([short, CLIP], return_tensors="pt")
     assert batch["pixel_values_videos"].shape == (2, 7, 1, 88, 88)
     assert batch["attention_mask"].tolist() == [[1, 1, 1, 0, 0, 0, 0], [1] * 7]
     assert not batch["pixel_values_videos"][0, 3:].any()
-    assert torch.equal(batch["pixel_values_videos"][0, :3], extractor(short)["pixel_values_videos"][0])
+    assert torch.equal(batch["pixel_values_videos"][0, :3], pixels(short)[0])
 
 
-def test_pad_pads_time_alone(clip):
-    extractor = Lip2SpeechFeatureExtractor()
-    items = [{name: value[0] for name, value in extractor(part).items()} for part in (clip[:3], clip)]
-    padded = extractor.pad(items, padding=True, return_tensors="pt")
-    together = extractor([clip[:3], clip])
-    assert torch.equal(padded["pixel_values_videos"], together["pixel_values_videos"])
-    assert torch.equal(padded["attention_mask"], together["attention_mask"])
+def test_it_takes_the_arguments_of_every_feature_extractor_of_transformers():
+    clips = [CLIP[:3], CLIP]
+    lists = EXTRACTOR(clips, padding=False)
+    assert [len(one) for one in lists["pixel_values_videos"]] == [3, 7]
+    assert [one.tolist() for one in lists["attention_mask"]] == [[1] * 3, [1] * 7]
+    fixed = EXTRACTOR(clips, padding="max_length", max_length=5, truncation=True, return_tensors="np")
+    assert isinstance(fixed["pixel_values_videos"], np.ndarray)
+    assert fixed["attention_mask"].tolist() == [[1, 1, 1, 0, 0], [1] * 5]
+    assert pixels(clips, pad_to_multiple_of=4, sampling_rate=25).shape[1] == 8
+    assert "attention_mask" not in EXTRACTOR(CLIP, return_attention_mask=False)
+    assert all(isinstance(one, np.ndarray) for one in EXTRACTOR(clips)["pixel_values_videos"])
 
 
-def test_numpy_arrays_on_request(clip):
-    features = Lip2SpeechFeatureExtractor()(clip, return_tensors="np")
-    assert isinstance(features["pixel_values_videos"], np.ndarray)
-    assert features["pixel_values_videos"].dtype == np.float32
+def test_pad_gives_the_batch_of_a_call():
+    items = [{name: value[0] for name, value in EXTRACTOR(one).items()} for one in (CLIP[:3], CLIP)]
+    together = EXTRACTOR([CLIP[:3], CLIP], return_tensors="pt")
+    for features in (items, {name: [item[name] for item in items] for name in items[0]}):
+        padded = EXTRACTOR.pad(features, padding=True, return_tensors="pt")
+        assert all(torch.equal(padded[name], together[name]) for name in together)
 
 
-def test_settings_survive_saving(tmp_path, clip):
+def test_settings_survive_saving(tmp_path):
     extractor = Lip2SpeechFeatureExtractor(pixel_mean=0.5, pixel_std=0.25, crop_size=80)
     extractor.save_pretrained(tmp_path)
     saved = json.loads((tmp_path / "preprocessor_config.json").read_text())
     assert saved["feature_extractor_type"] == "Lip2SpeechFeatureExtractor"
     again = Lip2SpeechFeatureExtractor.from_pretrained(tmp_path)
     assert again.to_dict() == extractor.to_dict()
-    assert torch.equal(again(clip)["pixel_values_videos"], extractor(clip)["pixel_values_videos"])
+    one, other = (made(CLIP, return_tensors="pt")["pixel_values_videos"] for made in (again, extractor))
+    assert torch.equal(one, other) and one.shape[-1] == 80
 
 
 @pytest.mark.parametrize(
-    ("videos", "message"),
+    ("videos", "arguments", "message"),
     [
-        pytest.param([], "empty", id="an empty list"),
-        pytest.param(np.zeros((96, 96), np.uint8), r"\(96, 96\).*\(T, 96, 96\)", id="a picture"),
-        pytest.param(np.zeros((2, 3, 96, 96), np.uint8), "as a list", id="a batch as an array"),
-        pytest.param(np.zeros((3, 90, 90), np.uint8), r"\(3, 90, 90\)", id="another size"),
-        pytest.param(np.zeros((3, 96, 88), np.uint8), r"\(3, 96, 88\)", id="not square"),
-        pytest.param(np.zeros((3, 96, 96), np.float32), "float32.*uint8", id="floats"),
-        pytest.param(torch.zeros(3, 96, 96, dtype=torch.bfloat16), "bfloat16.*uint8", id="a bfloat16 tensor"),
-        pytest.param(np.zeros((0, 96, 96), np.uint8), "no frame", id="no frame"),
-        pytest.param("mouth.mp4", "str", id="a path"),
-        pytest.param([np.zeros((3, 96, 96), np.uint8), None], "Clip 1.*NoneType", id="the second is missing"),
+        pytest.param([], {}, "empty", id="an empty list"),
+        pytest.param(CLIP[0], {}, r"\(96, 96\).*\(T, 96, 96\)", id="a picture"),
+        pytest.param(np.zeros((2, 3, 96, 96), np.uint8), {}, "as a list", id="a batch as an array"),
+        pytest.param(np.zeros((3, 90, 90), np.uint8), {}, r"\(3, 90, 90\)", id="another size"),
+        pytest.param(np.zeros((3, 96, 88), np.uint8), {}, r"\(3, 96, 88\)", id="not square"),
+        pytest.param(CLIP.astype(np.float32), {}, "float32.*uint8", id="floats"),
+        pytest.param(torch.zeros(3, 96, 96, dtype=torch.bfloat16), {}, "bfloat16.*uint8", id="bfloat16"),
+        pytest.param(CLIP[:0], {}, "no frame", id="no frame"),
+        pytest.param("mouth.mp4", {}, "str", id="a path"),
+        pytest.param([CLIP, None], {}, "Clip 1.*NoneType", id="the second is missing"),
+        pytest.param(CLIP, {"sampling_rate": 30}, "30 frames per second; expected 25", id="another rate"),
+        pytest.param(CLIP, {"truncation": True}, "max_length=", id="truncated to what"),
     ],
 )
-def test_a_wrong_clip_is_named(videos, message):
+def test_a_wrong_clip_or_argument_is_named(videos, arguments, message):
     with pytest.raises(Lip2SpeechError, match=message):
-        Lip2SpeechFeatureExtractor()(videos)
+        EXTRACTOR(videos, **arguments)
 
 
 def test_a_crop_larger_than_the_clip_is_refused():

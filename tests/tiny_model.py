@@ -14,7 +14,7 @@ def unit_vector(seed: int) -> np.ndarray:
     return vector / np.linalg.norm(vector)
 
 
-def tiny_model() -> Lip2SpeechWithVocoder:
+def tiny_model(**lip2speech) -> Lip2SpeechWithVocoder:
     """A small random model whose batch-norm statistics are away from 0 and 1."""
     torch.manual_seed(0)
     config = Lip2SpeechWithVocoderConfig(
@@ -29,14 +29,14 @@ def tiny_model() -> Lip2SpeechWithVocoder:
             conv_kernel_size=7,
             num_units=20,
             mel_head_size=32,
+            **lip2speech,
         ).to_dict(),
         vocoder=UnitVocoderConfig(
             num_units=20, unit_embedding_dim=16, speaker_dim=16, upsample_initial_channel=64
         ).to_dict(),
-        voices={"ann": unit_vector(1).tolist(), "bob": unit_vector(2).tolist()},
-        default_voice="ann",
     )
     model = Lip2SpeechWithVocoder(config).eval()
+    model.set_voices({"ann": unit_vector(1), "bob": unit_vector(2)}, "ann")
     for name, buffer in model.named_buffers():
         if name.endswith("running_mean"):
             buffer.normal_(0, 0.5)

@@ -4,37 +4,38 @@ The numbers are those of Choi, Kim, Ro (Interspeech 2023): 88x88 pixels, (x / 25
 frames 0 after the normalisation.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
-from transformers.feature_extraction_utils import BatchFeature
-from transformers.utils import FEATURE_EXTRACTOR_NAME, PaddingStrategy, cached_file
+from transformers.feature_extraction_utils import BatchFeature, FeatureExtractionMixin
+from transformers.utils import FEATURE_EXTRACTOR_NAME, PaddingStrategy
 
 from .constants import CROP_SIZE, FRAME_RATE, MOUTH_SIZE, PIXEL_MEAN, PIXEL_STD
 from .errors import Lip2SpeechError, NotLoadedError
-from .loading import StrictConfigMixin
+from .loading import StrictConfigMixin, file_beside
 
 Clip = np.ndarray | torch.Tensor
 
 
-class Lip2SpeechFeatureExtractor(StrictConfigMixin, SequenceFeatureExtractor):
+class Lip2SpeechFeatureExtractor(StrictConfigMixin, FeatureExtractionMixin):
     """Turns gray mouth clips into `pixel_values_videos` and `attention_mask`.
+
+    Training reads these fields, too, so that a model is used with the pixels that it was trained on.
 
     Args:
         feature_size: channels of a frame, 1 (gray).
-        sampling_rate: frames a second of the clips, 25.
-        padding_value: what the padding frames hold after the normalisation, 0.
+        sampling_rate: frames per second of the clips, 25.
+        padding_value: value of the padding frames, after the normalisation.
         mouth_size: side of a stored mouth crop in pixels, 96.
         crop_size: side of the model's input in pixels, 88: the centre of a stored crop.
         pixel_mean, pixel_std: of x / 255, where x is a gray value 0..255.
+        return_attention_mask: whether a call returns the mask when it does not say so itself.
     """
 
     model_input_names: ClassVar[list[str]] = ["pixel_values_videos", "attention_mask"]
+    padding_side = "right"  # the only side that the models take
 
     def __init__(
         self,
@@ -45,75 +46,154 @@ class Lip2SpeechFeatureExtractor(StrictConfigMixin, SequenceFeatureExtractor):
         crop_size: int = CROP_SIZE,
         pixel_mean: float = PIXEL_MEAN,
         pixel_std: float = PIXEL_STD,
+        return_attention_mask: bool = True,
         **kwargs: Any,
     ):
-        super().__init__(
-            feature_size=feature_size, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs
-        )
+        super().__init__(**kwargs)
         if not 0 < crop_size <= mouth_size:
-            raise Lip2SpeechError(f"crop_size must lie in 1..mouth_size ({mouth_size}), got {crop_size}")
+            raise Lip2SpeechError(f"crop_size must be in 1..mouth_size ({mouth_size}), got {crop_size}.")
+        self.feature_size = feature_size
+        self.sampling_rate = sampling_rate
+        self.padding_value = padding_value
         self.mouth_size = mouth_size
         self.crop_size = crop_size
         self.pixel_mean = pixel_mean
         self.pixel_std = pixel_std
+        self.return_attention_mask = return_attention_mask
 
     @classmethod
     def get_feature_extractor_dict(
         cls, pretrained_model_name_or_path: Any, **kwargs: Any
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """As the base class's, which says of a missing file and of a missing network the same.
+        """As the base class's, which reports a missing file and a missing network alike.
 
         Raises:
             NotLoadedError: there is no preprocessor_config.json.
         """
-        hub = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
-        asked = {name: kwargs[name] for name in hub if name in kwargs}
         source = pretrained_model_name_or_path
-        try:
-            cached_file(source, FEATURE_EXTRACTOR_NAME, **asked)
-        except OSError as error:
-            if error.__cause__ is not None:  # of the Hub's client: no network, no such repository
-                raise
+        if file_beside(source, FEATURE_EXTRACTOR_NAME, kwargs) is None:
             raise NotLoadedError(
-                f"{source} holds no {FEATURE_EXTRACTOR_NAME}: save one beside the model, {cls.__name__}()."
+                f"{source} has no {FEATURE_EXTRACTOR_NAME}: save one beside the model with {cls.__name__}()."
                 "save_pretrained(...), or name another folder or repository."
-            ) from error
+            )
         return super().get_feature_extractor_dict(source, **kwargs)
 
-    def __call__(self, videos: Clip | Sequence[Clip], return_tensors: str | None = "pt") -> BatchFeature:
+    def __call__(
+        self,
+        videos: Clip | Sequence[Clip],
+        padding: bool | str | PaddingStrategy = True,
+        max_length: int | None = None,
+        truncation: bool = False,
+        pad_to_multiple_of: int | None = None,
+        return_attention_mask: bool | None = None,
+        return_tensors: str | None = None,
+        sampling_rate: int | None = None,
+    ) -> BatchFeature:
         """One clip or a list of clips -> a padded batch.
 
         Args:
             videos: uint8 array or tensor (T, 96, 96) (the centre 88x88 is taken) or (T, 88, 88); or a list
                 of B such clips, whose lengths T may differ.
-            return_tensors: "pt" (the default) or "np".
+            padding: True or "longest": to the longest clip; "max_length": to `max_length`; False: none.
+            max_length: frames; longer clips are cut with `truncation`.
+            truncation: whether clips are cut to `max_length`.
+            pad_to_multiple_of: rounds the padded length up.
+            return_attention_mask: default: the field of that name.
+            return_tensors: "pt" or "np"; None (default): lists of arrays.
+            sampling_rate: frames per second of the clips, to be checked.
 
         Returns:
-            `pixel_values_videos` (B, T, 1, 88, 88) float32, zeros after a clip's end, and `attention_mask`
-            (B, T) int64, 1 = frame, 0 = padding. T is the longest clip's length.
+            `pixel_values_videos` (B, T, 1, 88, 88) float32, `padding_value` after a clip's end, and
+            `attention_mask` (B, T) int64, 1 = frame, 0 = padding.
 
         Raises:
-            Lip2SpeechError: a clip has another rank, dtype or size, or no frame; the list is empty.
+            Lip2SpeechError: a clip has another rank, dtype or size, no frame, or another frame rate; the list
+                is empty; the padding arguments contradict each other.
         """
         clips = list(videos) if isinstance(videos, (list, tuple)) else [videos]
         if not clips:
             raise Lip2SpeechError("The list of clips is empty: give at least one uint8 clip (T, 96, 96).")
+        if sampling_rate not in (None, self.sampling_rate):
+            raise Lip2SpeechError(
+                f"The clips have {sampling_rate} frames per second; expected {self.sampling_rate}. Resample "
+                "them first, as hf_lip2speech.video.mouth.mouth_crops does."
+            )
         crops = [self._centre_crop(clip, index) for index, clip in enumerate(clips)]
-        longest = max(len(crop) for crop in crops)
-        pixels = np.empty((len(crops), longest, 1, self.crop_size, self.crop_size), dtype=np.float32)
-        mask = np.zeros((len(crops), longest), dtype=np.int64)
-        # (x / 255 - mean) / std, written straight into the batch: 10 minutes are 465 MB, so no copy is made.
-        scale = np.float32(1 / (255 * self.pixel_std))
-        shift = np.float32(self.pixel_mean / self.pixel_std)
-        for row, crop in enumerate(crops):
-            frames = pixels[row, : len(crop), 0]
-            np.multiply(crop, scale, out=frames)
-            np.subtract(frames, shift, out=frames)
-            pixels[row, len(crop) :] = self.padding_value
-            mask[row, : len(crop)] = 1
-        return BatchFeature(
-            {"pixel_values_videos": pixels, "attention_mask": mask}, tensor_type=return_tensors
+        return self._batch(
+            crops,
+            lambda crop, out: self.normalize(crop, out[:, 0]),
+            *(padding, max_length, truncation, pad_to_multiple_of, return_attention_mask, return_tensors),
         )
+
+    def pad(
+        self,
+        processed_features: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]],
+        padding: bool | str | PaddingStrategy = True,
+        max_length: int | None = None,
+        truncation: bool = False,
+        pad_to_multiple_of: int | None = None,
+        return_attention_mask: bool | None = None,
+        return_tensors: str | None = None,
+    ) -> BatchFeature:
+        """Pads items that were made one by one; arguments as in a call."""
+        name = self.model_input_names[0]
+        items = processed_features
+        frames = items[name] if isinstance(items, Mapping) else [item[name] for item in items]
+        return self._batch(
+            [np.asarray(clip, dtype=np.float32) for clip in frames],
+            lambda clip, out: np.copyto(out, clip),
+            *(padding, max_length, truncation, pad_to_multiple_of, return_attention_mask, return_tensors),
+        )
+
+    def normalize(self, frames: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Gray values 0..255 of any shape -> float32 (x / 255 - pixel_mean) / pixel_std, into `out`."""
+        out = np.empty(frames.shape, dtype=np.float32) if out is None else out
+        np.multiply(frames, np.float32(1 / (255 * self.pixel_std)), out=out)
+        return np.subtract(out, np.float32(self.pixel_mean / self.pixel_std), out=out)
+
+    def _batch(
+        self,
+        clips: Sequence[np.ndarray],
+        write: Callable[[np.ndarray, np.ndarray], Any],
+        padding: bool | str | PaddingStrategy,
+        max_length: int | None,
+        truncation: bool,
+        multiple: int | None,
+        with_mask: bool | None,
+        return_tensors: str | None,
+    ) -> BatchFeature:
+        """`write(clip, out)` fills the float32 frames (T, 1, S, S) of each clip: ten minutes are 465 MB, so
+        they are written where they stay."""
+        strategy = PaddingStrategy(
+            {True: "longest", False: "do_not_pad"}[padding] if isinstance(padding, bool) else padding
+        )
+        if max_length is None and (truncation or strategy is PaddingStrategy.MAX_LENGTH):
+            raise Lip2SpeechError("truncation=True and padding='max_length' need max_length=, in frames.")
+        lengths = [min(len(clip), max_length) if truncation and max_length else len(clip) for clip in clips]
+        sizes = lengths
+        if strategy is not PaddingStrategy.DO_NOT_PAD:
+            size = max(lengths)
+            if strategy is PaddingStrategy.MAX_LENGTH:
+                size = max(size, max_length or 0)
+            sizes = [-(-size // (multiple or 1)) * (multiple or 1)] * len(clips)
+        shape = (1, self.crop_size, self.crop_size)
+        one_array = len(set(sizes)) == 1
+        pixels: Any = (
+            np.empty((len(clips), sizes[0], *shape), dtype=np.float32)
+            if one_array
+            else [np.empty((size, *shape), dtype=np.float32) for size in sizes]
+        )
+        masks = [np.zeros(size, dtype=np.int64) for size in sizes]
+        for clip, length, out, mask in zip(clips, lengths, pixels, masks, strict=True):
+            write(clip[:length], out[:length])
+            out[length:] = self.padding_value
+            mask[:length] = 1
+        if return_tensors is None:
+            pixels = list(pixels)
+        contents = {"pixel_values_videos": pixels}
+        if self.return_attention_mask if with_mask is None else with_mask:
+            contents["attention_mask"] = np.stack(masks) if one_array and return_tensors else masks
+        return BatchFeature(contents, tensor_type=return_tensors)
 
     def _centre_crop(self, clip: Clip, index: int) -> np.ndarray:
         """Clip number `index` as a checked uint8 view (T, 88, 88)."""
@@ -131,41 +211,14 @@ class Lip2SpeechFeatureExtractor(StrictConfigMixin, SequenceFeatureExtractor):
             )
         if clip.dtype not in (np.uint8, torch.uint8):
             raise Lip2SpeechError(
-                f"Clip {index} has dtype {clip.dtype}: expected uint8 gray values 0..255; the "
-                "normalisation is done here."
+                f"Clip {index} has dtype {clip.dtype}: expected uint8 gray values 0..255, which are "
+                "normalised here."
             )
         if len(clip) == 0:
             raise Lip2SpeechError(f"Clip {index} has no frame: expected {expected} with T >= 1.")
         clip = clip.cpu().numpy() if isinstance(clip, torch.Tensor) else clip
         margin = (clip.shape[1] - self.crop_size) // 2
         return clip[:, margin : margin + self.crop_size, margin : margin + self.crop_size]
-
-    def _pad(
-        self,
-        processed_features: dict[str, np.ndarray] | BatchFeature,
-        max_length: int | None = None,
-        padding_strategy: PaddingStrategy = PaddingStrategy.DO_NOT_PAD,
-        pad_to_multiple_of: int | None = None,
-        return_attention_mask: bool | None = None,
-    ) -> dict:
-        """One item of `pad`, along time only: the base class would pad height and width as well."""
-        name = self.model_input_names[0]
-        frames = processed_features[name]
-        if max_length is None or padding_strategy == PaddingStrategy.LONGEST:
-            max_length = len(frames)
-        if pad_to_multiple_of is not None:
-            max_length = -(-max_length // pad_to_multiple_of) * pad_to_multiple_of
-        missing = max_length - len(frames) if padding_strategy != PaddingStrategy.DO_NOT_PAD else 0
-        if return_attention_mask and "attention_mask" not in processed_features:
-            processed_features["attention_mask"] = np.ones(len(frames), dtype=np.int64)
-        if missing > 0:
-            sides = (0, missing) if self.padding_side == "right" else (missing, 0)
-            if return_attention_mask:
-                processed_features["attention_mask"] = np.pad(processed_features["attention_mask"], sides)
-            processed_features[name] = np.pad(
-                frames, [sides, *[(0, 0)] * (frames.ndim - 1)], constant_values=self.padding_value
-            )
-        return processed_features
 
 
 __all__ = ["Lip2SpeechFeatureExtractor"]

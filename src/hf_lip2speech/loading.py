@@ -46,16 +46,16 @@ def model_source(source: Any, folder: Path = BUNDLED) -> Any:
     return str(folder) if source == BUNDLED_NAME else source
 
 
-def file_beside(source: str | os.PathLike, name: str, arguments: dict[str, Any]) -> Path | None:
+def file_beside(source: Any, name: str, arguments: dict[str, Any] | None = None) -> Path | None:
     """The file `name` of a model's folder or repository; None where it has none.
 
     Args:
-        arguments: those of `from_pretrained`; the ones about the Hub are used.
+        arguments: those of `from_pretrained`, of which the ones about the Hub are used.
 
     Raises:
         OSError: the Hub could not be reached, or there is no such repository.
     """
-    asked = {key: value for key, value in arguments.items() if key in _HUB_ARGUMENTS}
+    asked = {key: value for key, value in (arguments or {}).items() if key in _HUB_ARGUMENTS}
     found = cached_file(source, name, _raise_exceptions_for_missing_entries=False, **asked)
     return None if found is None else Path(found)
 

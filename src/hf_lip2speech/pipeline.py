@@ -1,40 +1,33 @@
-"""`pipeline("lip-to-speech")`: the silent video of a face in, speech out.
+"""`pipeline("lip-to-speech")`: turns the silent video of a face into speech.
 
 raw video -> mouth clip (T, 96, 96) at 25 fps -> pixel_values_videos -> Lip2SpeechWithVocoder -> 640 T samples
 """
 
-from __future__ import annotations
-
 import gc
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sized
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import IterableDataset
+from torch.utils.data import DataLoader, IterableDataset
 from transformers import Pipeline
+from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 
-from .constants import (
-    MEL_PER_FRAME,
-    SAMPLES_PER_FRAME,
-    SAMPLING_RATE,
-    SPEAKER_EMBEDDING_DIM,
-    UNITS_PER_FRAME,
-)
+from .composite import feature_extractor_for
+from .constants import MEL_PER_FRAME, SAMPLES_PER_FRAME, UNITS_PER_FRAME
 from .errors import Lip2SpeechError
-from .feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
-from .pipeline_inputs import Numbered, NumberedRows, numbered, video_source
+from .pipeline_inputs import NumberedRows, VideoReader, collate, numbered
 
 
 class LipToSpeechPipeline(Pipeline):
     """Speech from the video of a face. Arguments of `pipeline(...)` are the defaults of those of a call.
 
     Args:
-        cropped: True where the videos are mouth crops already (96x96 or 88x88 gray), False (default) where a
-            face is to be found.
-        speaker: whose voice. The name of one of the model's voices (`pipe.voices`); a recording of the
-            speaker (path, URL, bytes, binary file or {"array": (N,) float, "sampling_rate": int}); an
+        cropped: True if the videos are mouth crops already (96x96 or 88x88 gray), False (default) to find the
+            face.
+        speaker: the voice to speak in. The name of one of the model's voices (`pipe.voices`); a recording of
+            a speaker (path, URL, bytes, binary file or {"array": (N,) float, "sampling_rate": int}); an
             embedding (256,) of the `SpeakerEncoder`; None (default): the model's default voice.
         return_spectrogram: adds "spectrogram", float32 (4T, 80), natural log-mel at 100 Hz.
         return_units: adds "unit_ids", int64 (2T,), 0..num_units-1 at 50 Hz.
@@ -50,12 +43,12 @@ class LipToSpeechPipeline(Pipeline):
     batch and gives a list. A data set (`datasets`, `KeyDataset`, any torch Dataset) or a generator gives an
     iterator that reads as it is consumed.
 
-    A model that is loaded already comes with its feature extractor:
-    `pipeline("lip-to-speech", model=model, feature_extractor=Lip2SpeechFeatureExtractor())`.
+    With a model object, pass its feature extractor as well; the default is one of the model's crop size. The
+    model is put into eval mode.
 
     Raises:
-        Lip2SpeechError: with the input's path (in a batch also its place) in front of what was wrong: no
-            face, no video stream, no frame, unreadable; or an argument is wrong.
+        Lip2SpeechError: an argument is wrong, or an input has no face, no video stream or no frame or cannot
+            be read; the message begins with the input's path and, in a batch, its index.
     """
 
     _load_processor = False
@@ -72,14 +65,15 @@ class LipToSpeechPipeline(Pipeline):
                 f"The lip-to-speech pipeline needs a Lip2SpeechWithVocoder, got a {type(model).__name__}: "
                 "put the acoustic model and a vocoder together in one."
             )
-        super().__init__(
-            model=model, feature_extractor=feature_extractor or Lip2SpeechFeatureExtractor(), **kwargs
-        )
+        if feature_extractor is None:
+            feature_extractor = feature_extractor_for(None, model)
+        super().__init__(model=model, feature_extractor=feature_extractor, **kwargs)
+        self.model.eval()  # the base class does not, and batch norms would learn from the videos
 
     @property
     def voices(self) -> list[str]:
         """Names that `speaker` may take."""
-        return sorted(self.model.config.voices or {})
+        return sorted(self.model.voices)
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
         if "speaker" not in kwargs and self._forward_params.get("speaker") is None:
@@ -105,12 +99,37 @@ class LipToSpeechPipeline(Pipeline):
         self.model.save_pretrained(save_directory, **kwargs)
         self.feature_extractor.save_pretrained(save_directory, **kwargs)
 
-    def get_iterator(self, inputs: Any, num_workers: int, *args: Any, **kwargs: Any) -> Any:
+    def get_iterator(
+        self,
+        inputs: Any,
+        num_workers: int,
+        batch_size: int,
+        preprocess_params: dict[str, Any],
+        forward_params: dict[str, Any],
+        postprocess_params: dict[str, Any],
+    ) -> Iterator[dict[str, Any]]:
+        """As the base class's, whose batches cannot be made in spawned processes."""
+        reader = VideoReader(self.feature_extractor)
+        sized = isinstance(inputs, Sized)
+        kind = PipelineDataset if sized else PipelineIterator
         if num_workers:
-            # A forked worker that frees a video decoder left over here waits for ever for its threads, which
-            # a fork does not copy: free them first.
+            # A forked worker that frees an old video decoder waits forever for the decoder's threads, which
+            # a fork does not copy: free them before.
             gc.collect()
-        return super().get_iterator(inputs, num_workers, *args, **kwargs)
+        loader = DataLoader(
+            kind(inputs, reader, preprocess_params),
+            batch_size=batch_size,
+            num_workers=num_workers if sized else min(num_workers, 1),  # more would each read a whole stream
+            collate_fn=collate,
+        )
+        outputs = PipelineIterator(loader, self.forward, forward_params, loader_batch_size=batch_size)
+        return PipelineIterator(outputs, self.postprocess, postprocess_params)
+
+    def _ensure_tensor_on_device(self, inputs: Any, device: torch.device) -> Any:
+        """As the base class's, except that the model moves a video itself, window by window."""
+        if isinstance(inputs, dict) and "pixel_values_videos" in inputs:
+            return inputs
+        return super()._ensure_tensor_on_device(inputs, device)
 
     def _sanitize_parameters(
         self,
@@ -132,7 +151,7 @@ class LipToSpeechPipeline(Pipeline):
         for name, value in flags.items():
             if not isinstance(value, (bool, np.bool_)):
                 raise Lip2SpeechError(f"{name} must be True or False, got {value!r}.")
-        forward = {"speaker": self._resolve_speaker(others.pop("speaker"))} if "speaker" in others else {}
+        forward = {"speaker": self.resolve_speaker(others.pop("speaker"))} if "speaker" in others else {}
         others.pop("local_files_only", None)  # transformers.pipeline() uses it and hands it on
         if others:
             raise TypeError(
@@ -148,34 +167,41 @@ class LipToSpeechPipeline(Pipeline):
         postprocess = {name: value for name, value in flags.items() if name.startswith("return_")}
         return preprocess, forward, postprocess
 
-    def _resolve_speaker(self, speaker: Any) -> str | torch.Tensor:
-        """`speaker` -> a voice's name or an embedding (256,) float32."""
-        voices = self.model.config.voices or {}
+    def resolve_speaker(self, speaker: Any) -> str | torch.Tensor:
+        """`speaker`, as in a call, -> the name of a voice or a speaker embedding float32 (256,).
+
+        Raises:
+            Lip2SpeechError: it is none of what a call takes, or a recording cannot be read.
+        """
+        known = f"Its voices: {', '.join(self.voices)}." if self.voices else "It has no voices."
         if speaker is None:
-            if self.model.config.default_voice is None:
+            default = self.model.config.default_voice
+            if default is None:
                 raise Lip2SpeechError(
-                    "The model has no default voice: pass speaker= with "
-                    + (f"one of its voices ({', '.join(self.voices)}), " if voices else "")
-                    + f"a recording of the speaker, or an embedding ({SPEAKER_EMBEDDING_DIM},)."
+                    f"The model has no default voice. {known} Pass speaker=, a voice, a recording of the "
+                    f"speaker, or an embedding ({self._embedding_size},)."
                 )
-            return self.model.config.default_voice
-        if isinstance(speaker, str) and speaker in voices:
+            return default
+        if isinstance(speaker, str) and speaker in self.model.voices:
             return speaker
-        if isinstance(speaker, (str, os.PathLike)):
+        if isinstance(speaker, str | os.PathLike):
             from .media.sources import is_url
 
             if not is_url(speaker) and not os.path.isfile(speaker):
                 raise Lip2SpeechError(
                     f"The speaker {os.fspath(speaker)!r} is neither a voice of this model nor a file. "
-                    f"Its voices are: {', '.join(self.voices) or 'none'}. A recording of the speaker or an "
-                    "embedding does as well."
+                    f"{known} A recording of the speaker or an embedding works as well."
                 )
             return self._embed_recording(speaker)
-        if isinstance(speaker, (dict, bytes)) or hasattr(speaker, "read"):
+        if isinstance(speaker, dict | bytes) or hasattr(speaker, "read"):
             return self._embed_recording(speaker)
         return self._check_embedding(speaker)
 
-    def _embed_recording(self, recording: str | os.PathLike | bytes | dict) -> torch.Tensor:
+    @property
+    def _embedding_size(self) -> int:
+        return self.model.config.lip2speech.speaker_embedding_dim
+
+    def _embed_recording(self, recording: Any) -> torch.Tensor:
         from .media.audio import read_audio
         from .models.modeling_speaker_encoder import SpeakerEncoder
 
@@ -183,61 +209,29 @@ class LipToSpeechPipeline(Pipeline):
             self._speaker_encoder = SpeakerEncoder.bundled()
         return torch.from_numpy(self._speaker_encoder.embed(read_audio(recording)))
 
-    @staticmethod
-    def _check_embedding(speaker: Any) -> torch.Tensor:
+    def _check_embedding(self, speaker: Any) -> torch.Tensor:
         expected = (
-            f"a voice's name, a recording (path or {{'array', 'sampling_rate'}}) or "
-            f"{SPEAKER_EMBEDDING_DIM} numbers"
+            "a voice's name, a recording (path or {'array', 'sampling_rate'}) or "
+            f"{self._embedding_size} numbers"
         )
         try:
             embedding = torch.as_tensor(speaker, dtype=torch.float32)
         except (TypeError, ValueError, RuntimeError) as error:
             raise Lip2SpeechError(f"speaker is a {type(speaker).__name__}: expected {expected}.") from error
-        if embedding.shape != (SPEAKER_EMBEDDING_DIM,):
+        if embedding.shape != (self._embedding_size,):
             raise Lip2SpeechError(f"speaker has the shape {tuple(embedding.shape)}: expected {expected}.")
         if not torch.isfinite(embedding).all() or not embedding.any():
             raise Lip2SpeechError("The speaker embedding is all zero or holds a number that is not finite.")
         return embedding.detach().cpu()
 
-    def preprocess(
-        self,
-        inputs: Any,
-        cropped: bool = False,
-        return_mouth: bool = False,
-        detector: Any = None,
-        progress: Any = None,
-    ) -> dict[str, torch.Tensor]:
+    def preprocess(self, inputs: Any, **parameters: Any) -> dict[str, torch.Tensor]:
         """One input -> pixel_values_videos (1, T, 1, 88, 88), attention_mask (1, T), mouth (1, T, 96, 96)."""
-        from .media.sources import describe
-        from .media.video import open_video
-        from .video.mouth import mouth_crops, ready_made_crops
-
-        place, item = (
-            (f"Input {inputs.index}: ", inputs.value) if isinstance(inputs, Numbered) else ("", inputs)
-        )
-        label = ""
-        try:
-            source = video_source(item)
-            label = describe(source)
-            with open_video(source) as video:
-                if cropped:
-                    mouth = ready_made_crops(video, name=video.name)
-                else:
-                    mouth = mouth_crops(video, name=video.name, detector=detector, progress=progress)
-        except Lip2SpeechError as error:
-            where = place + (f"{label}: " if label and label not in str(error) else "")
-            if not where:
-                raise
-            raise type(error)(f"{where}{error}") from error
-        features = dict(self.feature_extractor(mouth))
-        if return_mouth:
-            features["mouth"] = torch.from_numpy(mouth)[None]
-        return features
+        return VideoReader(self.feature_extractor)(inputs, **parameters)
 
     def _forward(
         self, model_inputs: dict[str, torch.Tensor], speaker: str | torch.Tensor, progress: Any = None
     ) -> dict[str, Any]:
-        # generate_speech casts to the model's dtype, window by window: here it would copy the whole video.
+        # generate_speech moves and casts the video window by window: here, the whole video would be copied.
         speech = self.model.generate_speech(
             model_inputs["pixel_values_videos"],
             attention_mask=model_inputs["attention_mask"],
@@ -259,7 +253,7 @@ class LipToSpeechPipeline(Pipeline):
         return_units: bool = False,
         return_mouth: bool = False,
     ) -> dict[str, Any]:
-        """The first row of the model's outputs, cut to the clip's own length, as numpy arrays."""
+        """The first row of the model's outputs, cut to the length of the clip, as numpy arrays."""
         frames = int(model_outputs["waveform_lengths"][0]) // SAMPLES_PER_FRAME
 
         def cut(name: str, per_frame: int) -> np.ndarray:
@@ -267,7 +261,8 @@ class LipToSpeechPipeline(Pipeline):
             values = values.float() if values.is_floating_point() else values
             return values.numpy().copy()  # not a view that keeps the whole padded batch alive
 
-        result = {"audio": cut("waveform", SAMPLES_PER_FRAME), "sampling_rate": SAMPLING_RATE}
+        result: dict[str, Any] = {"audio": cut("waveform", SAMPLES_PER_FRAME)}
+        result["sampling_rate"] = self.model.config.sampling_rate
         if return_spectrogram:
             result["spectrogram"] = cut("spectrogram", MEL_PER_FRAME)
         if return_units:

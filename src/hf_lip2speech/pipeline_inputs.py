@@ -1,6 +1,7 @@
-"""What the pipeline takes for a video, one by one and in batches, before any of it is read."""
+"""What the pipeline takes for a video, alone and in batches, up to the model's input.
 
-from __future__ import annotations
+Worker processes, forked or spawned, run this part: all of it can be pickled and none of it needs the model.
+"""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -8,9 +9,11 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import torch
+from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from .errors import Lip2SpeechError
+from .feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 
 INPUTS = (
     "a path, an http(s) URL, the bytes of a video file, a binary file, "
@@ -20,7 +23,7 @@ INPUTS = (
 
 @dataclass
 class Numbered:
-    """An input of a batch with its place in it, so that an error can say which input it was."""
+    """An input of a batch with its index, so that an error can say which input it was."""
 
     index: int
     value: Any
@@ -73,10 +76,9 @@ def video_source(item: Any) -> str | os.PathLike | bytes | BinaryIO | dict:
             }
         if item.get("video") is not None:
             return video_source(item["video"])
-        if item.get("bytes") is not None:
-            return item["bytes"]
-        if item.get("path") is not None:
-            return item["path"]
+        for key in ("bytes", "path"):
+            if item.get(key) is not None:
+                return item[key]
         raise Lip2SpeechError(
             f"The input is a dict with the keys {sorted(map(str, item))}: expected {INPUTS}."
         )
@@ -85,3 +87,59 @@ def video_source(item: Any) -> str | os.PathLike | bytes | BinaryIO | dict:
         f"The input is a {type(item).__name__}{shape}: expected {INPUTS}; for several videos a list, a "
         "data set (video columns with decode=False) or a generator of such."
     )
+
+
+@dataclass
+class VideoReader:
+    """One input of the pipeline -> the model's input."""
+
+    feature_extractor: Lip2SpeechFeatureExtractor
+
+    def __call__(
+        self,
+        inputs: Any,
+        cropped: bool = False,
+        return_mouth: bool = False,
+        detector: Any = None,
+        progress: Any = None,
+    ) -> dict[str, torch.Tensor]:
+        """pixel_values_videos (1, T, 1, 88, 88), attention_mask (1, T), mouth (1, T, 96, 96) on request."""
+        from .media.sources import describe
+        from .media.video import open_video
+        from .video.mouth import mouth_crops, ready_made_crops
+
+        place, item = (
+            (f"Input {inputs.index}: ", inputs.value) if isinstance(inputs, Numbered) else ("", inputs)
+        )
+        label = ""
+        try:
+            source = video_source(item)
+            label = describe(source)
+            with open_video(source) as video:
+                if cropped:
+                    mouth = ready_made_crops(video, name=video.name)
+                else:
+                    mouth = mouth_crops(video, name=video.name, detector=detector, progress=progress)
+        except Lip2SpeechError as error:
+            where = place + (f"{label}: " if label and label not in str(error) else "")
+            if not where:
+                raise
+            raise type(error)(f"{where}{error}") from error
+        features = dict(self.feature_extractor(mouth, return_attention_mask=True, return_tensors="pt"))
+        if return_mouth:
+            features["mouth"] = torch.from_numpy(mouth)[None]
+        return features
+
+
+def collate(items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Items of one clip each, (1, T, ...) -> a batch, padded at the end with zeros."""
+    if len(items) == 1:
+        return items[0]
+    longest = max(item["attention_mask"].shape[1] for item in items)
+    batch = {}
+    for name in items[0]:
+        tensors = [item[name] for item in items]
+        batch[name] = torch.cat(
+            [F.pad(one, (0, 0) * (one.ndim - 2) + (0, longest - one.shape[1])) for one in tensors]
+        )
+    return batch

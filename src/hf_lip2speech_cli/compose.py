@@ -1,7 +1,7 @@
 """Compose one model that speaks from a lip-to-speech model and a vocoder.
 
-The unit extractor of a prepared folder is copied into it, and with --voices each of the folder's speakers
-becomes a voice. `speak` and the pipeline load the result.
+Preprocessing, unit extractor and voices come from the models' folders, where a training saved them, or from
+prepared folders. `speak` and the pipeline load the result.
 """
 
 import argparse
@@ -20,13 +20,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add("vocoder", metavar="VOCODER", help="folder or Hub repository of the vocoder, or bundled")
     add("out", metavar="OUT", help="folder to write; it must not exist")
-    source = parser.add_mutually_exclusive_group(required=True)
+    source = parser.add_mutually_exclusive_group()
     source.add_argument(
         "--voices",
         metavar="PREPARED",
         nargs="+",
         help="prepared folders: each of their speakers becomes a voice; the first one's unit extractor is "
-        "copied",
+        "copied (default: the voices and the unit extractor beside the models)",
     )
     source.add_argument(
         "--units",
@@ -40,12 +40,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.units and (args.rename or args.default_voice):
-        raise CommandError(
-            "--units brings no voices: leave out --rename and --default-voice, or give --voices in its place."
-        )
-    units = args.units or args.voices[0]
-    for folder in args.voices or [units]:
+    if args.units and args.default_voice:
+        raise CommandError("--units brings no voices: leave out --default-voice, or give --voices instead.")
+    if args.rename and not args.voices:
+        raise CommandError("--rename renames speakers of prepared folders: give these with --voices.")
+    units = args.units or (args.voices[0] if args.voices else None)
+    for folder in args.voices or ([units] if units else []):
         if not os.path.isdir(os.path.join(folder, "unit_extractor")):
             raise CommandError(
                 f"{folder} has no unit_extractor: give a folder that `hf-lip2speech prepare` wrote."
@@ -54,27 +54,20 @@ def run(args: argparse.Namespace) -> int:
     check_model(args.lip2speech)
     check_model(args.vocoder)
 
-    import shutil
+    from hf_lip2speech.composite import compose, named_voices
 
-    from hf_lip2speech.data.layout import UNIT_EXTRACTOR
-    from hf_lip2speech.files import new_folder
-    from hf_lip2speech.models.modeling_lip2speech import Lip2SpeechModel
-    from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
-
-    from .composing import joined, named_voices, save
-
-    with new_folder(args.out) as folder:
-        model = joined(
-            Lip2SpeechModel.from_pretrained(args.lip2speech),
-            UnitVocoderModel.from_pretrained(args.vocoder),
-            named_voices(args.voices or [], args.rename or []),
-            args.default_voice,
-        )
-        save(model, folder, float16=args.float16)
-        shutil.copytree(os.path.join(units, UNIT_EXTRACTOR), folder / UNIT_EXTRACTOR)
-    voices = model.config.voices
-    said = f"voices {', '.join(voices)}; default {model.config.default_voice}"
+    model = compose(
+        args.lip2speech,
+        args.vocoder,
+        args.out,
+        voices=named_voices(args.voices or [], args.rename or []) if units else None,
+        default_voice=args.default_voice,
+        units=units,
+        float16=args.float16,
+    )
+    said = f"voices {', '.join(model.voices)}; default {model.config.default_voice}"
     print(
-        f"{args.out}: {said if voices else 'no voices; speak with --speaker recording.wav'}", file=sys.stderr
+        f"{args.out}: {said if model.voices else 'no voices; speak with --speaker recording.wav'}",
+        file=sys.stderr,
     )
     return 0

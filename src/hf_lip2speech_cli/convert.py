@@ -60,66 +60,27 @@ def run(args: argparse.Namespace) -> int:
         if not os.path.isfile(source):
             check_model(source)
 
-    from hf_lip2speech.conversion.convert import convert, to_published
+    from hf_lip2speech.composite import named_voices
+    from hf_lip2speech.conversion.convert import convert, convert_composite, to_published
 
     if args.to_published:
         print(to_published(*sources, destination))
         return 0
     if args.composite:
-        _compose(*sources, destination, args.voices or [], args.default_voice)
+        voices = named_voices(args.voices or [])
+        conversions = convert_composite(*sources, destination, voices, args.default_voice)
+        if not voices:
+            print(
+                "This model has no built-in voice. Pass `--speaker recording.wav` when speaking, or add "
+                "voices now with `--voices PREPARED`.",
+                file=sys.stderr,
+            )
     else:
-        _report(convert(*sources, destination))
+        conversions = [convert(*sources, destination)]
+    for conversion in conversions:
+        _report(conversion)
     print(destination)
     return 0
-
-
-def _compose(
-    lip2speech: str, vocoder: str, destination: str, folders: list[str], default_voice: str | None
-) -> None:
-    from hf_lip2speech.conversion.card import composite_card
-    from hf_lip2speech.files import new_folder
-    from hf_lip2speech.models.modeling_lip2speech import Lip2SpeechModel
-    from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
-
-    from .composing import joined, named_voices, save
-
-    with new_folder(destination) as folder:
-        voices = named_voices(folders, [])
-        reader, reader_part = _part(lip2speech, Lip2SpeechModel)
-        speaker, speaker_part = _part(vocoder, UnitVocoderModel)
-        save(joined(reader, speaker, voices, default_voice), folder, float16=False)
-        card = composite_card([reader_part, speaker_part], has_voice=bool(voices))
-        (folder / "README.md").write_text(card, encoding="utf-8")
-    if not voices:
-        print(
-            "This model has no built-in voice. Pass `--speaker recording.wav` when speaking, or add voices "
-            "now with `--voices PREPARED`.",
-            file=sys.stderr,
-        )
-
-
-def _part(source: str, model_class: Any) -> tuple[Any, Any]:
-    """The model of a published file, or of a folder or repository; and what the card says of it."""
-    from hf_lip2speech.conversion.card import Part
-    from hf_lip2speech.conversion.convert import load_published
-    from hf_lip2speech.conversion.recognise import Kind
-    from hf_lip2speech.errors import CheckpointError
-    from hf_lip2speech.models.modeling_lip2speech import Lip2SpeechModel
-
-    if not os.path.isfile(source):
-        model = model_class.from_pretrained(source)
-        kind = Kind.VOCODER
-        if isinstance(model, Lip2SpeechModel):
-            kind = Kind.LIP2SPEECH if model.config.encoder is None else Kind.LIP2SPEECH_AVHUBERT
-        return model, Part.of_folder(source, kind)
-    conversion = load_published(source)
-    if not isinstance(conversion.model, model_class):
-        raise CheckpointError(
-            f"{source} holds a {conversion.file.kind.value}; expected, in this order, a "
-            f"{Kind.LIP2SPEECH.value} and a {Kind.VOCODER.value}."
-        )
-    _report(conversion)
-    return conversion.model, conversion.part
 
 
 def _report(conversion: Any) -> None:

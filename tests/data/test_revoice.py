@@ -49,7 +49,7 @@ def test_the_sentence_comes_at_its_time_in_the_voice_that_was_asked_for(revoice,
     assert sound.shape == true.shape and sound.dtype == np.float32
     loud = np.abs(sound).reshape(-1, 160).max(1) > 0.01
     assert not loud[:78].any() and not loud[235:].any() and loud[80:230].mean() > 0.5
-    voices = Lip2SpeechWithVocoder.from_pretrained(BUNDLED).config.voices
+    voices = Lip2SpeechWithVocoder.from_pretrained(BUNDLED).voices
     embedding = SpeakerEncoder.bundled().embed(sound)
     nearest = max(voices, key=lambda name: float(np.dot(voices[name], embedding)))
     assert nearest == voice

@@ -205,10 +205,7 @@ def test_what_does_not_fit_is_refused(model, arguments, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"voices": {"anna": [0.1] * 255}}, "expected 256 finite numbers"),
-        ({"voices": {"anna": [float("nan")] * 256}}, "expected 256 finite numbers"),
-        ({"voices": {"anna": [0.0] * 256}}, "not all zero"),
-        ({"voices": {"anna": [0.1] * 256}, "default_voice": "ben"}, "'ben' is not among the voices: anna"),
+        ({"voices": ["anna"], "default_voice": "ben"}, "'ben' is not among the voices: anna"),
         ({"vocoder": {**VOCODER, "num_units": 21}}, "num_units 20 and the vocoder 21"),
     ],
 )

@@ -105,7 +105,7 @@ def test_validation_measures_what_the_saved_model_does(scripts, configuration, p
     clips = module.prepared_split(prepared, "val", fields=module.FIELDS)
     hits = total = 0
     for clip in clips:
-        inputs = Lip2SpeechFeatureExtractor()(clip["frames"])
+        inputs = Lip2SpeechFeatureExtractor()(clip["frames"], return_tensors="pt")
         speaker = torch.from_numpy(clip["speaker_embeddings"])[None]
         with torch.no_grad():
             units = model.unit_ids(model(**inputs, speaker_embeddings=speaker).unit_logits)[0].numpy()

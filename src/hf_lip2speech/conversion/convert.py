@@ -4,23 +4,24 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedModel
 from transformers.initialization import no_init_weights
 
+from ..composite import feature_extractor_for, save_beside_weights, save_composite
 from ..constants import NUM_MEL_BINS, SAMPLES_PER_UNIT
 from ..errors import CheckpointError, Lip2SpeechError
-from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from ..files import new_folder
 from ..models.configuration_unit_vocoder import UnitVocoderConfig
 from ..models.modeling_avhubert import AVHubertModel
 from ..models.modeling_lip2speech import Lip2SpeechModel
+from ..models.modeling_lip2speech_with_vocoder import Embedding, Lip2SpeechWithVocoder
 from ..models.modeling_unit_vocoder import UnitVocoderModel, fold_weight_norm
 from .avhubert_names import avhubert_names
-from .card import Part, model_card
+from .card import Part, composite_card, model_card
 from .names import lip2speech_names, vocoder_names
 from .recognise import Kind, PublishedFile, read_published
 from .sizes import avhubert_config, lip2speech_config, vocoder_config
@@ -64,10 +65,59 @@ def convert(source: str | Path, destination: str | Path) -> Conversion:
         conversion = load_published(source)
         conversion.model.save_pretrained(folder)
         if conversion.file.kind is not Kind.VOCODER:
-            Lip2SpeechFeatureExtractor().save_pretrained(folder)
+            save_beside_weights(folder, feature_extractor_for(None, conversion.model))
         card = model_card(conversion.part, type(conversion.model).__name__)
         (folder / "README.md").write_text(card, encoding="utf-8")
     return conversion
+
+
+def convert_composite(
+    lip2speech: str | Path,
+    vocoder: str | Path,
+    destination: str | Path,
+    voices: Mapping[str, Embedding] | None = None,
+    default_voice: str | None = None,
+) -> list[Conversion]:
+    """Write a lip-to-speech model and a vocoder as the one folder that the pipeline loads, with a card.
+
+    Args:
+        lip2speech, vocoder: published files, or folders or Hub names of models of this package.
+        destination: a folder that does not exist.
+        voices, default_voice: as of `Lip2SpeechWithVocoder.set_voices`; the first voice is the default.
+
+    Returns:
+        A Conversion per published file.
+
+    Raises:
+        CheckpointError: see `load_published`; or a file holds another kind of model.
+        Lip2SpeechError: `destination` exists, or the models do not fit together.
+    """
+    default_voice = default_voice or next(iter(voices or ()), None)
+    with new_folder(destination) as folder:
+        reader, speaker = _part(lip2speech, Lip2SpeechModel), _part(vocoder, UnitVocoderModel)
+        model = Lip2SpeechWithVocoder.from_parts(reader[0], speaker[0], voices, default_voice)
+        source = None if Path(lip2speech).is_file() else lip2speech
+        save_composite(model, folder, feature_extractor_for(source, model))
+        card = composite_card([reader[1], speaker[1]], has_voice=bool(voices))
+        (folder / "README.md").write_text(card, encoding="utf-8")
+    return [conversion for _, _, conversion in (reader, speaker) if conversion]
+
+
+def _part(source: str | Path, model_class: Any) -> tuple[Any, Part, Conversion | None]:
+    """The model of a published file, or of a folder or repository; and what the card says of it."""
+    if not Path(source).is_file():
+        model = model_class.from_pretrained(source)
+        kind = Kind.VOCODER
+        if isinstance(model, Lip2SpeechModel):
+            kind = Kind.LIP2SPEECH if model.config.encoder is None else Kind.LIP2SPEECH_AVHUBERT
+        return model, Part.of_folder(source, kind), None
+    conversion = load_published(source)
+    if not isinstance(conversion.model, model_class):
+        raise CheckpointError(
+            f"{source} holds a {conversion.file.kind.value}; expected, in this order, a "
+            f"{Kind.LIP2SPEECH.value} and a {Kind.VOCODER.value}."
+        )
+    return conversion.model, conversion.part, conversion
 
 
 def load_published(source: str | Path) -> Conversion:

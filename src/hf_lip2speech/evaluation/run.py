@@ -134,11 +134,12 @@ def _settings(
 ) -> dict[str, Any]:
     """All that the numbers depend on: a folder begun with other settings cannot be gone on with."""
     model, extractor = systems.model, systems.unit_extractor
+    voices = sorted((name, voice.tolist()) for name, voice in model.voices.items())
     return {
         "version": hf_lip2speech.__version__,
         "weights": fingerprint(model),
         "dtype": str(model.dtype),
-        "voices": hashlib.sha256(repr(sorted(model.config.voices.items())).encode()).hexdigest(),
+        "voices": hashlib.sha256(repr(voices).encode()).hexdigest(),
         "vocoder_inputs": model.config.vocoder.inputs,
         "vocoders": {row: fingerprint(vocoder) for row, vocoder in systems.vocoders.items()},
         "unit_extractor": None if extractor is None else fingerprint(extractor),

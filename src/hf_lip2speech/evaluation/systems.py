@@ -123,7 +123,7 @@ class Systems:
         if self.speaker in (OWN_VOICE, OTHER_VOICE):
             self._encoder = SpeakerEncoder.bundled()
         elif self.speaker is not None or not speakers <= set(model.config.voices):
-            self._speaker = self.speak._resolve_speaker(self.speaker)
+            self._speaker = self.speak.resolve_speaker(self.speaker)
         self._prepared_units = False
         if self.clips.unit_extractor is not None:
             of_set = SpeechUnitExtractor.from_pretrained(self.clips.unit_extractor).eval()
@@ -231,12 +231,10 @@ class Systems:
         embedding = self.model.voice(voice) if isinstance(voice, str) else voice
         assert reference.mel is not None and reference.units is not None
         spectrogram = torch.from_numpy(reference.mel)[None].to(model.device)
-        waveform = model._vocode(
+        waveform = model.vocode(
             torch.from_numpy(reference.units)[None].to(model.device),
             spectrogram,
-            torch.tensor([len(reference.units) // UNITS_PER_FRAME]),
             embedding[None].to(model.device),
-            None,
         )
         return waveform[0].float().cpu().numpy()
 

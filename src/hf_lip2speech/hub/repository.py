@@ -16,11 +16,12 @@ from typing import Any
 from huggingface_hub import ModelCard
 from transformers import PreTrainedModel
 
+from ..composite import feature_extractor_for
 from ..data.layout import UNIT_EXTRACTOR
 from ..errors import PublishError
 from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from ..media.audio import write_audio
-from ..models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
+from ..models.modeling_lip2speech_with_vocoder import VOICES, Lip2SpeechWithVocoder
 from ..pipeline import LipToSpeechPipeline
 from .cards import HERE, model_card, read_facts
 from .checkpoint import weight_files, whole_model
@@ -76,7 +77,7 @@ def make_repository(
     names = [type(model).__name__, type(model.config).__name__]
     _write_json(out / "config.json", _published_config(checkpoint, *names))
     if kind in READS_VIDEO:
-        extractor = _feature_extractor(checkpoint, model)
+        extractor = feature_extractor_for(checkpoint, model)
         extractor.save_pretrained(out)
         settings = json.loads((out / "preprocessor_config.json").read_text(encoding="utf-8"))
         settings["auto_map"] = {"AutoFeatureExtractor": f"{SHIM}.{type(extractor).__name__}"}
@@ -88,7 +89,7 @@ def make_repository(
         (out / UNIT_EXTRACTOR).mkdir()
         for name in ("config.json", "model.safetensors"):
             shutil.copyfile(checkpoint / UNIT_EXTRACTOR / name, out / UNIT_EXTRACTOR / name)
-    for name in ("LICENSE", "NOTICE"):
+    for name in ("LICENSE", "NOTICE", VOICES):
         if (checkpoint / name).is_file():
             shutil.copyfile(checkpoint / name, out / name)
     results = _copy_results(checkpoint, model, evaluation, out)
@@ -113,13 +114,6 @@ def _shim(names: Sequence[str]) -> str:
         '"""Where transformers finds this model: in the installed package (pip install hf-lip2speech)."""\n\n'
         f"from hf_lip2speech import {', '.join(sorted(names))}  # noqa: F401\n"
     )
-
-
-def _feature_extractor(checkpoint: Path, model: PreTrainedModel) -> Lip2SpeechFeatureExtractor:
-    if (checkpoint / "preprocessor_config.json").is_file():
-        return Lip2SpeechFeatureExtractor.from_pretrained(checkpoint)
-    reads = model.lip2speech if isinstance(model, Lip2SpeechWithVocoder) else model
-    return Lip2SpeechFeatureExtractor(crop_size=reads.config.crop_size)
 
 
 def _copy_results(

@@ -1,6 +1,4 @@
-"""Configuration of the composite: lip-to-speech model, vocoder and named voices under one roof."""
-
-import math
+"""Configuration of the composite: a lip-to-speech model, a vocoder and the names of its voices."""
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
@@ -14,14 +12,15 @@ _SHARED_SIZES = ("num_units", "num_mel_bins", "speaker_embedding_dim")
 
 @strict
 class Lip2SpeechWithVocoderConfig(StrictConfigMixin, PreTrainedConfig):
-    """What a repository with a complete lip-to-speech system holds.
+    """What the config.json of a complete lip-to-speech system holds.
 
     Args:
         lip2speech: config (or its dict) of the model that turns video into units and mel.
         vocoder: config (or its dict) of the model that turns units and mel into a waveform.
-        voices: speaker embeddings by name, each a list of `speaker_embedding_dim` (256) numbers.
-        default_voice: the voice spoken with when the caller names none; one of `voices`. With exactly one
-            voice it may be left out.
+        voices: names of the voices; their speaker embeddings are in the model and its voices.safetensors.
+            A dictionary (version 0.1 stored the embeddings here) counts as the list of its keys.
+        default_voice: the voice used when the caller names none; one of `voices`. With exactly one voice it
+            can be left out.
     """
 
     model_type = "lip2speech_with_vocoder"
@@ -29,14 +28,13 @@ class Lip2SpeechWithVocoderConfig(StrictConfigMixin, PreTrainedConfig):
 
     lip2speech: dict | PreTrainedConfig | None = None
     vocoder: dict | PreTrainedConfig | None = None
-    voices: dict | None = None
+    voices: list | tuple | dict | None = None
     default_voice: str | None = None
 
     def __post_init__(self, **kwargs):
-        voices = self.voices or {}
-        self.voices = {name: [float(value) for value in embedding] for name, embedding in voices.items()}
+        self.voices = list(self.voices or ())
         if self.default_voice is None and len(self.voices) == 1:
-            (self.default_voice,) = self.voices
+            self.default_voice = self.voices[0]
         super().__post_init__(**kwargs)
 
     @property
@@ -52,7 +50,7 @@ class Lip2SpeechWithVocoderConfig(StrictConfigMixin, PreTrainedConfig):
         return contents
 
     def validate_parts_agree(self):
-        """What one part gives is what the other takes."""
+        """The two parts have the same units, mel and speaker embeddings."""
         for name in _SHARED_SIZES:
             ours, theirs = getattr(self.lip2speech, name), getattr(self.vocoder, name)
             if ours != theirs:
@@ -62,18 +60,7 @@ class Lip2SpeechWithVocoderConfig(StrictConfigMixin, PreTrainedConfig):
                 )
 
     def validate_voices(self):
-        """Every voice is a finite, non-zero vector of the right size, and the default is one of them."""
-        size = self.lip2speech.speaker_embedding_dim
-        for name, embedding in self.voices.items():
-            if (
-                len(embedding) != size
-                or not all(math.isfinite(value) for value in embedding)
-                or not any(embedding)
-            ):
-                raise ValueError(
-                    f"The voice {name!r} is not a speaker embedding: expected {size} finite numbers, not "
-                    f"all zero; got {len(embedding)} numbers."
-                )
+        """The default voice is one of the voices."""
         if self.default_voice is not None and self.default_voice not in self.voices:
             raise ValueError(
                 f"default_voice {self.default_voice!r} is not among the voices: "

@@ -5,51 +5,71 @@ Choi, Kim, Ro, "Intelligible Lip-to-Speech Synthesis with Speech Units" (Intersp
 Shapes: B clips of at most T video frames (25 fps), 2T units, 4T mel frames, 640T samples (16 kHz).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
+from torch.nn import functional as F
 from transformers import PreTrainedModel
 from transformers.initialization import no_init_weights
 from transformers.modeling_outputs import ModelOutput
+from transformers.utils import can_return_tuple
 
 from ..constants import MEL_PER_FRAME, SAMPLES_PER_FRAME, SAMPLES_PER_UNIT, UNITS_PER_FRAME
-from ..errors import Lip2SpeechError
-from ..loading import StrictLoadingMixin
+from ..errors import Lip2SpeechError, NotLoadedError
+from ..loading import StrictLoadingMixin, file_beside, model_source, readable_hub_errors
 from .configuration_lip2speech_with_vocoder import Lip2SpeechWithVocoderConfig
 from .modeling_lip2speech import Lip2SpeechModel
 from .modeling_unit_vocoder import UnitVocoderModel, fold_weight_norm
 
-# Units a vocoder call, besides its context. Any value gives the same waveform; this one bounds the memory to
-# about 0.2 GB a clip at the paper's size.
+VOICES = "voices.safetensors"  # beside the weights: a speaker embedding float32 (256,) per name
+# Units per vocoder call, besides their context. Any value gives the same waveform; this one bounds the memory
+# to about 0.2 GB per clip at the paper's size.
 VOCODER_CHUNK_UNITS = 200
 _MEL_PER_UNIT = MEL_PER_FRAME // UNITS_PER_FRAME
 
 Progress = Callable[[str, int, int], None]
+Embedding = Sequence[float] | torch.Tensor | np.ndarray
 
 
 @dataclass
 class Lip2SpeechWithVocoderOutput(ModelOutput):
-    """Speech of a batch.
+    """Speech of a batch. What `Lip2SpeechModel` computed is joined over the windows of a long clip, and zero
+    after a clip's end.
 
     Args:
         waveform: float32 (B, 640T), in [-1, 1], 16 kHz; zero after a clip's end.
-        waveform_lengths: int64 (B,), samples of each clip: 640 a frame.
-        unit_ids: int64 (B, 2T), the units spoken, 0..num_units - 1; zero after a clip's end.
-        spectrogram: float32 (B, 4T, num_mel_bins), the natural-log mel spoken; zero after a clip's end.
+        waveform_lengths: int64 (B,), samples of each clip: 640 per frame.
+        unit_ids: int64 (B, 2T), the units spoken, 0..num_units - 1.
+        spectrogram: float32 (B, 4T, num_mel_bins), the natural-log mel spoken.
+        unit_logits: float32 (B, 2T, unit classes), the scores of the units.
+        hidden_states: per layer (B, 2T, hidden_size); with output_hidden_states.
+        attentions: per layer (B, heads, 2T, 2T), 0 between units that no window held together; with
+            output_attentions.
     """
 
     waveform: torch.FloatTensor | None = None
     waveform_lengths: torch.LongTensor | None = None
     unit_ids: torch.LongTensor | None = None
     spectrogram: torch.FloatTensor | None = None
+    unit_logits: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
 
 
 class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
     """A `Lip2SpeechModel`, the `UnitVocoderModel` that speaks its output, and named voices.
 
     Either part loads alone from a repository of the composite: `Lip2SpeechModel.from_pretrained(repository)`.
+
+    Attributes:
+        voices: speaker embeddings by name, float32 (256,) on the CPU; change them with `set_voices`.
     """
 
     config_class = Lip2SpeechWithVocoderConfig
@@ -62,6 +82,7 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
         super().__init__(config)
         self.lip2speech = Lip2SpeechModel(config.lip2speech)
         self.vocoder = UnitVocoderModel(config.vocoder)
+        self.voices: dict[str, torch.Tensor] = {}
         self.post_init()
 
     @classmethod
@@ -69,29 +90,79 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
         cls,
         lip2speech: Lip2SpeechModel,
         vocoder: UnitVocoderModel,
-        voices: Mapping[str, Sequence[float] | torch.Tensor | np.ndarray] | None = None,
+        voices: Mapping[str, Embedding] | None = None,
         default_voice: str | None = None,
     ) -> "Lip2SpeechWithVocoder":
         """Join two trained models, which it holds (not copies), with named voices.
 
         Args:
-            voices: speaker embeddings by name, each of 256 numbers (a list, an array or a tensor).
-            default_voice: one of them; may be left out when there is one only.
+            voices, default_voice: see `set_voices`.
         """
-        lists = {name: torch.as_tensor(value).flatten().tolist() for name, value in (voices or {}).items()}
-        config = Lip2SpeechWithVocoderConfig(
-            lip2speech=lip2speech.config, vocoder=vocoder.config, voices=lists, default_voice=default_voice
-        )
+        config = Lip2SpeechWithVocoderConfig(lip2speech=lip2speech.config, vocoder=vocoder.config)
         # The placeholders that the constructor makes are replaced at once: they take neither memory nor time.
         with torch.device("meta"), no_init_weights():
             model = cls(config)
         model.lip2speech, model.vocoder = lip2speech, vocoder
+        model.set_voices(voices or {}, default_voice)
         return model.train(lip2speech.training)
 
-    def save_pretrained(self, save_directory, *args, state_dict: dict | None = None, **kwargs):
-        """Save as `PreTrainedModel.save_pretrained` does; weight norm is folded into plain weights."""
-        state_dict = fold_weight_norm(self.state_dict() if state_dict is None else state_dict)
-        return super().save_pretrained(save_directory, *args, state_dict=state_dict, **kwargs)
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any):
+        """As `PreTrainedModel.from_pretrained`, with the voices beside the weights.
+
+        Raises:
+            NotLoadedError, WrongKindError: as for every model of this package; or a voice is missing.
+        """
+        loaded: Any = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        names = model.config.voices
+        if names and pretrained_model_name_or_path is not None:
+            source = model_source(pretrained_model_name_or_path)
+            with readable_hub_errors(source, kwargs.get("revision")):
+                voices = read_voices(source, **kwargs)
+            if not set(names) <= set(voices):
+                raise NotLoadedError(f"{source} names the voices {', '.join(names)} but has no {VOICES}.")
+            model.set_voices({name: voices[name] for name in names}, model.config.default_voice)
+        return loaded
+
+    def set_voices(self, voices: Mapping[str, Embedding], default_voice: str | None = None) -> None:
+        """Replace the voices.
+
+        Args:
+            voices: speaker embeddings by name, each of 256 numbers (a list, an array or a tensor).
+            default_voice: one of them; can be left out when there is one only.
+
+        Raises:
+            Lip2SpeechError: an embedding has another size, is all zero or not finite; there is no such voice.
+        """
+        size, checked = self.config.lip2speech.speaker_embedding_dim, {}
+        for name, value in voices.items():
+            embedding = torch.as_tensor(value).detach().to("cpu", torch.float32).flatten().clone()
+            if embedding.shape != (size,) or not embedding.isfinite().all() or not embedding.any():
+                raise Lip2SpeechError(
+                    f"The voice {name!r} is not a speaker embedding: expected {size} finite numbers, not "
+                    f"all zero; got {embedding.numel()} numbers."
+                )
+            checked[name] = embedding
+        if default_voice is not None and default_voice not in checked:
+            raise Lip2SpeechError(
+                f"The default voice {default_voice!r} is not among the voices: "
+                f"{', '.join(checked) or 'there are none'}."
+            )
+        self.voices = checked
+        self.config.voices = list(checked)
+        self.config.default_voice = default_voice or (next(iter(checked)) if len(checked) == 1 else None)
+
+    def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
+        """Save as `PreTrainedModel.save_pretrained` does, with the voices; weight norm is folded into plain
+        weights."""
+        state_dict = fold_weight_norm(kwargs.pop("state_dict", None) or self.state_dict())
+        push, repo_id = kwargs.pop("push_to_hub", False), kwargs.pop("repo_id", Path(save_directory).name)
+        super().save_pretrained(save_directory, *args, state_dict=state_dict, **kwargs)
+        if kwargs.get("is_main_process", True):
+            write_voices(save_directory, self.voices)
+        if push:  # not above, where the voices were not written yet
+            self.push_to_hub(repo_id, token=kwargs.get("token"))
 
     def voice(self, name: str | None = None) -> torch.Tensor:
         """The speaker embedding float32 (256,) of a named voice, or of the default voice.
@@ -99,10 +170,8 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
         Raises:
             Lip2SpeechError: there is no such voice, or no default.
         """
-        voices = self.config.voices
-        known = (
-            f"This model's voices: {', '.join(map(repr, voices))}." if voices else "This model has no voices."
-        )
+        names = ", ".join(map(repr, self.voices))
+        known = f"This model's voices: {names}." if names else "This model has no voices."
         if name is None:
             name = self.config.default_voice
             if name is None:
@@ -110,21 +179,79 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
                     f"No voice was given and the model has no default voice. {known} Name a voice or give "
                     "speaker_embeddings."
                 )
-        if name not in voices:
+        if name not in self.voices:
             raise Lip2SpeechError(
                 f"There is no voice {name!r}. {known} Name one of them or give speaker_embeddings."
             )
-        return torch.tensor(voices[name], dtype=torch.float32)
+        return self.voices[name].clone()
 
+    @can_return_tuple
     def forward(
         self,
         pixel_values_videos: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         speaker_embeddings: torch.Tensor | None = None,
-        **kwargs,
+        voice: str | Sequence[str] | None = None,
+        window_frames: int = 500,
+        context_frames: int = 100,
+        progress: Progress | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        **kwargs: Any,
     ) -> Lip2SpeechWithVocoderOutput:
-        """`generate_speech` under the caller's gradient setting; see there for arguments and errors."""
-        return self._speak(pixel_values_videos, attention_mask, speaker_embeddings, **kwargs)
+        """Speak a batch of silent videos; `generate_speech` does the same without gradients.
+
+        A clip gives the same speech in a batch and alone. Clips of more than `window_frames` frames are read
+        in windows that see `context_frames` more frames on either side, whose outputs are dropped; the
+        waveform has no seams, because the vocoder runs over the joined units and mel with its whole receptive
+        field on either side.
+
+        Args:
+            pixel_values_videos: (B, T, 1, 88, 88), normalised mouth frames, on any device: windows are moved
+                one by one.
+            attention_mask: (B, T), 1 = frame, 0 = padding, which comes last; None when nothing is padded.
+            speaker_embeddings: (256,), (1, 256) or (B, 256), the voices to speak with; excludes `voice`.
+            voice: name of one of the model's voices, or one name per clip; by default the model's default
+                voice.
+            window_frames: frames (25 fps) read at once, besides the context.
+            context_frames: frames seen on either side of a window.
+            progress: called as progress(step, done, total), in video frames, with step "reading lips", then
+                "speaking".
+            output_attentions, output_hidden_states: adds those of the lip-to-speech model.
+            return_dict: False gives a tuple. The defaults of all three are the config's.
+
+        Raises:
+            Lip2SpeechError: an unknown voice, embeddings or masks of the wrong shape, padding before frames,
+                a clip without frames, or windows that are not positive.
+        """
+        if window_frames < 1 or context_frames < 0:
+            raise Lip2SpeechError(
+                f"window_frames is {window_frames} and context_frames {context_frames}; give at least 1 and "
+                "at least 0."
+            )
+        if pixel_values_videos.ndim != 5:
+            raise Lip2SpeechError(
+                f"pixel_values_videos has shape {tuple(pixel_values_videos.shape)}; expected (batch, frames, "
+                "1, height, width)."
+            )
+        wanted = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
+        for name, value in wanted.items():
+            wanted[name] = getattr(self.config, name, False) if value is None else value
+        lengths = _lengths(attention_mask, *pixel_values_videos.shape[:2])
+        speakers = self._speakers(speaker_embeddings, voice, len(pixel_values_videos))
+        read = self._read_lips(
+            pixel_values_videos, lengths, speakers, window_frames, context_frames, progress, **wanted
+        )
+        unit_ids, spectrogram = read["unit_ids"][0], read["spectrogram"][0]
+        return Lip2SpeechWithVocoderOutput(
+            waveform=self.vocode(unit_ids, spectrogram, speakers, lengths, progress),
+            waveform_lengths=lengths.to(unit_ids.device) * SAMPLES_PER_FRAME,
+            unit_ids=unit_ids,
+            spectrogram=spectrogram,
+            unit_logits=read["unit_logits"][0],
+            hidden_states=read.get("hidden_states"),
+            attentions=read.get("attentions"),
+        )
 
     @torch.no_grad()
     def generate_speech(
@@ -137,92 +264,38 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
         context_frames: int = 100,
         progress: Progress | None = None,
     ) -> Lip2SpeechWithVocoderOutput:
-        """Speak a batch of silent videos.
-
-        A clip gives the same speech in a batch and alone. Clips of more than `window_frames` frames are read
-        in windows that see `context_frames` more frames on either side, whose outputs are dropped; the
-        waveform has no seams, because the vocoder runs over the joined units and mel with its whole receptive
-        field on either side.
-
-        Args:
-            pixel_values_videos: (B, T, 1, 88, 88), normalised mouth frames, on any device: windows are moved
-                one by one.
-            attention_mask: (B, T), 1 = frame, 0 = padding, which comes last; None when nothing is padded.
-            speaker_embeddings: (256,), (1, 256) or (B, 256), the voices to speak with; excludes `voice`.
-            voice: name of one of the model's voices, or one name a clip; by default the model's default
-                voice.
-            window_frames: frames (25 fps) read at once, besides the context.
-            context_frames: frames seen on either side of a window.
-            progress: called as progress(step, done, total), in video frames, with step "reading lips", then
-                "speaking".
-
-        Raises:
-            Lip2SpeechError: an unknown voice, embeddings or masks of the wrong shape, padding before frames,
-                a clip without frames, or windows that are not positive.
-        """
-        return self._speak(
-            pixel_values_videos,
-            attention_mask,
-            speaker_embeddings,
-            voice,
-            window_frames,
-            context_frames,
-            progress,
+        """`forward` without gradients; see there for arguments and errors."""
+        return self.forward(
+            *(pixel_values_videos, attention_mask, speaker_embeddings, voice),
+            *(window_frames, context_frames, progress, False, False),
+            return_dict=True,
         )
 
-    def _speak(
-        self,
-        videos: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        speaker_embeddings: torch.Tensor | None = None,
-        voice: str | Sequence[str] | None = None,
-        window_frames: int = 500,
-        context_frames: int = 100,
-        progress: Progress | None = None,
-    ) -> Lip2SpeechWithVocoderOutput:
-        if window_frames < 1 or context_frames < 0:
-            raise Lip2SpeechError(
-                f"window_frames is {window_frames} and context_frames {context_frames}; give at least 1 and "
-                "at least 0."
-            )
-        if videos.ndim != 5:
-            raise Lip2SpeechError(
-                f"pixel_values_videos has shape {tuple(videos.shape)}; expected (batch, frames, 1, height, "
-                "width)."
-            )
-        lengths = _lengths(attention_mask, *videos.shape[:2])
-        speakers = self._speakers(speaker_embeddings, voice, len(videos))
-        unit_ids, spectrogram = self._read_lips(
-            videos, lengths, speakers, window_frames, context_frames, progress
-        )
-        waveform = self._vocode(unit_ids, spectrogram, lengths, speakers, progress)
-        return Lip2SpeechWithVocoderOutput(
-            waveform=waveform,
-            waveform_lengths=lengths.to(self.device) * SAMPLES_PER_FRAME,
-            unit_ids=unit_ids,
-            spectrogram=spectrogram,
-        )
+    @property
+    def _gathering_device(self) -> torch.device:
+        """Where windows are joined: offloaded parts have no device, and accelerate moves their inputs."""
+        return torch.device("cpu") if self.device.type == "meta" else self.device
 
     def _speakers(
         self, embeddings: torch.Tensor | None, voice: str | Sequence[str] | None, batch: int
     ) -> torch.Tensor:
-        """One float32 speaker embedding a clip, (B, 256), on the model's device."""
+        """One float32 speaker embedding per clip, (B, 256)."""
         if embeddings is not None and voice is not None:
             raise Lip2SpeechError("Both speaker_embeddings and voice were given; give one of them.")
         if embeddings is None:
             names = [voice] * batch if voice is None or isinstance(voice, str) else list(voice)
             if len(names) != batch:
                 raise Lip2SpeechError(
-                    f"{len(names)} voices were given for {batch} clips; give one, or one a clip."
+                    f"{len(names)} voices were given for {batch} clips; give one, or one per clip."
                 )
-            return torch.stack([self.voice(name) for name in names]).to(self.device)
+            return torch.stack([self.voice(name) for name in names]).to(self._gathering_device)
         size = self.config.lip2speech.speaker_embedding_dim
         if tuple(embeddings.shape) not in {(size,), (1, size), (batch, size)}:
             raise Lip2SpeechError(
                 f"speaker_embeddings has shape {tuple(embeddings.shape)}; expected ({size},) for all clips "
                 f"or ({batch}, {size})."
             )
-        return embeddings.to(self.device, torch.float32).expand(batch, size)
+        return embeddings.to(self._gathering_device, torch.float32).expand(batch, size)
 
     def _read_lips(
         self,
@@ -232,68 +305,81 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
         window: int,
         context: int,
         progress: Progress | None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Units (B, 2T) and mel (B, 4T, bins) of the whole clips, window by window."""
-        batch, frames = videos.shape[:2]
-        unit_ids = torch.zeros(batch, frames * UNITS_PER_FRAME, dtype=torch.long, device=self.device)
-        shape = (batch, frames * MEL_PER_FRAME, self.config.lip2speech.num_mel_bins)
-        spectrogram = torch.zeros(shape, device=self.device)
-        total = int(lengths.max())
+        **wanted: bool,
+    ) -> dict[str, tuple[torch.Tensor, ...]]:
+        """The outputs of the lip-to-speech model for the whole clips, joined window by window."""
+        (batch, frames), device, total = videos.shape[:2], speakers.device, int(lengths.max())
+        joined: dict[tuple[str, int], torch.Tensor] = {}
         # The grid of windows starts at frame 0 whatever the batch, so that a clip meets the same windows
         # alone. A clip that fits in one window is in the first one, whole.
         for start in range(0, total, window):
             end = min(start + window, total)
             left, right = max(start - context, 0), min(end + context, total)
             rows = (lengths > start).nonzero().flatten()
-            inside = (lengths[rows] - left).clamp(max=right - left)
             output = self.lip2speech(
                 pixel_values_videos=videos[rows.to(videos.device), left:right].to(
-                    self.device, self.lip2speech.dtype
+                    device, self.lip2speech.dtype
                 ),
-                attention_mask=_mask(inside, right - left, self.device),
-                speaker_embeddings=speakers[rows.to(self.device)].to(self.lip2speech.dtype),
+                attention_mask=_mask((lengths[rows] - left).clamp(max=right - left), right - left, device),
+                speaker_embeddings=speakers[rows.to(device)].to(self.lip2speech.dtype),
+                return_dict=True,
+                **wanted,
             )
-            for place, row in enumerate(rows.tolist()):
-                stop = min(end, int(lengths[row]))
-                unit_ids[row, start * UNITS_PER_FRAME : stop * UNITS_PER_FRAME] = self.lip2speech.unit_ids(
-                    output.unit_logits[
-                        place, (start - left) * UNITS_PER_FRAME : (stop - left) * UNITS_PER_FRAME
-                    ]
-                )
-                spectrogram[row, start * MEL_PER_FRAME : stop * MEL_PER_FRAME] = output.spectrogram[
-                    place, (start - left) * MEL_PER_FRAME : (stop - left) * MEL_PER_FRAME
-                ].float()
+            for name, index, piece in _in_time(output, left, frames - right):
+                rate = piece.shape[1] // (right - left)
+                piece = piece[:, (start - left) * rate : (end - left) * rate].float().to(device)
+                if (name, index) not in joined:
+                    joined[name, index] = piece.new_zeros(batch, frames * rate, *piece.shape[2:])
+                joined[name, index][rows.to(device), start * rate : end * rate] = piece
             if progress is not None:
                 progress("reading lips", end, total)
-        return unit_ids, spectrogram
+        joined["unit_ids", 0] = self.lip2speech.unit_ids(joined["unit_logits", 0])
+        inside = _mask(lengths, frames, device)
+        outputs: dict[str, tuple[torch.Tensor, ...]] = {}
+        for (name, _), whole in joined.items():
+            if inside is not None:
+                ended = inside.repeat_interleave(whole.shape[1] // frames, dim=1) == 0
+                whole = whole.masked_fill(ended.view(*ended.shape, *[1] * (whole.ndim - 2)), 0)
+            outputs[name] = (*outputs.get(name, ()), whole.transpose(1, 2) if name == "attentions" else whole)
+        return outputs
 
-    def _vocode(
+    def vocode(
         self,
         unit_ids: torch.Tensor,
         spectrogram: torch.Tensor,
-        lengths: torch.Tensor,
-        speakers: torch.Tensor,
-        progress: Progress | None,
+        speaker_embeddings: torch.Tensor,
+        lengths: torch.Tensor | None = None,
+        progress: Progress | None = None,
     ) -> torch.Tensor:
-        """The waveform (B, 640T), chunk by chunk, as one call on the whole would give it."""
-        batch, units = unit_ids.shape
-        waveform = torch.zeros(batch, units * SAMPLES_PER_UNIT, device=self.device)
-        unit_lengths = lengths * UNITS_PER_FRAME
-        total = int(unit_lengths.max())
-        context = self.config.vocoder.context_units
+        """The waveform of units and mel, in chunks that give what one call of the vocoder would give.
+
+        Args:
+            unit_ids: int64 (B, 2T), 0..num_units - 1.
+            spectrogram: (B, 4T, num_mel_bins), natural-log mel.
+            speaker_embeddings: (B, 256).
+            lengths: int64 (B,), video frames of each clip; None: all have T.
+            progress: called as progress("speaking", done, total), in video frames.
+
+        Returns:
+            float32 (B, 640T), zero after a clip's end.
+        """
+        (batch, units), device = unit_ids.shape, unit_ids.device
+        waveform = torch.zeros(batch, units * SAMPLES_PER_UNIT, device=device)
+        counts = torch.full((batch,), units) if lengths is None else lengths.cpu() * UNITS_PER_FRAME
+        total, context = int(counts.max()), self.config.vocoder.context_units
         for start in range(0, total, VOCODER_CHUNK_UNITS):
             end = min(start + VOCODER_CHUNK_UNITS, total)
             left, right = max(start - context, 0), min(end + context, total)
-            rows = (unit_lengths > start).nonzero().flatten()
-            inside = (unit_lengths[rows] - left).clamp(max=right - left)
-            padded = bool((inside < right - left).any())
-            rows = rows.to(self.device)
+            rows = (counts > start).nonzero().flatten()
+            mask = _mask((counts[rows] - left).clamp(max=right - left), right - left, device)
+            rows = rows.to(device)
             samples = self.vocoder(
                 unit_ids=unit_ids[rows, left:right],
                 spectrogram=spectrogram[rows, left * _MEL_PER_UNIT : right * _MEL_PER_UNIT],
-                speaker_embeddings=speakers[rows],
-                unit_attention_mask=_mask(inside, right - left, self.device) if padded else None,
-            ).waveform
+                speaker_embeddings=speaker_embeddings[rows],
+                unit_attention_mask=mask,
+                return_dict=True,
+            ).waveform.to(device)
             waveform[rows, start * SAMPLES_PER_UNIT : end * SAMPLES_PER_UNIT] = samples[
                 :, (start - left) * SAMPLES_PER_UNIT : (end - left) * SAMPLES_PER_UNIT
             ]
@@ -302,8 +388,48 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
         return waveform
 
 
-def _mask(lengths: torch.Tensor, size: int, device: torch.device) -> torch.Tensor:
-    """int64 (B, size): 1 up to each length, then 0."""
+def read_voices(source: str | os.PathLike, **arguments: Any) -> dict[str, torch.Tensor]:
+    """The speaker embeddings float32 (256,) by name in a folder or repository; empty where it has none.
+
+    Args:
+        arguments: those of `from_pretrained` about the Hub.
+    """
+    config = file_beside(source, "config.json", arguments)
+    named = json.loads(config.read_text(encoding="utf-8")).get("voices") if config else None
+    if isinstance(named, dict):  # version 0.1 stored the embeddings there
+        return {name: torch.tensor(value) for name, value in named.items()}
+    path = file_beside(source, VOICES, arguments)
+    found = load_file(path) if path else {}
+    return {name: found[name] for name in [*(named or ()), *found] if name in found}
+
+
+def write_voices(folder: str | os.PathLike, voices: Mapping[str, Embedding]) -> None:
+    """Write what `read_voices` reads into a model's folder; no file where there are no voices."""
+    path = Path(folder) / VOICES
+    path.unlink(missing_ok=True)
+    if voices:
+        tensors = {
+            name: torch.as_tensor(value, dtype=torch.float32).flatten() for name, value in voices.items()
+        }
+        save_file({name: value.contiguous() for name, value in tensors.items()}, path, {"format": "pt"})
+
+
+def _in_time(output: Any, before: int, after: int) -> Iterator[tuple[str, int, torch.Tensor]]:
+    """The outputs of a window as (name, index, tensor (rows, time, ...)). Attention weights become
+    (rows, 2L, heads, 2T), with zeros for the frames `before` and `after` the window."""
+    yield "unit_logits", 0, output.unit_logits
+    yield "spectrogram", 0, output.spectrogram
+    for index, states in enumerate(output.hidden_states or ()):
+        yield "hidden_states", index, states
+    for index, weights in enumerate(output.attentions or ()):
+        padded = F.pad(weights, (before * UNITS_PER_FRAME, after * UNITS_PER_FRAME))
+        yield "attentions", index, padded.transpose(1, 2)
+
+
+def _mask(lengths: torch.Tensor, size: int, device: torch.device) -> torch.Tensor | None:
+    """int64 (B, size): 1 up to each length, then 0; None where nothing is padded."""
+    if bool((lengths == size).all()):
+        return None
     return (torch.arange(size) < lengths[:, None]).long().to(device)
 
 
@@ -319,7 +445,7 @@ def _lengths(attention_mask: torch.Tensor | None, batch: int, frames: int) -> to
             )
         mask = attention_mask.detach().cpu().bool()
         lengths = mask.sum(dim=1)
-        if not torch.equal(mask, _mask(lengths, frames, mask.device).bool()):
+        if not torch.equal(mask, torch.arange(frames) < lengths[:, None]):
             raise Lip2SpeechError(
                 "attention_mask has padding before or between a clip's frames; padding must come last. Pad "
                 "on the right, as Lip2SpeechFeatureExtractor does."
