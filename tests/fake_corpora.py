@@ -1,7 +1,7 @@
 """Tiny corpora in the layouts in which LRS2, LRS3 and GRID are shipped, damage included.
 
-docs/data.md says from where the layouts are known. The clips are rendered talkers (`rendered_talks`) or a
-moving pattern with noise (`made_talks`); none is anybody's recording.
+docs/data.md lists the sources of the layouts. The clips are rendered speakers (`rendered_talks`) or a moving
+pattern with noise (`made_talks`); none is a recording of a person.
 """
 
 import shutil
@@ -59,11 +59,6 @@ class FakeCorpus:
     ignored: set[str] = field(default_factory=set)
 
 
-def talks_for(folder: Path) -> list[Talk]:
-    """Two rendered talks where the checkout has such clips, else two made ones."""
-    return rendered_talks() or made_talks(folder)
-
-
 def made_talks(folder: Path, count: int = 2, frames: int = 25) -> list[Talk]:
     """Talks of a moving pattern and noise, for whatever needs no face."""
     talks = []
@@ -82,9 +77,7 @@ def made_talks(folder: Path, count: int = 2, frames: int = 25) -> list[Talk]:
 
 
 def rendered_talks(count: int = 2) -> list[Talk]:
-    """The first rendered clips of the checkout; none where it has none."""
-    if not RENDERED.is_dir():
-        return []
+    """The first rendered clips of the checkout."""
     clips = [clip for clip, _ in zip(RenderedTalker(RENDERED), range(count), strict=False)]
     return [Talk(c.video, read_audio(c.audio or c.video), c.words, c.id.split("/")[-1]) for c in clips]
 

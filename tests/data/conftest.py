@@ -5,14 +5,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 
 from hf_lip2speech.data import clip_files
 from hf_lip2speech.data.corpora import Clip
+from hf_lip2speech.data.layout import Journal
+from hf_lip2speech.data.prepare import prepare
 from hf_lip2speech.media.audio import write_audio
 from hf_lip2speech.media.video import iter_frames, write_video
 
-from ..fake_corpora import Talk, talks_for
+from ..fake_corpora import FakeCorpus, Talk, made_talks, make_lrs3
 
 
 def make_clip(folder: Path, clip_id: str, frames: int = 10, samples: int | None = None, **fields) -> Clip:
@@ -55,6 +58,21 @@ def cropped(monkeypatch) -> list[Path]:
 
 
 @pytest.fixture
+def before_crops(cropped, monkeypatch) -> Callable[[Callable[[Path], None]], None]:
+    """`before_crops(action)`: `action(video)` is called before each clip's crops are made, and may raise."""
+    good = clip_files.read_crops
+
+    def replace(action: Callable[[Path], None]) -> None:
+        def crops(source: Path, *, detector: object) -> np.ndarray:
+            action(source)
+            return good(source, detector=detector)
+
+        monkeypatch.setattr(clip_files, "read_crops", crops)
+
+    return replace
+
+
+@pytest.fixture
 def clip_maker(tmp_path) -> Callable[..., Clip]:
     return lambda *args, **kwargs: make_clip(tmp_path / "corpus", *args, **kwargs)
 
@@ -70,7 +88,48 @@ def corpus(clip_maker) -> ListCorpus:
     )
 
 
+@pytest.fixture
+def larger(corpus, clip_maker) -> ListCorpus:
+    """Nine clips, two of them unusable, in no order."""
+    corpus += [clip_maker(f"carl/{n}", frames=9 + n, split="train" if n % 2 else "val") for n in (4, 1, 3, 2)]
+    corpus += [clip_maker("dora/silent", samples=0), clip_maker("dora/short", samples=640 * 3)]
+    return corpus
+
+
+@pytest.fixture
+def run(units) -> Callable[..., dict]:
+    """`prepare` without progress bars, by default with the units of the fixture."""
+    return lambda corpus, out, **arguments: prepare(
+        corpus, out, progress=False, **({"unit_extractor": units} | arguments)
+    )
+
+
+@pytest.fixture
+def out(tmp_path) -> Path:
+    return tmp_path / "out"
+
+
+def records(out: Path) -> list[dict]:
+    """The lines of a prepared folder's journal."""
+    return list(Journal(out / ".prepare" / "journal").read())
+
+
+def manifest(out: Path) -> list[dict]:
+    return pyarrow.parquet.read_table(out / "manifest.parquet").to_pylist()
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    """Every file of a folder but the notes on the work."""
+    files = [path for path in out.rglob("*") if path.is_file() and ".prepare" not in path.parts]
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
+
+
 @pytest.fixture(scope="session")
 def talks(tmp_path_factory) -> list[Talk]:
     """What the fake corpora of tests/fake_corpora.py are made of."""
-    return talks_for(tmp_path_factory.mktemp("talks"))
+    return made_talks(tmp_path_factory.mktemp("talks"))
+
+
+@pytest.fixture(scope="session")
+def lrs3(talks, tmp_path_factory) -> FakeCorpus:
+    return make_lrs3(tmp_path_factory.mktemp("fake") / "lrs3", talks)

@@ -12,17 +12,12 @@ from hf_lip2speech.data import corpora
 from hf_lip2speech.data.builders import GRID, LRS2, LRS3
 from hf_lip2speech.errors import DatasetError
 
-from ..fake_corpora import FakeCorpus, make_grid, make_lrs2, make_lrs3
+from ..fake_corpora import make_grid, make_lrs2
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*files are not named as clips", "ignore:.*clips have no video", "ignore:.*clips of valid_ids"
 )
 SPLITS = {"train": "train", "validation": "val", "test": "test"}
-
-
-@pytest.fixture(scope="module")
-def lrs3(talks, tmp_path_factory) -> FakeCorpus:
-    return make_lrs3(tmp_path_factory.mktemp("fake") / "lrs3", talks)
 
 
 @pytest.fixture

@@ -2,18 +2,13 @@ import re
 
 import pytest
 
-from hf_lip2speech.data.corpora import LRS2, LRS3, Word, read_lrs_transcript
+from hf_lip2speech.data.corpora import LRS2, LRS3, Word, lrs, read_lrs_transcript
 from hf_lip2speech.errors import DatasetError
 
-from ..fake_corpora import GARBAGE, FakeCorpus, make_lrs2, make_lrs3
+from ..fake_corpora import GARBAGE, FakeCorpus, make_lrs2
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*files are not named as clips")
 TEN = "trainval/00j9bKdiOjk"  # the folder of the ten clips of trainval that are whole
-
-
-@pytest.fixture(scope="module")
-def lrs3(talks, tmp_path_factory) -> FakeCorpus:
-    return make_lrs3(tmp_path_factory.mktemp("fake") / "lrs3", talks)
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +128,9 @@ class TestLRS3:
         ):
             LRS3(lrs3.root, valid_ids=[f"{TEN}/50001", "x/1"])
 
-    def test_the_draw_depends_on_seed_and_names_only(self, tmp_path):
+    def test_the_draw_depends_on_seed_and_names_only_and_is_of_1200_clips_at_most(
+        self, tmp_path, monkeypatch
+    ):
         for root in ("a", "b"):
             for part, count in (("pretrain", 1), ("trainval", 40), ("test", 1)):
                 for number in sorted(range(count), reverse=root == "b"):
@@ -144,16 +141,9 @@ class TestLRS3:
             of_split(LRS3(tmp_path / root, seed=seed), "val") for root, seed in (("a", 0), ("b", 0), ("a", 1))
         ]
         assert draws[0] == draws[1] != draws[2]
-        assert len(draws[0]) == 4
-
-    def test_of_the_whole_corpus_1200_clips_validate(self, tmp_path):
-        for part in ("pretrain", "test"):
-            (tmp_path / part / "v").mkdir(parents=True)
-            (tmp_path / part / "v" / "00001.txt").touch()
-        (tmp_path / "trainval" / "v").mkdir(parents=True)
-        for number in range(12_500):
-            (tmp_path / "trainval" / "v" / f"{number:05d}.txt").touch()
-        assert len(of_split(LRS3(tmp_path), "val")) == 1200
+        assert len(draws[0]) == 4 and lrs.VALIDATION_CLIPS == 1200
+        monkeypatch.setattr(lrs, "VALIDATION_CLIPS", 3)
+        assert len(of_split(LRS3(tmp_path / "a"), "val")) == 3
 
     @pytest.mark.parametrize(
         ("folders", "arguments", "message"),

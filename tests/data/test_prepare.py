@@ -1,59 +1,43 @@
+"""What becomes of clips: targets, skipped clips, bugs, units, choice, report, dry run, command line."""
+
 import json
 import os
-import signal
+import shutil
 import subprocess
-import sys
-import time
+import warnings
 from pathlib import Path
 
 import av
 import numpy as np
-import pyarrow.parquet
 import pytest
 import torch
+from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 
+import hf_lip2speech_cli
 from hf_lip2speech.audio.mel import log_mel_spectrogram
 from hf_lip2speech.data import clip_files
+from hf_lip2speech.data import units as unit_targets
 from hf_lip2speech.data.clip_files import common_frames
-from hf_lip2speech.data.corpora import GRID, Clip, FaceVideoFolder
-from hf_lip2speech.data.layout import Journal
+from hf_lip2speech.data.corpora import GRID, LRS3, Clip, FaceVideoFolder, Word
+from hf_lip2speech.data.dry_run import estimate
+from hf_lip2speech.data.layout import PreparedFolder
 from hf_lip2speech.data.prepare import prepare
-from hf_lip2speech.data.prepared import PreparedDataset
-from hf_lip2speech.errors import ClipLengthError, DatasetError, NoFaceError, UnexpectedError, WorkerDiedError
+from hf_lip2speech.data.prepared import PreparedDataset, read_crops
+from hf_lip2speech.errors import ClipLengthError, DatasetError, NoFaceError, UnexpectedError
 from hf_lip2speech.media.audio import read_audio
 from hf_lip2speech.media.video import open_video
 from hf_lip2speech.models.modeling_speaker_encoder import SpeakerEncoder
 from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
 from hf_lip2speech.video.mouth import mouth_crops
 
-
-def quiet(corpus, out, **arguments):
-    return prepare(corpus, out, progress=False, **arguments)
-
-
-class Killed(BaseException):
-    """What no part of the package can handle."""
-
-
-def contents(out: Path) -> dict[str, bytes]:
-    """Every file of a prepared folder but the notes on the work."""
-    files = [path for path in out.rglob("*") if path.is_file() and ".prepare" not in path.parts]
-    return {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
-
-
-def records(out: Path) -> list[dict]:
-    return list(Journal(out / ".prepare" / "journal").read())
-
-
-def manifest(out: Path) -> list[dict]:
-    return pyarrow.parquet.read_table(out / "manifest.parquet").to_pylist()
+from .conftest import ListCorpus, contents, manifest, records
 
 
 @pytest.fixture(scope="module")
 def prepared_grid(grid_dir, tmp_path_factory):
     out = tmp_path_factory.mktemp("grid")
-    report = quiet(GRID(grid_dir), out, unit_extractor="mfcc", num_units=20, limit=2)
-    return out, report
+    arguments = {"unit_extractor": "mfcc", "num_units": 20, "limit": 2, "progress": False}
+    return out, prepare(GRID(grid_dir), out, **arguments)
 
 
 class TestRealClips:
@@ -82,30 +66,26 @@ class TestRealClips:
         assert len(np.unique(item["unit_ids"])) > 5
 
     def test_stored_crops_are_the_mouth_to_a_gray_level(self, prepared_grid, grid_dir):
-        out, _ = prepared_grid
-        item = PreparedDataset(out, "val", fields=["frames"])[1]
+        item = PreparedDataset(prepared_grid[0], "val", fields=["frames"])[1]
         with open_video(grid_dir / f"{item['id']}.mp4") as video:
             crops = mouth_crops(video)
         assert item["frames"].shape == (74, 96, 96)
         assert np.abs(item["frames"].astype(int) - crops[:74]).mean() < 1
 
     def test_manifest_tells_where_everything_is_and_what_is_said(self, prepared_grid):
-        out, _ = prepared_grid
-        rows = manifest(out)
+        rows = manifest(prepared_grid[0])
         assert [row["id"] for row in rows] == sorted(row["id"] for row in rows)
         row = rows[0]
         assert (row["id"], row["speaker"], row["split"], row["frames"]) == ("s1/bbaf3s", "s1", "train", 74)
         assert row["text"] == "bin blue at f three soon"
         assert json.loads(row["words"])[0] == {"word": "bin", "start": 0.71, "end": 0.9}
         for column in ("video", "audio", "mel", "units", "speaker_embedding"):
-            assert (out / row[column]).is_file()
+            assert (prepared_grid[0] / row[column]).is_file()
 
-    def test_a_clip_as_distributed_brings_its_own_sound(self, prepared_grid, grid_dir, tmp_path):
-        out, _ = prepared_grid
+    def test_a_clip_as_distributed_brings_its_own_sound(self, prepared_grid, grid_dir, run, out):
         clip = Clip("s1/bwim6p", grid_dir / "original" / "bwim6p.mpg", None, "s1", "train")
-        corpus = type("Corpus", (list,), {"name": "one"})([clip])
-        quiet(corpus, tmp_path, unit_extractor=out / "unit_extractor")
-        item = PreparedDataset(tmp_path)[0]
+        run(ListCorpus([clip]), out, unit_extractor=prepared_grid[0] / "unit_extractor")
+        item = PreparedDataset(out)[0]
         sound = read_audio(grid_dir / "audio_16k" / "s1" / "bwim6p.flac")[: len(item["waveform"])]
         assert 73 <= len(item["frames"]) <= 75
         assert np.corrcoef(item["waveform"][: len(sound)], sound)[0, 1] > 0.99
@@ -130,7 +110,7 @@ class TestLength:
 
 class TestSkipping:
     def test_what_cannot_be_used_is_named_with_the_reason_and_not_tried_again(
-        self, clip_maker, cropped, corpus, units, tmp_path, monkeypatch
+        self, clip_maker, cropped, corpus, run, out, tmp_path
     ):
         (tmp_path / "corpus" / "text.mp4").write_text("no video")
         sound = corpus[0].audio
@@ -140,7 +120,7 @@ class TestSkipping:
             Clip("anna/gone", tmp_path / "gone.mp4", sound, "anna", "train"),
             Clip("anna/text", tmp_path / "corpus" / "text.mp4", sound, "anna", "train"),
         ]
-        report = quiet(corpus, tmp_path / "out", unit_extractor=units)
+        report = run(corpus, out)
         reasons = {clip["id"]: reason for reason, clips in report["skipped"].items() for clip in clips}
         assert reasons == {
             "anna/silent": "NoAudioError",
@@ -152,352 +132,377 @@ class TestSkipping:
         assert (report["found"], report["clips"]) == (7, 3)
         known = (6 * 640 + 2 * len(read_audio(sound))) / 16_000 / 3600
         assert report["lost"] == {"clips": 4, "hours": round(known, 4), "unknown": 1}
-        assert [row["id"] for row in manifest(tmp_path / "out")] == ["anna/one", "anna/two", "ben/one"]
+        assert [row["id"] for row in manifest(out)] == ["anna/one", "anna/two", "ben/one"]
         cropped.clear()
-        assert quiet(corpus, tmp_path / "out", unit_extractor=units) == report
+        assert run(corpus, out) == report == json.loads((out / "report.json").read_text())
         assert cropped == []
-
-    def test_a_bug_is_not_a_skipped_clip_its_traceback_is_kept_and_the_clip_is_tried_again(
-        self, cropped, corpus, units, tmp_path, monkeypatch
-    ):
-        good = clip_files.read_crops
-        bad = corpus[1].video
-
-        def fails(source, *, detector):
-            return [][0] if source == bad else good(source, detector=detector)
-
-        monkeypatch.setattr(clip_files, "read_crops", fails)
-        report = quiet(corpus, tmp_path / "out", unit_extractor=units)
-        assert (report["clips"], report["lost"]["clips"], report["skipped"]) == (2, 1, {})
-        ((where, bug),) = report["failed"].items()
-        assert where.startswith("IndexError at test_prepare.py:") and bug["ids"] == ["anna/two"]
-        assert "return [][0]" in bug["traceback"]
-        assert bug["traceback"] in [record.get("traceback") for record in records(tmp_path / "out")]
-        monkeypatch.setattr(clip_files, "read_crops", good)
-        report = quiet(corpus, tmp_path / "out", unit_extractor=units)
-        assert (report["clips"], report["failed"]) == (3, {})
-
-    def test_one_bug_at_three_clips_stops_the_run_with_its_traceback(
-        self, cropped, corpus, clip_maker, units, tmp_path, monkeypatch
-    ):
-        corpus.append(clip_maker("zoe/one"))
-        monkeypatch.setattr(clip_files, "segments_of", lambda clip, frames, limit: frames.length)
-        with pytest.raises(UnexpectedError, match="ben/one the last .*(?s:.)*has no attribute 'length'"):
-            quiet(corpus, tmp_path / "out", unit_extractor=units)
-        assert [record["id"] for record in records(tmp_path / "out")] == ["anna/one", "anna/two", "ben/one"]
-        with pytest.raises(
-            UnexpectedError, match="No clip could be prepared because of a bug(?s:.)*Traceback"
-        ):
-            quiet(corpus, tmp_path / "other", unit_extractor=units, limit=1)
 
     @pytest.mark.parametrize(
         "error",
         [av.error.InvalidDataError(1094995529, "Invalid data"), PermissionError(13, "Permission denied")],
         ids=["FFmpeg's own", "no permission"],
     )
-    def test_a_foreign_error_of_reading_the_file_skips_its_clip(
-        self, cropped, corpus, units, tmp_path, monkeypatch, error
-    ):
-        good, bad = clip_files.read_crops, corpus[1].video
-
-        def fails(source, *, detector):
-            if source == bad:
+    def test_a_foreign_error_of_reading_the_file_skips_its_clip(self, corpus, run, out, before_crops, error):
+        def fail(video):
+            if video == corpus[1].video:
                 raise error
-            return good(source, detector=detector)
 
-        monkeypatch.setattr(clip_files, "read_crops", fails)
-        report = quiet(corpus, tmp_path / "out", unit_extractor=units)
+        before_crops(fail)
+        report = run(corpus, out)
         ((reason, clips),) = report["skipped"].items()
         assert (reason, clips[0]["id"], report["failed"]) == ("UnreadableVideoError", "anna/two", {})
         assert error.strerror in clips[0]["message"]
 
-    def test_a_full_disk_stops_the_work_and_the_clip_is_named(
-        self, cropped, corpus, units, tmp_path, monkeypatch
-    ):
+    def test_a_full_disk_stops_the_work_and_the_clip_is_named(self, cropped, corpus, run, out, monkeypatch):
         def full(*_):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("hf_lip2speech.data.clip_files.write_video", full)
+        monkeypatch.setattr(clip_files, "write_video", full)
         with pytest.raises(OSError, match="No space left") as caught:
-            quiet(corpus, tmp_path / "out", unit_extractor=units)
+            run(corpus, out)
         assert "while preparing anna/one" in caught.value.__notes__[0]
         with pytest.raises(DatasetError, match="preparation was not finished"):
-            PreparedDataset(tmp_path / "out")
+            PreparedDataset(out)
 
-    def test_no_usable_clip_at_all_is_an_error_that_says_why(
-        self, cropped, corpus, units, tmp_path, monkeypatch
-    ):
-        def faceless(source, *, detector):
+    def test_no_usable_clip_at_all_is_an_error_that_says_why(self, corpus, run, out, before_crops):
+        def faceless(video):
             raise NoFaceError("no face was found")
 
-        monkeypatch.setattr("hf_lip2speech.data.clip_files.read_crops", faceless)
+        before_crops(faceless)
         with pytest.raises(DatasetError, match="None of the 3 clips could be prepared: 3 x NoFaceError"):
-            quiet(corpus, tmp_path / "out", unit_extractor=units)
-        assert len(json.loads((tmp_path / "out" / "report.json").read_text())["skipped"]["NoFaceError"]) == 3
+            run(corpus, out)
+        assert len(json.loads((out / "report.json").read_text())["skipped"]["NoFaceError"]) == 3
 
-    def test_warnings_of_a_clip_are_in_the_report(self, cropped, corpus, units, tmp_path, monkeypatch):
-        good = clip_files.read_crops
+    def test_warnings_of_a_clip_are_in_the_report(self, corpus, run, out, before_crops):
+        before_crops(lambda video: warnings.warn("two faces", stacklevel=1))
+        assert run(ListCorpus(corpus[:1]), out)["warnings"] == [{"id": "anna/one", "message": "two faces"}]
 
-        def warns(source, *, detector):
-            import warnings
+    def test_of_a_damaged_lrs3_every_clip_is_stored_or_named_with_its_reason(self, cropped, lrs3, run, out):
+        with pytest.warns(UserWarning, match="files are not named as clips"):
+            corpus = LRS3(lrs3.root)
+        report = run(corpus, out, max_seconds=2)
+        reasons = {clip["id"]: reason for reason, clips in report["skipped"].items() for clip in clips}
+        assert lrs3.unwatchable <= set(reasons) <= lrs3.unwatchable | lrs3.cut_off
+        assert reasons["trainval/_0bAdFiLeS_/50004"] == "MissingVideoError"
+        assert reasons["trainval/_0bAdFiLeS_/50003"] in ("EmptyVideoError", "UnreadableVideoError")
+        rows = manifest(out)
+        assert {row["source"] for row in rows} | set(reasons) == set(lrs3.splits)
+        assert lrs3.untold <= {warning["id"] for warning in report["warnings"]}
+        long = [row for row in rows if row["source"] == "pretrain/-pAQW3_1dEk/00002"]
+        assert len(long) > 1 and max(row["frames"] for row in long) <= 50
+        assert report["cut"] >= 1 and len(PreparedDataset(out)) == report["clips"]
 
-            warnings.warn("two faces", stacklevel=1)
-            return good(source, detector=detector)
 
-        monkeypatch.setattr(clip_files, "read_crops", warns)
-        del corpus[1:]
-        report = quiet(corpus, tmp_path / "out", unit_extractor=units)
-        assert report["warnings"] == [{"id": "anna/one", "message": "two faces"}]
+class TestBugs:
+    def test_a_bug_is_not_a_skipped_clip_its_traceback_is_kept_and_the_clip_is_tried_again(
+        self, corpus, run, out, before_crops
+    ):
+        before_crops(lambda video: [][0] if video == corpus[1].video else None)
+        report = run(corpus, out)
+        assert (report["clips"], report["lost"]["clips"], report["skipped"]) == (2, 1, {})
+        ((where, bug),) = report["failed"].items()
+        assert where.startswith("IndexError at test_prepare.py:") and bug["ids"] == ["anna/two"]
+        assert "[][0] if video" in bug["traceback"]
+        assert bug["traceback"] in [record.get("traceback") for record in records(out)]
+        before_crops(lambda video: None)
+        report = run(corpus, out)
+        assert (report["clips"], report["failed"]) == (3, {})
+
+    def test_one_bug_at_three_clips_stops_the_run_with_its_traceback(
+        self, cropped, corpus, clip_maker, run, out, tmp_path, monkeypatch
+    ):
+        corpus.append(clip_maker("zoe/one"))
+        monkeypatch.setattr(clip_files, "segments_of", lambda clip, frames, limit: frames.length)
+        with pytest.raises(UnexpectedError, match="ben/one the last .*(?s:.)*has no attribute 'length'"):
+            run(corpus, out)
+        assert [record["id"] for record in records(out)] == ["anna/one", "anna/two", "ben/one"]
+        with pytest.raises(UnexpectedError, match="No clip could be prepared because of a bug(?s:.)*Trace"):
+            run(corpus, tmp_path / "other", limit=1)
+
+
+@pytest.fixture(scope="module")
+def tiny_hubert(tmp_path_factory) -> Path:
+    """A HuBERT with random weights, whose first normalisation is over time as in the Base models."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "conv_dim": (8,) * 7}
+    positions = {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}
+    folder = tmp_path_factory.mktemp("hubert")
+    HubertModel(HubertConfig(num_hidden_layers=6, **sizes, **positions)).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(folder)
+    return folder
 
 
 class TestUnits:
-    def test_fitted_on_the_train_split_and_fitted_anew_when_that_changes(self, cropped, corpus, tmp_path):
-        out = tmp_path / "out"
+    def test_fitted_on_the_train_split_and_fitted_anew_when_that_changes(self, cropped, corpus, run, out):
         arguments = {"unit_extractor": "mfcc", "num_units": 5}
-        first = quiet(corpus, out, **arguments)["unit_extractor"]
+        first = run(corpus, out, **arguments)["unit_extractor"]
         assert (first["units"], first["num_units"], first["clips"]) == ("mfcc", 5, 2)
         before = contents(out)
         cropped.clear()
-        assert quiet(corpus, out, **arguments)["unit_extractor"] == first
+        assert run(corpus, out, **arguments)["unit_extractor"] == first
         assert contents(out) == before
-        second = quiet(corpus, out, limit=1, **arguments)["unit_extractor"]
+        second = run(corpus, out, limit=1, **arguments)["unit_extractor"]
         assert second["clips"] == 1 and cropped == []
         assert contents(out)["units/anna/one.npy"] != before["units/anna/one.npy"]
 
-    def test_a_given_extractor_is_the_same_by_hand_and_by_path(self, cropped, corpus, units, tmp_path):
-        out = tmp_path / "out"
-        quiet(corpus, out, unit_extractor=units)
+    def test_a_given_extractor_is_the_same_by_hand_and_by_path(
+        self, cropped, corpus, units, run, out, tmp_path
+    ):
+        by_hand = run(corpus, out)["unit_extractor"]
         units.save_pretrained(tmp_path / "units")
-        by_path = quiet(corpus, out, unit_extractor=tmp_path / "units")["unit_extractor"]
-        by_hand = quiet(corpus, out, unit_extractor=units)["unit_extractor"]
+        by_path = run(corpus, out, unit_extractor=tmp_path / "units")["unit_extractor"]
         assert by_path["fingerprint"] == by_hand["fingerprint"]
         placed = SpeechUnitExtractor.from_pretrained(out / "unit_extractor")
         assert torch.equal(placed.centroids, units.centroids)
 
-    def test_features_to_fit_need_a_train_split(self, corpus, tmp_path):
+    def test_features_to_fit_need_a_train_split(self, corpus, run, out):
         with pytest.raises(DatasetError, match="fitted on the train split, but the clips are of val only"):
-            quiet(corpus, tmp_path / "out", splits=["val"], unit_extractor="mfcc")
+            run(corpus, out, splits=["val"], unit_extractor="mfcc")
 
-    def test_an_unknown_model_is_named_before_any_work(self, cropped, corpus, tmp_path):
+    def test_an_unknown_model_is_named_before_any_work(self, cropped, corpus, run, out):
         with pytest.raises(DatasetError, match="'no/such-model' is neither a folder"):
-            quiet(corpus, tmp_path / "out", unit_extractor="no/such-model")
+            run(corpus, out, unit_extractor="no/such-model")
         assert cropped == []
+
+    def test_clips_of_one_length_go_through_the_model_together_and_get_what_each_gets_alone(
+        self, cropped, corpus, clip_maker, tiny_hubert, run, out, monkeypatch
+    ):
+        corpus += [clip_maker(f"carl/{n}", frames=12) for n in range(5)]
+        sizes = []
+        forward = SpeechUnitExtractor.forward
+
+        def watched(self, waveforms, *rest, **options):
+            sizes.append(tuple(waveforms.shape))
+            return forward(self, waveforms, *rest, **options)
+
+        monkeypatch.setattr(SpeechUnitExtractor, "forward", watched)
+        run(corpus, out, unit_extractor=tiny_hubert, num_units=6)
+        assert sorted(sizes) == [(1, 10 * 640), (1, 11 * 640), (6, 12 * 640)]
+        extractor = SpeechUnitExtractor.from_pretrained(out / "unit_extractor")
+        for item in PreparedDataset(out):
+            np.testing.assert_array_equal(item["unit_ids"], extractor(item["waveform"]))
+
+    def test_where_there_is_a_gpu_this_process_makes_the_units_there(
+        self, cropped, corpus, run, out, monkeypatch
+    ):
+        placed = []
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(
+            SpeechUnitExtractor, "to", lambda self, device: placed.append((device, os.getpid())) or self
+        )
+        run(corpus, out)
+        assert placed == [("cuda", os.getpid())]
+        assert len(PreparedDataset(out)[0]["unit_ids"]) == 20
+
+    def test_the_fit_reads_no_more_sound_than_it_needs(
+        self, corpus, clip_maker, out, run, cropped, monkeypatch
+    ):
+        corpus += [clip_maker(f"carl/{n}", frames=25) for n in range(12)]
+        monkeypatch.setattr(unit_targets, "FITTING_SECONDS", 3)
+        read = []
+        good = unit_targets.read_sound
+        monkeypatch.setattr(unit_targets, "read_sound", lambda clip: read.append(clip.id) or good(clip))
+        run(corpus, out, unit_extractor="mfcc", num_units=5)
+        assert 3 <= len(read) <= 7 and "anna/two" not in read, "train only"
 
 
 class TestChoice:
-    def test_splits_and_limit_choose_the_first_clips_of_each(self, cropped, corpus, units, tmp_path):
-        quiet(corpus, tmp_path / "a", unit_extractor=units, limit=1)
-        assert [row["id"] for row in manifest(tmp_path / "a")] == ["anna/one", "anna/two"]
-        quiet(corpus, tmp_path / "b", unit_extractor=units, splits=["val"])
+    def test_splits_and_limit_choose_the_first_clips_of_each(self, cropped, corpus, run, out, tmp_path):
+        run(corpus, out, limit=1)
+        assert [row["id"] for row in manifest(out)] == ["anna/one", "anna/two"]
+        run(corpus, tmp_path / "b", splits=["val"])
         assert [row["id"] for row in manifest(tmp_path / "b")] == ["anna/two"]
 
-    def test_a_split_that_is_not_there_is_named(self, corpus, units, tmp_path):
-        with pytest.raises(DatasetError, match=r"splits=\['dev'\].*expected some of \['train', 'val'\]"):
-            quiet(corpus, tmp_path / "out", unit_extractor=units, splits=["dev"])
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"splits": ["dev"]}, r"splits=\['dev'\].*expected some of \['train', 'val'\]"),
+            ({"num_proc": 0}, "must be at least 1"),
+            ({"limit": 0}, "must be at least 1"),
+            ({"shard": (0, 2)}, "expected i/n with i from 1 to n"),
+            ({"shard": (3, 2)}, "expected i/n with i from 1 to n"),
+            ({"engine": "spark"}, "engine='spark'; expected one of local, ray"),
+        ],
+        ids=str,
+    )
+    def test_an_impossible_argument_is_refused(self, corpus, run, out, arguments, message):
+        with pytest.raises(DatasetError, match=message):
+            run(corpus, out, **arguments)
+        assert not out.exists()
 
-    @pytest.mark.parametrize("arguments", [{"num_proc": 0}, {"limit": 0}], ids=str)
-    def test_nothing_to_do_is_refused(self, corpus, units, tmp_path, arguments):
-        with pytest.raises(DatasetError, match="must be at least 1"):
-            quiet(corpus, tmp_path / "out", unit_extractor=units, **arguments)
 
+class TestLongClips:
+    @pytest.fixture
+    def long(self, clip_maker, corpus):
+        words = tuple(Word(f"w{n}", 0.3 * n + 0.1, 0.3 * n + 0.3) for n in range(13))
+        corpus[0] = clip_maker("anna/long", frames=100, words=words, text="W0 AND SO ON")
+        return corpus
 
-class TestGoingOn:
-    def test_done_clips_are_left_alone_and_changed_ones_are_done_anew(
-        self, cropped, corpus, clip_maker, units, tmp_path
-    ):
-        out = tmp_path / "out"
-        quiet(corpus, out, unit_extractor=units)
-        before = {path: path.stat().st_mtime_ns for path in out.rglob("*/anna/*")}
+    def test_parts_hold_what_the_whole_clip_holds_there(self, cropped, long, run, out, tmp_path):
+        run(long, tmp_path / "whole")
+        report = run(long, out, max_seconds=1)
+        assert (report["cut"], report["found"], report["clips"]) == (1, 3, 7)
+        assert report["hours"] == round((100 + 11 + 12) / 25 / 3600, 4)
+        whole = PreparedDataset(tmp_path / "whole")[0]
+        parts = [item for item in PreparedDataset(out) if "long" in item["id"]]
+        assert all(len(part["frames"]) <= 25 for part in parts)
+        for name in ("mel", "waveform"):
+            np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), whole[name])
+        frames = np.concatenate([part["frames"] for part in parts]).astype(int)
+        assert np.abs(frames - whole["frames"]).mean() < 3, "encoded anew"
+        assert [len(part["unit_ids"]) for part in parts] == [2 * len(part["frames"]) for part in parts]
+        for part in parts:
+            np.testing.assert_array_equal(part["speaker_embeddings"], whole["speaker_embeddings"])
+        rows = [row for row in manifest(out) if row["source"] == "anna/long"]
+        assert " ".join(row["text"] for row in rows) == " ".join(f"w{n}" for n in range(13))
+        starts = np.cumsum([0] + [row["frames"] for row in rows])[:-1]
+        assert [row["start"] for row in rows] == starts.tolist()
+
+    def test_another_limit_does_only_the_clips_anew_that_it_concerns(self, cropped, long, run, out):
+        run(long, out, max_seconds=1)
         cropped.clear()
-        clip_maker("ben/one", frames=20)
-        (out / "mel" / "anna" / "two.npy").unlink()
-        quiet(corpus, out, unit_extractor=units)
-        assert [path.stem for path in cropped] == ["two", "one"]
-        assert [row["frames"] for row in manifest(out)] == [10, 11, 20]
-        assert len(PreparedDataset(out)[2]["unit_ids"]) == 40
-        assert all(path.stat().st_mtime_ns == time for path, time in before.items() if "one" in path.name)
-
-    def test_stopped_before_any_of_its_files_it_goes_on_to_the_same_folder(
-        self, cropped, corpus, units, tmp_path, monkeypatch
-    ):
-        del corpus[2]
-        quiet(corpus, tmp_path / "whole", unit_extractor=units)
-        expected = contents(tmp_path / "whole")
-        replace = os.replace
-        left = 0
-
-        def deadly(source, target):
-            nonlocal left
-            if "staging" not in str(target):
-                left -= 1
-                if left < 0:
-                    raise Killed
-            replace(source, target)
-
-        # The extractor, four files of each of two clips, two of units, contact sheet, report, manifest.
-        for count in range(14):
-            left = count
-            out = tmp_path / f"out{count}"
-            monkeypatch.setattr(os, "replace", deadly)
-            with pytest.raises(Killed):
-                quiet(corpus, out, unit_extractor=units)
-            monkeypatch.setattr(os, "replace", replace)
-            assert not (out / "manifest.parquet").exists()
-            assert contents(out).items() <= expected.items()  # no half file under a final name
-            cropped.clear()
-            quiet(corpus, out, unit_extractor=units)
-            assert contents(out) == expected
-            assert len(cropped) == (2 if count < 5 else 1 if count < 9 else 0)
-            assert not list(out.rglob("staging/*"))
-
-    def test_two_runs_in_one_folder_are_kept_apart(self, cropped, corpus, units, tmp_path, monkeypatch):
-        pytest.importorskip("fcntl")
-        out = tmp_path / "out"
-        good = clip_files.read_crops
-
-        def again(source, *, detector):
-            with pytest.raises(DatasetError, match="Another run is writing"):
-                quiet(corpus, out, unit_extractor=units)
-            return good(source, detector=detector)
-
-        monkeypatch.setattr(clip_files, "read_crops", again)
-        assert quiet(corpus, out, unit_extractor=units)["clips"] == 3
-
-    def test_ctrl_c_keeps_what_is_done(self, cropped, corpus, units, tmp_path, monkeypatch):
-        good = clip_files.read_crops
-
-        def interrupted(source, *, detector):
-            if source == corpus[1].video:
-                raise KeyboardInterrupt
-            return good(source, detector=detector)
-
-        monkeypatch.setattr(clip_files, "read_crops", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            quiet(corpus, tmp_path / "out", unit_extractor=units)
-        monkeypatch.setattr(clip_files, "read_crops", good)
+        run(long, out, max_seconds=2)
+        assert [path.stem for path in cropped] == ["long"]
+        assert [row["id"] for row in manifest(out)][:2] == ["anna/long_00", "anna/long_01"]
+        run(long, out)
+        assert [path.stem for path in cropped] == ["long"] * 2
         cropped.clear()
-        assert quiet(corpus, tmp_path / "out", unit_extractor=units)["clips"] == 3
-        assert corpus[0].video not in cropped
+        run(long, out, max_seconds=4)
+        assert cropped == []
 
 
-RUN = """
-import sys
-from hf_lip2speech.data.corpora import GRID
-from hf_lip2speech.data.prepare import prepare
-if __name__ == "__main__":
-    prepare(GRID(sys.argv[1]), sys.argv[2], num_proc=2, unit_extractor="mfcc", num_units=20, limit=5)
-"""
+def test_the_contact_sheet_shows_the_middle_of_each_clip_where_the_report_says(cropped, larger, run, out):
+    report = run(larger, out)
+    with av.open(str(out / "contact_sheet.png")) as picture:
+        page = next(picture.decode(video=0)).to_ndarray(format="gray")
+    assert page.shape == (96, 7 * 98 - 2) and len(report["contact_sheet"]) == 7
+    for number, clip in enumerate(report["contact_sheet"]):
+        crops = read_crops(PreparedFolder(out).path("video", clip))
+        np.testing.assert_array_equal(page[:, 98 * number : 98 * number + 96], crops[len(crops) // 2])
 
 
-def journal(out: Path) -> list[str]:
-    """The IDs of the clips that are done, as often as they were."""
-    return [record["id"] for record in records(out)]
-
-
-def wait_for(condition, seconds=600):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "nothing happened"
-        time.sleep(0.05)
-
-
-def children_of(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks for processes in /proc")
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
-def test_two_processes_die_with_their_parent_and_the_next_run_goes_on(grid_dir, tmp_path, sent):
-    script, out = tmp_path / "run.py", tmp_path / "out"
-    script.write_text(RUN)
-    command = [sys.executable, str(script), str(grid_dir), str(out)]
-    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
-    wait_for(lambda: len(journal(out)) >= 2)
-    workers = children_of(process.pid)
-    if sent == signal.SIGKILL:
-        process.kill()
-    else:
-        os.killpg(process.pid, sent)  # as a terminal does
-    assert process.wait(60) != 0
-    wait_for(lambda: not any(Path(f"/proc/{worker}/exe").exists() for worker in workers), 30)
-    assert len(workers) >= 2
-    with pytest.raises(DatasetError, match="was not finished"):
-        PreparedDataset(out)
-    done = journal(out)
-    assert 2 <= len(done) < 10
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-    assert sorted(journal(out)) == sorted(row["id"] for row in manifest(out)), "each clip was done once"
-    assert set(done) < set(journal(out))
-    dataset = PreparedDataset(out)
-    assert len(dataset) == 10
-    assert all(len(item["unit_ids"]) == 148 for item in dataset)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks for processes in /proc")
-def test_a_worker_that_dies_is_an_error_that_says_what_to_do(grid_dir, tmp_path):
-    import threading
-
-    def kill_one():
-        wait_for(lambda: journal(tmp_path / "out"))
-        for child in children_of(os.getpid()):
-            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
-                os.kill(child, signal.SIGKILL)
-                return
-
-    killer = threading.Thread(target=kill_one)
-    killer.start()
-    with pytest.raises(
-        WorkerDiedError, match="run the same command again to resume, with a smaller num_proc"
+class TestDryRun:
+    def test_tells_what_the_preparation_then_takes_and_leaves_nothing(
+        self, cropped, larger, run, out, tmp_path, monkeypatch
     ):
-        quiet(GRID(grid_dir), tmp_path / "out", num_proc=2, unit_extractor="mfcc", num_units=20, limit=5)
-    killer.join()
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+        (tmp_path / "tmp").mkdir()
+        arguments = {"unit_extractor": "mfcc", "num_units": 5}
+        cost = estimate(larger, **arguments)
+        assert not list((tmp_path / "tmp").iterdir())
+        run(larger, out, **arguments)
+        folders = ("video", "audio", "mel", "units", "speaker")
+        files = [path for name in folders for path in (out / name).rglob("*") if path.is_file()]
+        assert cost["files"] == len(files) == 35
+        disk = sum(path.stat().st_blocks * 512 for path in files)
+        assert cost["gigabytes"] * 1e9 == pytest.approx(disk, rel=0.1)
+        assert (cost["clips"], cost["sample"]) == (9, 9)
+        assert cost["skipped"] == {"NoAudioError": 1, "ClipLengthError": 1}
+        took = [record["took"] for record in records(out)]
+        assert 0.1 < cost["crop_hours"] * 3600 / sum(took) < 10
+        assert cost["wall_hours"] >= cost["crop_hours"] + cost["unit_hours"]
+
+    def test_a_sample_stands_for_the_rest(self, cropped, clip_maker, units):
+        corpus = ListCorpus(clip_maker(f"a/{n}", frames=25) for n in range(6))
+        cost = estimate(corpus, unit_extractor=units, sample=2)
+        assert cost["hours"] == pytest.approx(6 / 3600) and cost["sample"] == 2 and cost["fit_hours"] == 0
+        assert cost["files"] == 30
+
+    def test_an_unfitted_model_of_any_width_is_measured(self, cropped, corpus, tiny_hubert):
+        cost = estimate(corpus, unit_extractor=tiny_hubert, num_units=6)
+        assert cost["unit_hours"] > 0 and cost["fit_hours"] > 0
 
 
 class TestCommandLine:
-    @pytest.fixture
-    def main(self):
-        import hf_lip2speech_cli
+    arguments = ("--units", "mfcc", "--num-units", "20")
 
-        return hf_lip2speech_cli.main
-
-    def test_prepares_a_folder_and_says_what_was_skipped(self, main, cropped, tmp_path, grid_dir, capsys):
+    def test_prepares_a_folder_and_says_what_was_skipped(self, cropped, tmp_path, grid_dir, out, capsys):
         videos = tmp_path / "videos" / "s1"
         videos.mkdir(parents=True)
         for path in (grid_dir / "original").iterdir():
             (videos / path.name).symlink_to(path)
         (videos / "silent.mp4").symlink_to(grid_dir / "s1" / "bbaf3s.mp4")
-        out = tmp_path / "out"
-        arguments = ["folder", str(tmp_path / "videos"), str(out), "--units", "mfcc", "--num-units", "20"]
-        assert main(["prepare", *arguments, "--speaker", "carla"]) == 0
+        command = ["prepare", "folder", str(videos.parent), str(out), *self.arguments]
+        assert hf_lip2speech_cli.main([*command, "--speaker", "carla"]) == 0
         printed = capsys.readouterr().err
         assert "Skipped 1, NoAudioError:" in printed and "s1/silent: " in printed
         assert f"3 clips (train 2, val 1), 0.00 hours in {out}" in printed
         assert "Lost 1 of 4 clips: 0.00 hours, and 1 of unknown length." in printed
         assert {row["speaker"] for row in manifest(out)} == {"carla"}
 
-    def test_another_folder_than_the_corpus_fails_with_one_line(self, main, tmp_path, capsys):
-        assert main(["prepare", "grid", str(tmp_path), str(tmp_path / "out"), "--units", "mfcc"]) == 1
-        assert "holds nothing; expected one folder of videos per speaker" in capsys.readouterr().err
+    def test_shards_and_then_all_after_a_dry_run_that_writes_nothing(self, cropped, out, grid_dir, capsys):
+        command = ["prepare", "grid", str(grid_dir), str(out), *self.arguments, "--limit", "2"]
+        assert hf_lip2speech_cli.main([*command, "--dry-run"]) == 0
+        printed = capsys.readouterr().out
+        assert "From 4 of 4 clips" in printed and "GB in 20 files" in printed
+        assert not out.exists()
+        cropped.clear()
+        for shard in ("1/2", "2/2"):
+            assert hf_lip2speech_cli.main([*command, "--shard", shard]) == 0
+        assert "the same command without --shard writes the manifest" in capsys.readouterr().err
+        assert hf_lip2speech_cli.main(command) == 0
+        assert len(cropped) == len(manifest(out)) == 4
 
-    def test_ctrl_c_says_how_to_go_on(self, main, tmp_path, capsys, monkeypatch, clip_maker):
-        def interrupted(*_, **__):
+    @pytest.mark.parametrize("shard", ["2", "0/2", "3/2", "a/b"])
+    def test_what_is_no_shard_is_wrong_usage(self, shard, capsys):
+        with pytest.raises(SystemExit) as stop:
+            hf_lip2speech_cli.main(["prepare", "grid", "a", "b", "--shard", shard])
+        assert stop.value.code == 2 and "expected i/n" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["grid", "CORPUS"], "holds nothing; expected one folder of videos per speaker"),
+            (
+                ["lrs3", "CORPUS", "--speaker", "s1"],
+                "--speaker is for grid, rendered, folder, not for lrs3",
+            ),
+        ],
+        ids=["another folder", "an option of another corpus"],
+    )
+    def test_a_wrong_corpus_fails_with_one_line(self, tmp_path, out, capsys, arguments, message):
+        corpus, _, *options = arguments
+        command = ["prepare", corpus, str(tmp_path), str(out), *options, "--units", "mfcc"]
+        assert hf_lip2speech_cli.main(command) == 1
+        assert message in capsys.readouterr().err
+
+    def test_ctrl_c_says_how_to_resume(self, tmp_path, out, capsys, before_crops):
+        def interrupt(video):
             raise KeyboardInterrupt
 
-        clip_maker("anna/one")
-        monkeypatch.setattr("hf_lip2speech.data.prepare.prepare", interrupted)
-        assert main(["prepare", "folder", str(tmp_path / "corpus"), str(tmp_path / "out")]) == 130
-        assert "run the same command again to resume" in capsys.readouterr().err
+        before_crops(interrupt)
+        (tmp_path / "corpus").mkdir()
+        shutil.copy(Path(__file__).parents[2] / "examples/sample/talker_with_sound.mp4", tmp_path / "corpus")
+        command = ["prepare", "folder", str(tmp_path / "corpus"), str(out), *self.arguments]
+        assert hf_lip2speech_cli.main(command) == 130
+        assert "same command again" in capsys.readouterr().err
 
 
-def test_a_users_folder_takes_speakers_from_its_folders(cropped, units, tmp_path, grid_dir):
+def test_a_users_folder_takes_speakers_from_its_folders(cropped, run, out, tmp_path, grid_dir):
     for speaker, name in (("anna", "bwim6p"), ("ben", "pbwx3a")):
         folder = tmp_path / "videos" / speaker
         folder.mkdir(parents=True)
         (folder / f"{name}.mpg").symlink_to(grid_dir / "original" / f"{name}.mpg")
-    quiet(FaceVideoFolder(tmp_path / "videos"), tmp_path / "out", unit_extractor=units)
-    assert [(row["id"], row["speaker"]) for row in manifest(tmp_path / "out")] == [
+    run(FaceVideoFolder(tmp_path / "videos"), out)
+    assert [(row["id"], row["speaker"]) for row in manifest(out)] == [
         ("anna/bwim6p", "anna"),
         ("ben/pbwx3a", "ben"),
     ]
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="runs a shell script")
+def test_the_job_array_script_runs_each_shard_and_then_all(tmp_path):
+    """Slurm's variables are set by hand, and the command is one that notes how it was called."""
+    script = Path(__file__).parents[2] / "examples" / "prepare_array.sh"
+    fake = tmp_path / "hf-lip2speech"
+    fake.write_text('#!/bin/sh\necho "$@" >> "$CALLS"\n')
+    fake.chmod(0o755)
+    calls = tmp_path / "calls"
+    common = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "CALLS": str(calls), "SLURM_CPUS_PER_TASK": "16"}
+    arguments = ["bash", str(script), "lrs3", "/data/lrs3", "/data/out"]
+    for index in (1, 2):
+        array = {"SLURM_ARRAY_TASK_ID": str(index), "SLURM_ARRAY_TASK_COUNT": "2"}
+        subprocess.run(arguments, env=common | array, check=True)
+    subprocess.run(arguments, env=common, check=True)
+    expected = "prepare lrs3 /data/lrs3 /data/out --num-proc 16"
+    assert calls.read_text().splitlines() == [f"{expected} --shard 1/2", f"{expected} --shard 2/2", expected]
