@@ -212,10 +212,7 @@ def declared(*extras: str) -> set[str]:
 
 def distributions() -> dict[str, set[str]]:
     """Module -> the distributions that bring it; of some that the tests do without, from memory."""
-    return {
-        "parselmouth": {"praat-parselmouth"},
-        "speechmos": {"speechmos"},
-    } | {
+    return {"parselmouth": {"praat-parselmouth"}, "speechmos": {"speechmos"}} | {
         module: {name.lower().replace("_", "-") for name in names}
         for module, names in packages_distributions().items()
     }

@@ -15,12 +15,14 @@ import sys
 import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from logging import WARNING
 from typing import Any
 
 from . import compose, convert, demo, evaluate, prepare, publish, render, speak
 from .options import CommandError, Parser
 
 PROGRAM = "hf-lip2speech"
+VERBOSITY = "TRANSFORMERS_VERBOSITY"
 INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended: 128 + SIGINT
 COMMANDS = (speak, prepare, render, compose, evaluate, convert, publish, demo)
 RESUMING = (prepare, render, evaluate)
@@ -107,35 +109,24 @@ def _readable_warnings(program: str) -> Generator[None]:
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
         print(f"{program}: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
-    name = "TRANSFORMERS_VERBOSITY"
-    quieten = name not in os.environ
-    before = _transformers_verbosity()
+    def transformers_logging() -> Any:
+        return sys.modules.get("transformers.utils.logging")
+
+    quieten = VERBOSITY not in os.environ
+    before = transformers_logging().get_verbosity() if transformers_logging() else WARNING
     with warnings.catch_warnings():
         warnings.showwarning = show  # ty: ignore[invalid-assignment]
         try:
             if quieten:
-                os.environ[name] = "error"  # read when transformers is imported, here or in a worker
-                _set_transformers_verbosity(40)
+                os.environ[VERBOSITY] = "error"  # read when transformers is imported, here or in a worker
+                if transformers_logging():
+                    transformers_logging().set_verbosity_error()
             yield
         finally:
             if quieten:
-                os.environ.pop(name, None)
-                _set_transformers_verbosity(before)
-
-
-def _transformers_verbosity() -> int:
-    if "transformers" not in sys.modules:
-        return 30  # its default, a warning
-    from transformers.utils import logging
-
-    return logging.get_verbosity()
-
-
-def _set_transformers_verbosity(level: int) -> None:
-    if "transformers" in sys.modules:
-        from transformers.utils import logging
-
-        logging.set_verbosity(level)
+                os.environ.pop(VERBOSITY, None)
+                if transformers_logging():
+                    transformers_logging().set_verbosity(before)
 
 
 class _Version(argparse.Action):

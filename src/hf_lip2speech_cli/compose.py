@@ -13,12 +13,8 @@ from .options import CommandError, check_model, check_new
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add(
-        "lip2speech",
-        metavar="LIP2SPEECH",
-        help="folder or Hub repository of the lip-to-speech model, or bundled",
-    )
-    add("vocoder", metavar="VOCODER", help="folder or Hub repository of the vocoder, or bundled")
+    add("lip2speech", metavar="LIP2SPEECH", help="folder or Hub name, or bundled")
+    add("vocoder", metavar="VOCODER", help="folder or Hub name, or bundled")
     add("out", metavar="OUT", help="folder to write; it must not exist")
     source = parser.add_mutually_exclusive_group()
     source.add_argument(

@@ -12,17 +12,11 @@ from .options import add_model, check_model, positive
 def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add_model(parser)
-    add(
-        "--host",
-        metavar="ADDRESS",
-        help="address to listen on, 0.0.0.0 for the whole network (default: 127.0.0.1, this machine only)",
-    )
+    address = "address to listen on; 0.0.0.0: the whole network (default: 127.0.0.1, this machine only)"
+    add("--host", metavar="ADDRESS", help=address)
     add("--port", type=positive, help="port to listen on (default: the first free one from 7860)")
-    add(
-        "--share",
-        action="store_true",
-        help="also serve it on a public HTTPS address, through Gradio's relay server",
-    )
+    share = "also serve it on a public HTTPS address, through Gradio's relay server"
+    add("--share", action="store_true", help=share)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -15,12 +15,9 @@ from .options import BUNDLED, CommandError, add_device, check_folder, check_mode
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("model", metavar="MODEL", help="folder or Hub repository of a composed model, or bundled")
-    add(
-        "dataset",
-        metavar="DATASET",
-        help="GRID, LRS2, LRS3, a folder that prepare wrote, or any folder of talking-face videos with sound",
-    )
+    add("model", metavar="MODEL", help="folder or Hub name of a composed model, or bundled")
+    dataset = "GRID, LRS2, LRS3, a folder that prepare wrote, or any folder of talking-face videos with sound"
+    add("dataset", metavar="DATASET", help=dataset)
     add("--out", metavar="DIR", required=True, help="folder to write")
     add("--split", metavar="SPLIT", help="train, val or test (default: test if there is one, else val)")
     add(
@@ -34,27 +31,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--speaker",
         metavar="VOICE",
         help="a voice of the model, a recording, own (each clip's own, from its recorded sound) or other "
-        "(another speaker's, if there is one) (default: the model's voice with the name of the clip's "
-        "speaker, else its default voice)",
+        "(another speaker's) (default: the model's voice with the speaker's name, else its default voice)",
     )
-    add(
-        "--units",
-        metavar="EXTRACTOR",
-        help="unit extractor that the model was trained with, or a prepared folder that holds it (default: "
-        "the model's own)",
-    )
+    units = "the model's unit extractor, or a prepared folder that contains it (default: the model's own)"
+    add("--units", metavar="EXTRACTOR", help=units)
     add("--vocoder-units-only", metavar="VOCODER", help="a vocoder trained without mel, as an additional row")
     add("--vocoder-mel-only", metavar="VOCODER", help="a vocoder trained without units, as an additional row")
-    add(
-        "--syncnet",
-        metavar="FILE",
-        help="SyncNet's weights, syncnet_v2.model: adds lip-sync scores",
-    )
-    add(
-        "--hub-dataset",
-        metavar="OWNER/NAME",
-        help="the data set's name on the Hub: also writes .eval_results",
-    )
+    add("--syncnet", metavar="FILE", help="SyncNet's weights, syncnet_v2.model: adds lip-sync scores")
+    hub_dataset = "name of the data set on the Hub: also writes .eval_results"
+    add("--hub-dataset", metavar="OWNER/NAME", help=hub_dataset)
     add("--limit", type=positive, metavar="N", help="only the first N clips")
     add("--seed", type=int, default=0, help="seed of shuffling, noise and intervals (default: 0)")
     add_device(parser)

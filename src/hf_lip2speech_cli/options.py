@@ -36,10 +36,7 @@ def positive(text: str) -> int:
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "-m",
-        "--model",
-        default=BUNDLED,
-        help="folder or Hub repository of a composed model (default: bundled, the one in the package)",
+        "-m", "--model", default=BUNDLED, help="folder or Hub name of a composed model (default: bundled)"
     )
 
 

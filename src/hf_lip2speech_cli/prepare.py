@@ -23,14 +23,8 @@ SHOWN = 3  # skipped clips that are printed per reason; the report lists all
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add(
-        "corpus",
-        metavar="CORPUS",
-        choices=tuple(OPTIONS_OF),
-        help="grid, lrs2, lrs3, rendered (made by the command render), or folder: any folder of talking-face "
-        "videos with sound",
-    )
-    add("data_dir", metavar="DATA_DIR", help="the corpus")
+    add("corpus", metavar="CORPUS", choices=tuple(OPTIONS_OF), help="one of " + ", ".join(OPTIONS_OF))
+    add("data_dir", metavar="DATA_DIR", help="the corpus; for folder: any talking-face videos with sound")
     add("out", metavar="OUT", help="folder to write")
     add("--dry-run", action="store_true", help="write nothing; estimate time and disk space from a sample")
     add("--num-proc", type=positive, default=1, metavar="N", help="number of processes (default: 1)")
@@ -41,17 +35,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="only the i-th of n parts, 1/n to n/n, as in a job array; after all of them, the same command "
         "without --shard writes manifest and report",
     )
-    add(
-        "--engine",
-        choices=("local", "ray"),
-        default="local",
-        help="processes of this machine, or the running Ray cluster (default: local)",
-    )
+    engines = "processes of this machine, or the running Ray cluster (default: local)"
+    add("--engine", choices=("local", "ray"), default="local", help=engines)
     add(
         "--max-seconds",
         type=positive,
         metavar="S",
-        help="cut longer clips between words, where the corpus has word times (default: 24)",
+        help="cut longer clips between words, if the corpus has word times (default: 24)",
     )
     add(
         "--configuration",
@@ -59,19 +49,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="lrs3: 433h (default), 30h or pretrain; lrs2: 224h (default), 29h or pretrain; grid: "
         "speaker-dependent (default), 33-speaker or unseen-speaker",
     )
-    add(
-        "--valid-ids",
-        metavar="FILE",
-        help="lrs3: file with the validation clips, one per line (default: 1,200 drawn at random)",
-    )
+    add("--valid-ids", metavar="FILE", help="lrs3: the validation clips, one per line (default: 1,200 drawn)")
     add("--splits", nargs="+", metavar="SPLIT", help="only these splits, such as train val (default: all)")
     add("--speaker", metavar="NAME", help="only this speaker (default: all)")
     add("--limit", type=positive, metavar="N", help="only the first N clips of each split (default: all)")
     add(
         "--units",
         metavar="SOURCE",
-        help="mfcc, bundled (those of the model in the package), the folder of a fitted unit extractor, or "
-        "the Hub name of a self-supervised speech model (default: facebook/hubert-base-ls960)",
+        help="mfcc, bundled, the folder of a fitted unit extractor, or the Hub name of a self-supervised "
+        "speech model (default: facebook/hubert-base-ls960)",
     )
     add("--num-units", type=positive, metavar="N", help="number of speech units to fit (default: 200)")
 

@@ -13,25 +13,16 @@ from .options import BUNDLED, CommandError, check_folder, check_model, check_vid
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add(
-        "checkpoint",
-        metavar="CHECKPOINT",
-        help="folder of a composed model or of a part, as compose, convert and the trainings write it, or "
-        "bundled",
-    )
+    checkpoint = "folder of a model or of a part, as compose, convert and the trainings write it, or bundled"
+    add("checkpoint", metavar="CHECKPOINT", help=checkpoint)
     add("repo_id", metavar="user/name", help="repository; created if it does not exist")
     add("--private", action="store_true", help="make the repository visible to you only")
-    add(
-        "--facts",
-        metavar="FILE.yaml",
-        help="facts for the card: title, license, data, recipe, limits, ... (default: CHECKPOINT/card.yaml, "
-        "else CHECKPOINT/README.md as it is)",
+    facts = (
+        "facts for the card: title, license, data, ... (default: CHECKPOINT/card.yaml, else its README.md)"
     )
-    add(
-        "--evaluation",
-        metavar="DIR",
-        help="folder that evaluate wrote (default: CHECKPOINT/results.json, if it exists)",
-    )
+    add("--facts", metavar="FILE.yaml", help=facts)
+    evaluation = "folder that evaluate wrote (default: CHECKPOINT/results.json, if it exists)"
+    add("--evaluation", metavar="DIR", help=evaluation)
     add(
         "--sample",
         metavar="VIDEO",

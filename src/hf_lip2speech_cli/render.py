@@ -13,22 +13,11 @@ from .options import positive
 def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("out", metavar="OUT", help="folder to write")
-    add(
-        "--clips",
-        type=positive,
-        required=True,
-        metavar="N",
-        help="number of clips of 3 s; the four speakers take turns",
-    )
+    clips = "number of clips of 3 s; the four speakers take turns"
+    add("--clips", type=positive, required=True, metavar="N", help=clips)
     add("--seed", type=int, default=0, help="seed of sentences, looks and movements (default: 0)")
-    add(
-        "--size",
-        type=positive,
-        nargs=2,
-        default=(360, 288),
-        metavar=("W", "H"),
-        help="frame size in pixels (default: 360 288)",
-    )
+    size = "frame size in pixels (default: 360 288)"
+    add("--size", type=positive, nargs=2, default=(360, 288), metavar=("W", "H"), help=size)
     add("--num-proc", type=positive, default=1, metavar="N", help="number of processes (default: 1)")
 
 

@@ -6,8 +6,10 @@ saw and said.
 
 import argparse
 import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any, Self
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from .options import (
@@ -26,40 +28,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("video", metavar="VIDEO", help="video file or http(s) URL, any container, codec and frame rate")
     add_model(parser)
+    sound = "sound file, .wav or .flac (default: VIDEO's name with .wav, in this folder)"
+    add("-o", "--output", metavar="OUT.wav", type=Path, help=sound)
+    video = "also write the video with its speech"
+    add("--video", dest="video_output", metavar="OUT.mp4", type=Path, help=video)
     add(
-        "-o",
-        "--output",
-        metavar="OUT.wav",
-        type=Path,
-        help="sound file to write, .wav or .flac (default: the video's name with .wav, in the current "
-        "folder)",
-    )
-    add(
-        "--video",
-        dest="video_output",
-        metavar="OUT.mp4",
-        type=Path,
-        help="also write the video with its speech",
-    )
-    add(
-        "--speaker",
-        metavar="VOICE",
-        help="a voice of the model, or a recording of the speaker (default: the model's default voice)",
+        "--speaker", metavar="VOICE", help="a voice of the model, or a recording (default: its default voice)"
     )
     add("--cropped", action="store_true", help="the video already shows only the mouth (96x96 gray)")
-    add(
-        "--plot",
-        metavar="OUT.png",
-        type=Path,
-        help="also write a picture of mouth frames, mel spectrogram and speech units (.png, .pdf or .svg)",
-    )
+    picture = "also write a picture of mouth frames, mel spectrogram and units (.png, .pdf or .svg)"
+    add("--plot", metavar="OUT.png", type=Path, help=picture)
     add_device(parser)
-    add(
-        "--dtype",
-        choices=("auto", "float32", "float16", "bfloat16"),
-        default="auto",
-        help="number format of the model (default: auto, as it was saved)",
-    )
+    dtypes = ("auto", "float32", "float16", "bfloat16")
+    add("--dtype", choices=dtypes, default="auto", help="of the model (default: auto, as it was saved)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -99,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     extras = dict.fromkeys(("return_mouth", "return_spectrogram", "return_units"), args.plot is not None)
     with local_source(args.video) as video:  # a URL is downloaded once, for the speech and for the video
         try:
-            with _Progress() as progress:
+            with _progress_bars() as progress:
                 speech = speak(video, cropped=args.cropped, progress=progress, **voice, **extras)
         except (NoFaceError, MouthCropError) as error:
             raise CommandError(str(error).replace("cropped=True", "--cropped")) from error
@@ -122,25 +103,24 @@ def _default_output(name: str) -> Path:
     return output
 
 
-class _Progress:
-    """A bar on the terminal for each stage."""
+@contextmanager
+def _progress_bars() -> Generator[Callable[[str, int, int | None], None]]:
+    """A function for the pipeline to call, which shows a bar on the terminal for each stage."""
+    from tqdm import tqdm
 
-    def __init__(self) -> None:
-        self._stage: str | None = None
-        self._bar: Any = None
+    bars: dict[str, Any] = {}
 
-    def __enter__(self) -> Self:
-        return self
+    def show(stage: str, done: int, total: int | None) -> None:
+        if stage not in bars:
+            close()
+            bars[stage] = tqdm(desc=stage, total=total, unit=" frames", file=sys.stderr, disable=None)
+        bars[stage].update(done - bars[stage].n)
 
-    def __exit__(self, *exception: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
+    def close() -> None:
+        for bar in bars.values():
+            bar.close()
 
-    def __call__(self, stage: str, done: int, total: int | None) -> None:
-        from tqdm import tqdm
-
-        if stage != self._stage:
-            self.__exit__()
-            self._stage = stage
-            self._bar = tqdm(desc=stage, total=total, unit=" frames", file=sys.stderr, disable=None)
-        self._bar.update(done - self._bar.n)
+    try:
+        yield show
+    finally:
+        close()
