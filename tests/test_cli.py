@@ -65,8 +65,8 @@ MISTAKES = {
     "prepare lrs3 empty out --speaker s1": ("--speaker is for grid, rendered, folder, not for lrs3",),
     "prepare lrs3 empty out --valid-ids none.txt": ("none.txt: there is no such file",),
     "render out": ("the following arguments are required: --clips", 2),
-    "compose first vocoder out": ("one of the arguments --voices --units is required", 2),
-    "compose a b out --units part --rename s1=x": ("--units brings no voices",),
+    "compose a b out --voices part --units part": ("not allowed with argument --voices", 2),
+    "compose a b out --units part --rename s1=x": ("--rename renames speakers of prepared folders",),
     "compose a b out --units part --default-voice s1": ("--units brings no voices",),
     "compose a b out --voices nowhere": ("nowhere has no unit_extractor",),
     "compose a b empty --units part": ("empty exists already",),
@@ -243,8 +243,9 @@ def test_a_failure_leaves_no_file_and_is_told_in_the_words_of_the_command(here, 
     UnitVocoderConfig().save_pretrained("vocoder")
     if "mute" in line:
         shutil.copytree(model, "mute")
+        Path("mute/voices.safetensors").unlink()
         config = json.loads(Path("mute/config.json").read_text())
-        Path("mute/config.json").write_text(json.dumps(config | {"voices": {}, "default_voice": None}))
+        Path("mute/config.json").write_text(json.dumps(config | {"voices": [], "default_voice": None}))
     arguments = ["speak", *line.split(), *(() if "-m" in line else ("-m", model))]
     assert cli.main(arguments) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]

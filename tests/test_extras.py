@@ -45,7 +45,11 @@ print(json.dumps(done))
 PLAIN = {
     "cli speak mouth.mp4 -m model --cropped": None,
     "cli speak mouth.mp4 -m model --cropped -o x.wav --plot x.png": '[plot]"',
+    "cli compose model/lip2speech model/vocoder composed --units prepared": None,
+    "cli compose model/lip2speech model/vocoder composed2 --voices prepared": '[train]"',
+    "cli compose bundled bundled composed3": None,
     "cli convert published/lip2speech.pt converted": None,
+    "cli convert --composite published/lip2speech.pt model/vocoder converted2": None,
     "cli prepare folder videos out --units mfcc": '[train]"',
     "cli render out --clips 1": '[render]"',
     "cli evaluate model videos --out out": '[eval]"',

@@ -50,7 +50,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The corpora, which need the extra "data", are imported when they are asked for."""
+    """The corpora, which need the extra "train", are imported when they are asked for."""
     if name == "FaceVideoFolder":
         from .data.corpora import FaceVideoFolder
 

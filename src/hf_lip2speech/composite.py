@@ -145,10 +145,10 @@ def named_voices(folders: Sequence[Source], renamed: Sequence[str] = ()) -> dict
     Raises:
         Lip2SpeechError: two folders have a speaker of one name, or a renamed one does not exist.
     """
-    from .data.voices import speaker_voices  # needs the extra "data"
-
     voices: dict[str, np.ndarray] = {}
     for folder in folders:
+        from .data.voices import speaker_voices  # needs the extra "train", for the manifest
+
         for speaker, embedding in sorted(speaker_voices(folder).items()):
             if speaker in voices:
                 raise Lip2SpeechError(f"{folder} has a speaker {speaker!r}, as an earlier folder has.")

@@ -17,6 +17,8 @@ from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 from .composite import feature_extractor_for
 from .constants import MEL_PER_FRAME, SAMPLES_PER_FRAME, UNITS_PER_FRAME
 from .errors import Lip2SpeechError
+from .loading import BUNDLED_NAME
+from .models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
 from .pipeline_inputs import NumberedRows, VideoReader, collate, numbered
 
 
@@ -272,4 +274,29 @@ class LipToSpeechPipeline(Pipeline):
         return result
 
 
-__all__ = ["LipToSpeechPipeline"]
+def load_pipeline(
+    model: str = BUNDLED_NAME, device: str | None = None, dtype: str | torch.dtype = "auto"
+) -> LipToSpeechPipeline:
+    """The pipeline of a composite, as `transformers.pipeline` makes it, with readable errors.
+
+    Args:
+        model: folder, Hub name or "bundled".
+        device: as torch names it; None: the first accelerator, else the CPU.
+        dtype: of the weights; "auto": as they were saved.
+
+    Raises:
+        Lip2SpeechError: what is there is not a lip-to-speech model with a vocoder, or the device is unknown.
+        OSError: nothing is there, or the Hub cannot be reached.
+    """
+    if device is not None:
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:  # torch's answers to a bad name and to a missing GPU
+            reason = str(error).splitlines()[0]
+            raise Lip2SpeechError(f"The device {device!r} cannot be used: {reason}") from error
+    loaded = Lip2SpeechWithVocoder.from_pretrained(model, dtype=dtype)
+    extractor = feature_extractor_for(model, loaded)
+    return LipToSpeechPipeline(model=loaded, feature_extractor=extractor, device=device)
+
+
+__all__ = ["LipToSpeechPipeline", "load_pipeline"]

@@ -13,8 +13,8 @@ from .options import CommandError, check_model, check_new
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("lip2speech", metavar="LIP2SPEECH", help="folder or Hub name, or bundled")
-    add("vocoder", metavar="VOCODER", help="folder or Hub name, or bundled")
+    add("lip2speech", metavar="LIP2SPEECH", help="folder or Hub name of a lip-to-speech model, or bundled")
+    add("vocoder", metavar="VOCODER", help="folder or Hub name of a vocoder, or bundled")
     add("out", metavar="OUT", help="folder to write; it must not exist")
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
@@ -24,12 +24,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="prepared folders: each of their speakers becomes a voice; the first one's unit extractor is "
         "copied (default: the voices and the unit extractor beside the models)",
     )
-    source.add_argument(
-        "--units",
-        metavar="PREPARED",
-        help="a prepared folder whose unit extractor is copied, without voices: for corpora of thousands of "
-        "speakers",
-    )
+    units = "a prepared folder whose unit extractor is copied, without voices (for thousands of speakers)"
+    source.add_argument("--units", metavar="PREPARED", help=units)
     add("--rename", metavar="SPEAKER=NAME", nargs="+", help="rename a speaker's voice")
     add("--default-voice", metavar="NAME", help="voice to use when none is given (default: the first)")
     add("--float16", action="store_true", help="store the weights in half the size; computed in float32")

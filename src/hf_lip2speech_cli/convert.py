@@ -19,30 +19,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         f"       {parser.prog} --to-published SRC DST"
     )
     add = parser.add_argument
-    add(
-        "paths",
-        metavar="PATH",
-        nargs="+",
-        help="what to read, then the folder to write, which must not exist",
-    )
+    paths = "what to read, then the folder to write, which must not exist"
+    add("paths", metavar="PATH", nargs="+", help=paths)
     direction = parser.add_mutually_exclusive_group()
-    direction.add_argument(
-        "--composite",
-        action="store_true",
-        help="join a lip-to-speech model and a vocoder, each a published file or a converted folder, into "
-        "the one folder that speak and the pipeline load",
+    composite = (
+        "join a lip-to-speech model and a vocoder (published files or folders) for speak and the pipeline"
     )
-    direction.add_argument(
-        "--to-published",
-        action="store_true",
-        help="the other direction: write the vocoder of a folder as the published code reads it",
-    )
-    add(
-        "--voices",
-        metavar="PREPARED",
-        nargs="+",
-        help="with --composite: prepared folders, each of whose speakers becomes a voice",
-    )
+    direction.add_argument("--composite", action="store_true", help=composite)
+    published = "the other direction: write the vocoder of a folder as the published code reads it"
+    direction.add_argument("--to-published", action="store_true", help=published)
+    voices = "with --composite: prepared folders, each of whose speakers becomes a voice"
+    add("--voices", metavar="PREPARED", nargs="+", help=voices)
     add("--default-voice", metavar="NAME", help="voice to use when none is given (default: the first)")
 
 

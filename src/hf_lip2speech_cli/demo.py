@@ -23,8 +23,7 @@ def run(args: argparse.Namespace) -> int:
     check_model(args.model)
 
     from hf_lip2speech.hub.demo.launching import launch, require_libraries
-
-    from .model import load_pipeline
+    from hf_lip2speech.pipeline import load_pipeline
 
     require_libraries()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # which leaves no file behind either

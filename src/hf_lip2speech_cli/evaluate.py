@@ -65,8 +65,7 @@ def run(args: argparse.Namespace) -> int:
     from hf_lip2speech.evaluation.syncnet import SyncNet
     from hf_lip2speech.evaluation.systems import MEL_ONLY, UNITS_ONLY, Systems, find_unit_extractor
     from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
-
-    from .model import load_pipeline
+    from hf_lip2speech.pipeline import load_pipeline
 
     logging.disable_progress_bar()  # one for every small model that is loaded
     state = process_state()

@@ -64,12 +64,12 @@ def run(args: argparse.Namespace) -> int:
     from hf_lip2speech.media.audio import write_audio
     from hf_lip2speech.media.mux import mux_speech
     from hf_lip2speech.media.sources import local_source
+    from hf_lip2speech.pipeline import load_pipeline
     from hf_lip2speech.plotting import plot_speech, require_matplotlib
-
-    from .model import load_pipeline
 
     if args.plot is not None:
         require_matplotlib()
+    print(f"loading {args.model}", file=sys.stderr)
     speak = load_pipeline(args.model, args.device, args.dtype)
     if args.speaker is None and speak.model.config.default_voice is None:
         voices = f"one of its voices ({', '.join(speak.voices)}) or " if speak.voices else ""

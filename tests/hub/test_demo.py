@@ -200,12 +200,12 @@ def test_without_gradio_the_command_says_in_a_line_what_to_install(monkeypatch, 
 
 
 def test_the_command_hands_its_arguments_over(monkeypatch):
+    from hf_lip2speech import pipeline
     from hf_lip2speech.hub.demo import launching
-    from hf_lip2speech_cli import model
 
     seen = []
     monkeypatch.setattr(launching, "require_libraries", lambda: None)
-    monkeypatch.setattr(model, "load_pipeline", lambda name: name)
+    monkeypatch.setattr(pipeline, "load_pipeline", lambda name: name)
     monkeypatch.setattr(launching, "launch", lambda *given, **options: seen.append((*given, options)))
     line = "demo -m some/model --host 0.0.0.0 --port 80 --share"
     assert hf_lip2speech_cli.main(line.split()) == hf_lip2speech_cli.main(["demo"]) == 0
