@@ -138,6 +138,8 @@ def _print_report(report: dict[str, Any], out: str) -> None:
     lines.append(f"{report['clips']} clips ({splits}), {report['hours']:.2f} hours in {out}")
     if report["cut"]:
         lines.append(f"Cut between words: {report['cut']} long clips.")
+    if report["trimmed"]:
+        lines.append(f"Trimmed {report['trimmed']} clips whose sound and video ended apart, see {path}")
     lost = report["lost"]
     if lost["clips"]:
         unknown = f", and {lost['unknown']} of unknown length" if lost["unknown"] else ""

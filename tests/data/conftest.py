@@ -92,7 +92,7 @@ def corpus(clip_maker) -> ListCorpus:
 def larger(corpus, clip_maker) -> ListCorpus:
     """Nine clips, two of them unusable, in no order."""
     corpus += [clip_maker(f"carl/{n}", frames=9 + n, split="train" if n % 2 else "val") for n in (4, 1, 3, 2)]
-    corpus += [clip_maker("dora/silent", samples=0), clip_maker("dora/short", samples=640 * 3)]
+    corpus += [clip_maker("dora/silent", samples=0), clip_maker("dora/short", frames=20, samples=640 * 3)]
     return corpus
 
 

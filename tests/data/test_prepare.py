@@ -94,18 +94,36 @@ class TestRealClips:
 class TestLength:
     @pytest.mark.parametrize(
         ("frames", "samples", "common"),
-        [(75, 48_000, 75), (75, 47_648, 74), (75, 49_900, 75), (75, 46_080, 72), (1, 640, 1)],
-        ids=["equal", "sound a little shorter", "sound longer", "three frames shorter", "one frame"],
+        [
+            *[(75, 48_000, 75), (75, 47_648, 74), (75, 49_900, 75), (75, 46_080, 72), (1, 640, 1)],
+            *[(75, 56_000, 75), (75, 40_000, 62)],
+        ],
+        ids="equal a_little_shorter longer 3_frames_shorter 1_frame longest shortest".split(),
     )
     def test_the_shorter_of_video_and_sound_counts(self, frames, samples, common):
         assert common_frames(frames, samples) == common
 
     @pytest.mark.parametrize(
-        ("frames", "samples"), [(75, 46_079), (75, 49_921), (1, 639)], ids=["short", "long", "not one frame"]
+        ("frames", "samples"), [(75, 39_999), (75, 56_001), (1, 639)], ids=["short", "long", "not one frame"]
     )
-    def test_more_than_three_frames_off_is_refused(self, frames, samples):
+    def test_more_than_half_a_second_off_is_refused(self, frames, samples):
         with pytest.raises(ClipLengthError):
             common_frames(frames, samples)
+
+    def test_a_surplus_or_shortage_of_sound_of_up_to_half_a_second_is_cut_and_counted(
+        self, cropped, clip_maker, run, out
+    ):
+        frames = {"a/longer": 24, "a/shorter": 16, "a/alike": 22}  # of the sound
+        report = run(ListCorpus(clip_maker(name, 20, 640 * count) for name, count in frames.items()), out)
+        assert (report["clips"], report["trimmed"], report["skipped"]) == (3, 2, {})
+        assert {row["id"]: row["frames"] for row in manifest(out)} == dict.fromkeys(frames, 20) | {
+            "a/shorter": 16
+        }
+        assert report["warnings"] == [
+            {"id": "a/longer", "message": "the sound is 0.16 s longer than the video; its end was cut."},
+            {"id": "a/shorter", "message": "the video is 0.16 s longer than the sound; its end was cut."},
+        ]
+        assert [len(item["waveform"]) for item in PreparedDataset(out)] == [640 * 20, 640 * 20, 640 * 16]
 
 
 class TestSkipping:
@@ -116,7 +134,7 @@ class TestSkipping:
         sound = corpus[0].audio
         corpus += [
             clip_maker("anna/silent", samples=0),
-            clip_maker("anna/short", samples=640 * 6),
+            clip_maker("anna/short", frames=30, samples=640 * 6),
             Clip("anna/gone", tmp_path / "gone.mp4", sound, "anna", "train"),
             Clip("anna/text", tmp_path / "corpus" / "text.mp4", sound, "anna", "train"),
         ]
@@ -128,7 +146,7 @@ class TestSkipping:
             "anna/gone": "MissingVideoError",
             "anna/text": "UnreadableVideoError",
         }
-        assert "10 frames" in report["skipped"]["ClipLengthError"][0]["message"]
+        assert "30 frames" in report["skipped"]["ClipLengthError"][0]["message"]
         assert (report["found"], report["clips"]) == (7, 3)
         known = (6 * 640 + 2 * len(read_audio(sound))) / 16_000 / 3600
         assert report["lost"] == {"clips": 4, "hours": round(known, 4), "unknown": 1}

@@ -1,5 +1,6 @@
 """Preparations that are interrupted, shared out in shards, or done by several processes."""
 
+import json
 import os
 import signal
 import subprocess
@@ -135,6 +136,19 @@ class TestJournal:
             for name in "abc":
                 Journal(tmp_path / name).write({"id": name})
         assert not before or len(os.listdir(open_files)) == before
+
+    def test_a_clip_that_was_skipped_by_older_rules_is_tried_again(
+        self, cropped, corpus, clip_maker, run, out
+    ):
+        corpus.append(clip_maker("zoe/long", frames=20, samples=640 * 24))
+        run(corpus, out)
+        (path,) = (out / ".prepare/journal").iterdir()
+        *lines, last = path.read_text().splitlines()
+        old = json.loads(last) | {"skipped": "ClipLengthError", "message": "4 frames"}
+        del old["segments"], old["rules"]
+        path.write_text("\n".join([*lines, json.dumps(old)]) + "\n")
+        cropped.clear()
+        assert run(corpus, out)["clips"] == 4 and [path.stem for path in cropped] == ["long"]
 
     def test_the_newest_line_counts(self, cropped, corpus, clip_maker, run, out):
         run(corpus, out)

@@ -15,7 +15,7 @@ import soundfile
 import torch
 
 from ..audio.mel import log_mel_spectrogram
-from ..constants import MEL_PER_FRAME, SAMPLES_PER_FRAME, SAMPLING_RATE, UNITS_PER_FRAME
+from ..constants import FRAME_RATE, MEL_PER_FRAME, SAMPLES_PER_FRAME, SAMPLING_RATE, UNITS_PER_FRAME
 from ..errors import ClipLengthError, Lip2SpeechError, NoAudioError, UnreadableVideoError
 from ..media.audio import read_audio, write_audio
 from ..media.video import iter_frames, open_video, write_video
@@ -27,7 +27,9 @@ from .corpora import Clip
 from .layout import Journal, PreparedFolder
 from .segments import Segment, segments_of
 
-MAX_FRAMES_OFF = 3  # by which sound and video may differ in length
+MAX_SECONDS_OFF = 0.5  # by which sound and video may differ in length
+RULES = 2  # of what is usable: clips that were skipped under others are tried again
+FRAMES_OFF = 3  # a greater difference is reported
 # Errors of opening a file that are the file's own; others (a full disk, a lost network) are the machine's.
 FILE_ERRORS = {
     errno.ENOENT,
@@ -43,20 +45,22 @@ FILE_ERRORS = {
 def common_frames(frames: int, samples: int) -> int:
     """The number of video frames T that a clip is cut to: the shorter of its video and its sound.
 
-    Up to 3 frames are cut off the end of the longer one. Nothing is padded, so every target is real.
+    Recorders end sound and video up to half a second apart. The end of the longer one is cut, and nothing is
+    padded, so every target is real.
 
     Args:
         frames: Of the video, at 25 per second.
         samples: Of the sound, at 16 kHz.
 
     Raises:
-        ClipLengthError: They are more than 3 frames apart, or no whole frame has sound.
+        ClipLengthError: They are more than half a second apart, or no whole frame has sound.
     """
-    sound = samples / SAMPLES_PER_FRAME
-    if abs(sound - frames) > MAX_FRAMES_OFF:
+    seconds_off = abs(samples / SAMPLING_RATE - frames / FRAME_RATE)
+    if seconds_off > MAX_SECONDS_OFF:
         raise ClipLengthError(
-            f"the video has {frames} frames and the sound is {sound:.1f} frames long; they may differ by at "
-            f"most {MAX_FRAMES_OFF} frames. Give video and sound of the same recording, cut alike."
+            f"the video has {frames} frames and the sound is {samples / SAMPLES_PER_FRAME:.1f} frames long; "
+            f"they may differ by at most {MAX_SECONDS_OFF:g} s. Give video and sound of the same recording, "
+            "cut alike."
         )
     common = min(frames, samples // SAMPLES_PER_FRAME)
     if common < 1:
@@ -115,8 +119,9 @@ class ClipWriter:
             limit: Clips of more frames are cut at word times.
 
         Returns:
-            The record: {"id", "time", "sources", "limit", "speaker", "warnings", "took": seconds of work,
-            "seconds": of sound, None if there is none}, and one of "segments": [[id, start, frames]];
+            The record: {"id", "time", "sources", "limit", "rules", "speaker", "warnings", "took": seconds of
+            work, "seconds": of sound, None if there is none, "trimmed": seconds by which video and sound
+            differed, if by more than 3 frames}, and one of "segments": [[id, start, frames]];
             "skipped": the name of the error of an unusable clip, and its "message"; "failed": where a bug of
             this package was met, "message" and "traceback". A failed clip is tried again by the next run.
 
@@ -127,7 +132,7 @@ class ClipWriter:
         _ = self.detector, self.speaker_encoder  # loaded now, or the first clip's time would include it
         begin = time.perf_counter()
         record: dict[str, Any] = {"id": clip.id, "time": time.time(), "sources": file_signature(sources)}
-        record |= {"limit": limit, "speaker": clip.speaker, "warnings": [], "seconds": None}
+        record |= {"limit": limit, "speaker": clip.speaker, "warnings": [], "seconds": None, "rules": RULES}
         if clip.problem:
             record["warnings"].append(clip.problem)
         try:
@@ -153,6 +158,14 @@ class ClipWriter:
         waveform, crops = self._read(clip, record)
         mel = log_mel_spectrogram(torch.from_numpy(waveform)).numpy().astype(np.float32)
         frames = common_frames(len(crops), len(waveform))
+        longer = len(waveform) / SAMPLES_PER_FRAME - len(crops)
+        if abs(longer) > FRAMES_OFF:
+            record["trimmed"] = round(abs(longer) / FRAME_RATE, 3)
+            warnings.warn(
+                f"the {'sound' if longer > 0 else 'video'} is {record['trimmed']} s longer than the "
+                f"{'video' if longer > 0 else 'sound'}; its end was cut.",
+                stacklevel=2,
+            )
         # Of the whole clip, also where it is cut: the more speech, the better the embedding.
         speaker = self.speaker_encoder.embed(waveform[: SAMPLES_PER_FRAME * frames]).astype(np.float32)
         segments = segments_of(clip, frames, limit)

@@ -21,7 +21,7 @@ from transformers.utils import logging
 
 from ..constants import FRAME_RATE, NUM_UNITS
 from ..errors import DatasetError, UnexpectedError
-from .clip_files import ClipWriter, file_signature
+from .clip_files import RULES, ClipWriter, file_signature
 from .corpora import Clip, Corpus, ListedCorpus
 from .layout import COLUMNS, Journal, PreparedFolder
 from .report import make_report, write_contact_sheet, write_manifest
@@ -63,9 +63,10 @@ def prepare(
 ) -> dict[str, Any]:
     """Make mouth crops, sound, mels, units and speaker embeddings of a corpus; run again to resume.
 
-    Every clip's T frames are those for which it has both video and sound: up to 3 frames are cut off the end
-    of the longer one, and a clip with a greater difference is skipped. Mels (4T), units (2T) and sound (640T)
-    are cut to them. Finished clips are left alone while their source files' size and time stay the same.
+    Every clip's T frames are those for which it has both video and sound: up to half a second is cut off the
+    end of the longer one, and a clip with a greater difference is skipped. Mels (4T), units (2T) and sound
+    (640T) are cut to them. Finished clips are left alone while their source files' size and time stay the
+    same.
 
     Args:
         corpus: GRID, LRS3, FaceVideoFolder or anything else that has a name and iterates over `Clip`s.
@@ -231,6 +232,7 @@ def done_records(folder: PreparedFolder, listing: Listing, max_frames: int) -> d
         whole = sum(segment[2] for segment in segments) <= min(max_frames, record["limit"])
         return (
             "failed" not in record
+            and ("skipped" not in record or record.get("rules") == RULES)
             and (whole or record["limit"] == max_frames)
             and all(segment[0] in ids for segment in segments for ids in present)
             and record["sources"] == file_signature(listing.sources(record["id"]))

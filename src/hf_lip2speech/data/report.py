@@ -34,10 +34,11 @@ def make_report(
 
     Returns:
         {"corpus", "found": clips that were to be prepared, "clips": stored ones (of a clip that was cut, each
-        part), "cut": clips that were cut, "hours", "splits": {split: {"found", "clips", "hours",
-        "speakers"}}, "lost": {"clips", "hours": of their sound, "unknown": how many of them have no readable
-        sound}, "skipped": {reason: [{"id", "message"}]}, "failed": {bug: {"ids", "traceback"}}, "warnings":
-        [{"id", "message"}]}. A reason is the name of an error (NoFaceError, NoAudioError, ...).
+        part), "cut": clips that were cut, "trimmed": clips whose sound or video was cut by more than 3
+        frames, "hours", "splits": {split: {"found", "clips", "hours", "speakers"}}, "lost": {"clips",
+        "hours": of their sound, "unknown": how many of them have no readable sound}, "skipped": {reason:
+        [{"id", "message"}]}, "failed": {bug: {"ids", "traceback"}}, "warnings": [{"id", "message"}]}. A
+        reason is the name of an error (NoFaceError, NoAudioError, ...).
     """
     found = Counter(splits.values())
     stored: Counter[str] = Counter()
@@ -46,7 +47,7 @@ def make_report(
     skipped: dict[str, list[dict[str, str]]] = {}
     failed: dict[str, dict[str, Any]] = {}
     lost = {"clips": 0, "hours": 0.0, "unknown": 0}
-    cut = 0
+    cut = trimmed = 0
     for clip, split in splits.items():
         record = records[clip]
         if "segments" in record:
@@ -54,6 +55,7 @@ def make_report(
             frames[split] += sum(segment[2] for segment in record["segments"])
             speakers[split].add(record["speaker"])
             cut += len(record["segments"]) > 1
+            trimmed += "trimmed" in record
             continue
         if "skipped" in record:
             skipped.setdefault(record["skipped"], []).append({"id": clip, "message": record["message"]})
@@ -68,6 +70,7 @@ def make_report(
         "found": len(splits),
         "clips": stored.total(),
         "cut": cut,
+        "trimmed": trimmed,
         "hours": _hours(frames.total()),
         "splits": {
             split: {
