@@ -81,7 +81,7 @@ def main():
             os.symlink(source.path("video", row["id"]).resolve(), paths["video"])
             write_audio(paths["audio"], sound)
             np.save(paths["mel"], log_mel_spectrogram(torch.from_numpy(sound)).numpy()[: 4 * row["frames"]])
-            np.save(paths["units"], extractor(sound)[: 2 * row["frames"]].astype(np.int16))
+            np.save(paths["units"], extractor.encode(sound)[: 2 * row["frames"]].astype(np.int16))
             np.save(paths["speaker_embedding"], encoder.embed(sound))
             names = {name: folder.relative(name, clip_id) for name in paths}
             changed = {"id": clip_id, "speaker": voice, "words": json.dumps(row["words"])}

@@ -230,7 +230,7 @@ def test_speak_turns_an_untouched_corpus_file_into_speech(grid_dir, here, model)
         ("clip.mp4", "--cropped"),
         ("wide.mp4 --cropped", "leave --cropped out"),
         ("clip.mp4 --device abacus", "device 'abacus' cannot be used"),
-        ("clip.mp4 -m vocoder", "'unit_vocoder'; Lip2SpeechWithVocoderConfig loads"),
+        ("clip.mp4 -m vocoder", "'lip2speech_unit_vocoder'; Lip2SpeechWithVocoderConfig loads"),
         ("clip.mp4 -m ./nothing", "nothing"),
         ("clip.mp4 -m mute --cropped", "--speaker recording.wav"),
     ],

@@ -68,25 +68,38 @@ def test_importing_loads_no_decoder_detector_data_set_metric_or_plotting_library
     assert [name for name in HEAVY if name in after_import["modules"]] == []
 
 
-def test_importing_registers_every_model_with_the_auto_classes(after_import):
-    assert after_import["configs"] == {
-        "lip2speech": "Lip2SpeechConfig",
-        "lip2speech_avhubert": "AVHubertConfig",
-        "lip2speech_with_vocoder": "Lip2SpeechWithVocoderConfig",
-        "unit_vocoder": "UnitVocoderConfig",
-        "speaker_encoder": "SpeakerEncoderConfig",
-        "speech_unit_extractor": "SpeechUnitExtractorConfig",
+def test_importing_registers_every_model_with_the_auto_classes_under_its_former_name_too(after_import):
+    names = {
+        "lip2speech": ("Lip2SpeechConfig", "Lip2SpeechModel"),
+        "lip2speech_avhubert": ("AVHubertConfig", "AVHubertModel"),
+        "lip2speech_with_vocoder": ("Lip2SpeechWithVocoderConfig", "Lip2SpeechWithVocoder"),
+        "lip2speech_unit_vocoder": ("UnitVocoderConfig", "UnitVocoderModel"),
+        "lip2speech_speaker_encoder": ("SpeakerEncoderConfig", "SpeakerEncoder"),
+        "lip2speech_unit_extractor": ("SpeechUnitExtractorConfig", "SpeechUnitExtractor"),
     }
-    assert after_import["models"] == {
-        "lip2speech": "Lip2SpeechModel",
-        "lip2speech_avhubert": "AVHubertModel",
-        "lip2speech_with_vocoder": "Lip2SpeechWithVocoder",
-        "unit_vocoder": "UnitVocoderModel",
-        "speaker_encoder": "SpeakerEncoder",
-        "speech_unit_extractor": "SpeechUnitExtractor",
+    for former in ("unit_vocoder", "speaker_encoder"):
+        names[former] = names[f"lip2speech_{former}"]
+    names["speech_unit_extractor"] = names["lip2speech_unit_extractor"]
+    registered = {
+        name: (config, after_import["models"][name]) for name, config in after_import["configs"].items()
     }
+    assert registered == names
     assert after_import["extractors"] == dict.fromkeys(
         ("lip2speech", "lip2speech_avhubert", "lip2speech_with_vocoder"), "Lip2SpeechFeatureExtractor"
+    )
+
+
+def test_a_type_that_another_library_registered_is_left_to_it():
+    run_python(
+        """
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
+class Theirs(PreTrainedConfig):
+    model_type = "speaker_encoder"
+AutoConfig.register("speaker_encoder", Theirs)
+import hf_lip2speech
+assert CONFIG_MAPPING["speaker_encoder"] is Theirs
+assert hf_lip2speech.SpeakerEncoder.bundled().config.model_type == "lip2speech_speaker_encoder"
+"""
     )
 
 

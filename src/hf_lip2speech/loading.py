@@ -5,7 +5,7 @@ fills missing weights with random ones and a warning, and takes a config of anot
 """
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -20,6 +20,7 @@ from huggingface_hub.errors import (
     StrictDataclassError,
 )
 from safetensors import SafetensorError
+from transformers import PreTrainedConfig
 from transformers.utils import cached_file
 
 from .errors import NotLoadedError, WrongKindError
@@ -194,6 +195,7 @@ class StrictLoadingMixin(ReadableLoadingMixin):
 class StrictConfigMixin(ReadableLoadingMixin):
     """The mixin for a configuration or a feature extractor, whose file states its type."""
 
+    model_type: ClassVar[str]
     former_model_types: ClassVar[tuple[str, ...]] = ()  # that older versions wrote
 
     @classmethod
@@ -211,6 +213,19 @@ class StrictConfigMixin(ReadableLoadingMixin):
         except (StrictDataclassError, ValueError) as error:
             raise NotLoadedError(f"{source} holds no valid {cls.__name__}: {one_line(error)}") from error
 
+    def __post_init__(self, **kwargs: Any) -> None:
+        kwargs.pop("model_type", None)  # the class says it; the file may state a former one
+        super().__post_init__(**kwargs)  # ty: ignore[missing-attribute]
+
+    @classmethod
+    def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """As transformers', with the present name where the file, or a part of it, states a former type."""
+        contents, kwargs = super().get_config_dict(*args, **kwargs)  # ty: ignore[missing-attribute]
+        for part in (contents, *contents.values()) if isinstance(contents, dict) else ():
+            if isinstance(part, dict) and part.get("model_type") in cls.former_model_types:
+                part["model_type"] = cls.model_type
+        return contents, kwargs
+
     @classmethod
     def from_dict(cls, contents: dict[str, Any], **kwargs: Any) -> Self:
         """As transformers', which takes a file of any type and at most warns.
@@ -223,13 +238,19 @@ class StrictConfigMixin(ReadableLoadingMixin):
         if kind is None:
             expected, key, file = (cls.__name__, "feature_extractor_type", "preprocessor_config.json")
         found = contents.get(key) if isinstance(contents, dict) else None
-        if found != expected and found not in cls.former_model_types:
+        if found not in (expected, *cls.former_model_types):
             said = f"it is a {found!r}" if found else f"it has no {file} with a {key}"
             raise WrongKindError(
                 f"{said}; {cls.__name__} loads {expected!r}. Use the class of that type, or another folder "
                 "or repository."
             )
         return super().from_dict(contents, **kwargs)  # ty: ignore[missing-attribute]
+
+
+def states_type(contents: Mapping[str, Any], config_class: type[PreTrainedConfig]) -> bool:
+    """Whether the contents of a config.json are of a type, by its present name or a former one."""
+    known = (config_class.model_type, *getattr(config_class, "former_model_types", ()))
+    return contents.get("model_type") in known
 
 
 def one_line(error: BaseException) -> str:

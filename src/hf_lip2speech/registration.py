@@ -3,7 +3,7 @@
 import functools
 from typing import Any
 
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
+from transformers import CONFIG_MAPPING, AutoConfig, AutoFeatureExtractor, AutoModel
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.utils import hub
 
@@ -38,8 +38,12 @@ MODELS = (
 def register() -> None:
     """Registers the configs, models, feature extractor and the task; calling it again changes nothing."""
     for config, model in MODELS:
-        AutoConfig.register(config.model_type, config, exist_ok=True)
+        if CONFIG_MAPPING.get(config.model_type) is not config:
+            AutoConfig.register(config.model_type, config)
         AutoModel.register(config, model, exist_ok=True)
+        for former in config.former_model_types:
+            if former not in CONFIG_MAPPING:  # nobody else's: folders of older versions load by it
+                CONFIG_MAPPING.register(former, config)
     for config in (Lip2SpeechConfig, AVHubertConfig, Lip2SpeechWithVocoderConfig):
         AutoFeatureExtractor.register(config, Lip2SpeechFeatureExtractor, exist_ok=True)
     if PIPELINE_REGISTRY.supported_tasks.get(TASK, {}).get("impl") is LipToSpeechPipeline:

@@ -70,6 +70,6 @@ def write_prepared(root: Path, clips: int = 3, num_units: int = 20) -> Path:
     extractor.fit(sounds.values(), seed=0)
     extractor.save_pretrained(root / "unit_extractor")
     for name, sound in sounds.items():
-        np.save(root / f"units/{name}.npy", extractor(sound).astype(np.int16))
+        np.save(root / f"units/{name}.npy", extractor.encode(sound).astype(np.int16))
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), root / "manifest.parquet")
     return root

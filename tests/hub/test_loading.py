@@ -85,7 +85,7 @@ print(json.dumps({
         "no extractor": refusal(lambda: extractor.from_pretrained("anna/units")),
         "token": refusal(lambda: composite.from_pretrained(whole, token=False, **absent)),
         "features": refusal(lambda: h.SpeechUnitExtractor(
-            h.SpeechUnitExtractorConfig(features="anna/none", fitted=True))(torch.zeros(16000))),
+            h.SpeechUnitExtractorConfig(features="anna/none", fitted=True)).encode(torch.zeros(16000))),
         "cache": refusal(lambda: composite.from_pretrained(whole, local_files_only=True, **absent)),
         "cache extractor": refusal(lambda: extractor.from_pretrained(whole, local_files_only=True, **absent)),
         "gated": refusal(lambda: composite.from_pretrained("anna/gated")),
@@ -187,7 +187,7 @@ def test_a_tag_a_branch_and_a_commit_are_revisions(loaded):
         "form": ["runs/grid_s1/best", "owner/name"],
         "revision": ["anna/whole", "no branch, tag or commit 'v9'"],
         "kind": ["anna/bert", "'bert'", "'lip2speech_with_vocoder'"],
-        "part": ["anna/vocoder", "'unit_vocoder'", "'lip2speech'"],
+        "part": ["anna/vocoder", "'lip2speech_unit_vocoder'", "'lip2speech'"],
         "extractor": ["anna/bert", "Wav2Vec2FeatureExtractor"],
         "token": ["anna/whole", "none that you may read"],
         "features": ["anna/none", "no such repository"],
@@ -239,7 +239,7 @@ def test_a_connection_that_breaks_off_is_taken_up_again(published, tmp_path):
         printed = hub.python(CUT.format(cache=str(tmp_path)))
     finally:
         left, hub.cuts = hub.cuts, 0
-    assert json.loads(printed.splitlines()[-1]) == ["lip2speech", "unit_vocoder"]
+    assert json.loads(printed.splitlines()[-1]) == ["lip2speech", "lip2speech_unit_vocoder"]
     assert left == 0
     assert downloads(hub) - before == 2  # of the weights: the one that was cut, and the next attempt
 
@@ -258,7 +258,7 @@ def test_a_connection_that_breaks_off_for_good_is_said_so_and_works_another_time
             "Nothing could be loaded from 'anna/whole': the connection to the Hub broke off"
         )
     printed = hub.python(CUT.format(cache=str(tmp_path)))
-    assert json.loads(printed.splitlines()[-1]) == ["lip2speech", "unit_vocoder"]
+    assert json.loads(printed.splitlines()[-1]) == ["lip2speech", "lip2speech_unit_vocoder"]
 
 
 @pytest.mark.slow

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig, AutoModel, HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
+from torch import nn
+from transformers import AutoModel, HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 
 from hf_lip2speech.errors import Lip2SpeechError, NotFittedError
 from hf_lip2speech.models.configuration_speech_units import SpeechUnitExtractorConfig
 from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
+from hf_lip2speech.models.unit_fitting import sample_features
 
 from ..media.voices import babble
 
@@ -22,8 +24,7 @@ def voices() -> list[np.ndarray]:
     return [babble(1.0, pitch, seed) for seed, pitch in enumerate((100, 130, 180, 220))]
 
 
-@pytest.fixture(scope="module")
-def tiny_hubert(tmp_path_factory) -> str:
+def save_tiny_hubert(folder, **changes) -> None:
     """A random HuBERT with the real strides (20 ms), saved as a Hub repository is."""
     torch.manual_seed(0)
     config = HubertConfig(
@@ -34,10 +35,16 @@ def tiny_hubert(tmp_path_factory) -> str:
         conv_dim=(8,) * 7,
         num_conv_pos_embeddings=16,
         num_conv_pos_embedding_groups=2,
+        **changes,
     )
-    folder = tmp_path_factory.mktemp("tiny-hubert")
     HubertModel(config).save_pretrained(folder)
     Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def tiny_hubert(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("tiny-hubert")
+    save_tiny_hubert(folder)
     return str(folder)
 
 
@@ -64,17 +71,17 @@ def test_the_defaults_are_the_published_ones():
 
 @pytest.mark.parametrize("samples", [0, 319, 320, 640, 6_400, 12_345, 640 * 25])
 def test_there_are_two_units_for_each_frame_of_640_samples(extractor, voices, samples):
-    units = extractor(voices[0][:samples])
+    units = extractor.encode(voices[0][:samples])
     assert units.dtype == np.int64 and units.shape == (samples // 320,)
     assert len(units) == 0 or (units.min() >= 0 and units.max() < UNITS)
 
 
 def test_different_sounds_have_different_units(extractor, voices):
-    assert len(set(extractor(voices[0]))) > 3
+    assert len(set(extractor.encode(voices[0]))) > 3
 
 
 def test_a_unit_is_the_nearest_centroid(extractor, voices):
-    output = extractor.extract(torch.from_numpy(voices[1])[None])
+    output = extractor(torch.from_numpy(voices[1])[None])
     distances = torch.cdist(output.features[0].double(), extractor.centroids.double())
     assert torch.equal(distances.argmin(dim=1), output.unit_ids[0])
 
@@ -84,10 +91,11 @@ def test_a_recording_in_a_padded_batch_gets_the_units_that_it_gets_alone(extract
     batch = torch.full((3, 16_000), 0.3)  # what follows the end of a recording must not matter
     for row, voice, length in zip(batch, voices, lengths, strict=False):
         row[:length] = torch.from_numpy(voice[:length])
-    units = extractor.extract(batch, lengths).unit_ids
+    mask = torch.arange(16_000) < lengths[:, None]
+    units = extractor(batch, mask).unit_ids
     for row, voice, length in zip(units, voices, lengths, strict=False):
         count = length // 320
-        np.testing.assert_array_equal(row[:count], extractor(voice[:length]))
+        np.testing.assert_array_equal(row[:count], extractor.encode(voice[:length]))
         assert torch.all(row[count:] == -100)
 
 
@@ -108,35 +116,58 @@ def test_saving_and_loading_keeps_every_buffer_and_every_unit(tmp_path, extracto
     assert set(state) == {"centroids", "feature_mean", "feature_std"}
     for name, value in extractor.state_dict().items():
         assert torch.equal(value, state[name]), name
-    np.testing.assert_array_equal(loaded(voices[2]), extractor(voices[2]))
+    np.testing.assert_array_equal(loaded.encode(voices[2]), extractor.encode(voices[2]))
 
 
 def test_auto_classes_can_load_it(tmp_path, extractor, voices):
-    AutoConfig.register("speech_unit_extractor", SpeechUnitExtractorConfig, exist_ok=True)
-    AutoModel.register(SpeechUnitExtractorConfig, SpeechUnitExtractor, exist_ok=True)
     extractor.save_pretrained(tmp_path)
-    np.testing.assert_array_equal(AutoModel.from_pretrained(tmp_path)(voices[0]), extractor(voices[0]))
+    loaded = AutoModel.from_pretrained(tmp_path)
+    np.testing.assert_array_equal(loaded.encode(voices[0]), extractor.encode(voices[0]))
+
+
+def test_what_wraps_any_model_wraps_the_extractor(extractor, voices):
+    """Wrappers call forward, with a batch and by keyword."""
+    batch = torch.from_numpy(np.stack(voices))
+    expected = extractor(batch).unit_ids
+    assert torch.equal(nn.DataParallel(extractor)(waveform=batch).unit_ids, expected)
+    assert torch.equal(torch.compile(extractor, backend="eager")(batch).unit_ids, expected)
+    assert torch.equal(extractor(batch, return_dict=False)[0], expected)
 
 
 def test_mfcc_features_are_normalised_over_the_fitted_recordings(voices):
     extractor = new("mfcc").fit(voices)
-    features = torch.cat([extractor.extract(torch.from_numpy(voice)[None]).features[0] for voice in voices])
+    features = torch.cat([extractor(torch.from_numpy(voice)[None]).features[0] for voice in voices])
     torch.testing.assert_close(features.mean(dim=0), torch.zeros(39), atol=1e-4, rtol=0)
     torch.testing.assert_close(features.std(dim=0, correction=0), torch.ones(39), atol=1e-4, rtol=0)
 
 
-def test_hidden_states_are_those_of_the_layer_that_the_config_names(tiny_hubert, voices):
-    for layer in (0, 2):
-        extractor = new(tiny_hubert, layer=layer).fit(voices)
-        waveform = torch.from_numpy(voices[0])[None]
-        normalised = (waveform - waveform.mean()) / torch.sqrt(waveform.var(correction=0) + 1e-7)
-        model = HubertModel.from_pretrained(tiny_hubert).eval()
-        with torch.no_grad():
-            states = model(normalised, output_hidden_states=True).hidden_states[layer][0]
-        features = extractor.extract(waveform).features[0]
-        assert len(states) == 49 and len(features) == 50
-        torch.testing.assert_close(features[:49], states, atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(features[49], features[48])
+@pytest.mark.parametrize("stable", [False, True], ids=["norm first", "norm in the layers"])
+def test_hidden_states_are_those_of_the_named_layer_and_later_layers_do_not_run(tmp_path, stable, voices):
+    save_tiny_hubert(tmp_path, do_stable_layer_norm=stable, feat_extract_norm="layer" if stable else "group")
+    model = HubertModel.from_pretrained(tmp_path).eval()
+    waveform = torch.from_numpy(voices[0])[None]
+    variance, mean = torch.var_mean(waveform, correction=0)
+    with torch.no_grad():
+        normalised = (waveform - mean) / torch.sqrt(variance + 1e-7)
+        states = model(normalised, output_hidden_states=True).hidden_states
+    for layer in (0, 1, 3):
+        extractor = new(str(tmp_path), layer=layer)
+        extractor.reset()
+        features = extractor.compute_features(waveform)[0][0]
+        assert len(features) == 50 and torch.equal(features[:49], states[layer][0])
+        assert torch.equal(features[49], features[48])
+        assert len(extractor._speech_model[0].encoder.layers) == min(layer + 1, 3)
+
+
+def test_a_wave_is_normalised_as_its_feature_extractor_does(tiny_hubert, voices):
+    extractor = new(tiny_hubert).fit(voices)
+    theirs = Wav2Vec2FeatureExtractor.from_pretrained(tiny_hubert)
+    values = theirs(voices[0], sampling_rate=16_000, return_tensors="pt").input_values
+    model = HubertModel.from_pretrained(tiny_hubert).eval()
+    with torch.no_grad():
+        states = model(values, output_hidden_states=True).hidden_states[2][0]
+    features = extractor(torch.from_numpy(voices[0])[None]).features[0]
+    torch.testing.assert_close(features[:49], states, atol=1e-5, rtol=1e-4)
 
 
 def test_the_speech_model_is_loaded_when_it_is_needed_and_not_before(tmp_path):
@@ -153,9 +184,7 @@ def test_a_layer_that_the_model_does_not_have_is_named(tiny_hubert, voices):
 
 
 def test_more_features_than_asked_for_are_thinned_out_at_random(voices):
-    extractor = new("mfcc")
-    few = extractor._sample_features(voices, seed=0, max_features=30, progress=None)
-    everything = extractor._sample_features(voices, seed=0, max_features=1000, progress=None)
+    few, everything = (sample_features(new("mfcc"), voices, 0, limit) for limit in (30, 1000))
     assert few.shape == (30, 39) and everything.shape == (200, 39)
     rows = [int(np.flatnonzero((everything == row).all(axis=1))[0]) for row in few]
     assert rows == sorted(set(rows)) and rows[0] < 60 and rows[-1] > 140
@@ -172,7 +201,7 @@ def test_progress_is_reported_after_every_recording(voices):
 
 def test_an_extractor_without_centroids_says_so():
     with pytest.raises(NotFittedError, match="fit"):
-        new("mfcc")(np.zeros(640))
+        new("mfcc").encode(np.zeros(640))
 
 
 def test_too_little_speech_to_fit_is_named():
@@ -184,13 +213,13 @@ def test_too_little_speech_to_fit_is_named():
 
 def test_a_missing_scikit_learn_is_named(monkeypatch, voices):
     monkeypatch.setitem(sys.modules, "sklearn.cluster", None)
-    with pytest.raises(ImportError, match=r"hf-lip2speech\[train\]"):
+    with pytest.raises(ImportError, match=r"\[train\]"):
         new("mfcc").fit(voices)
 
 
 def test_stereo_sound_is_refused(voices):
     with pytest.raises(Lip2SpeechError, match=r"1-D.*\(2, 640\)"):
-        new("mfcc").fit(voices)(np.zeros((2, 640)))
+        new("mfcc").fit(voices).encode(np.zeros((2, 640)))
 
 
 @pytest.mark.parametrize("wrong", [{"num_units": 0}, {"layer": -1}, {"features": 3}])

@@ -17,8 +17,8 @@ from ..errors import Lip2SpeechError
 # An array and not a tensor: a tensor that was made under torch.inference_mode() could never be trained with.
 @lru_cache(maxsize=16)
 def slaney_filters(frequencies: int, num_mel_bins: int) -> np.ndarray:
-    """Slaney mel filters of a 16 kHz spectrum, 0 to 8000 Hz: read-only float64 (frequencies, bins)."""
-    filters = mel_filter_bank(
+    """Slaney mel filters of a 16 kHz spectrum, 0 to 8000 Hz: float64 (frequencies, bins)."""
+    return mel_filter_bank(
         num_frequency_bins=frequencies,
         num_mel_filters=num_mel_bins,
         min_frequency=0.0,
@@ -27,8 +27,6 @@ def slaney_filters(frequencies: int, num_mel_bins: int) -> np.ndarray:
         norm="slaney",
         mel_scale="slaney",
     )
-    filters.flags.writeable = False
-    return filters
 
 
 def stft_magnitude(waveform: torch.Tensor, n_fft: int, hop_length: int) -> torch.Tensor:
@@ -48,7 +46,7 @@ def stft_magnitude(waveform: torch.Tensor, n_fft: int, hop_length: int) -> torch
 def to_mel(spectrum: torch.Tensor, num_mel_bins: int) -> torch.Tensor:
     """Sum a 16 kHz spectrum into Slaney mel bins, 0 to 8000 Hz: (..., F) -> (..., num_mel_bins)."""
     filters = slaney_filters(spectrum.shape[-1], num_mel_bins)
-    return spectrum @ torch.tensor(filters, dtype=spectrum.dtype, device=spectrum.device)
+    return spectrum @ torch.from_numpy(filters).to(spectrum)
 
 
 def log_mel_spectrogram(waveform: torch.Tensor, dtype: torch.dtype = torch.float64) -> torch.Tensor:

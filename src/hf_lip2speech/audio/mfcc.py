@@ -37,7 +37,7 @@ def mfcc(waveform: torch.Tensor, num_coefficients: int = 13) -> torch.Tensor:
     power = stft_magnitude(padded, MFCC_WINDOW, SAMPLES_PER_UNIT).square() / MFCC_WINDOW
     log_mel = to_mel(power, MFCC_MEL_BINS).clamp(min=POWER_FLOOR).log()  # (B, U, 40)
     cosines = cosine_transform(MFCC_MEL_BINS, num_coefficients)
-    return log_mel @ torch.tensor(cosines, dtype=log_mel.dtype, device=log_mel.device)
+    return log_mel @ torch.from_numpy(cosines).to(log_mel)
 
 
 def add_deltas(features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
@@ -69,10 +69,9 @@ def _slope(features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
 
 @lru_cache(maxsize=16)
 def cosine_transform(bins: int, count: int) -> np.ndarray:
-    """The first `count` coefficients of the orthonormal type-II cosine transform: read-only float64 (bins,
+    """The first `count` coefficients of the orthonormal type-II cosine transform: float64 (bins,
     count), so that `x @ cosine_transform(...)` is scipy's `dct(x, norm="ortho")[..., :count]`."""
     angles = np.pi / bins * (np.arange(bins) + 0.5)[:, None] * np.arange(count)
     matrix = np.cos(angles) * math.sqrt(2 / bins)
     matrix[:, 0] /= math.sqrt(2)
-    matrix.flags.writeable = False
     return matrix

@@ -209,7 +209,7 @@ class ClipWriter:
             The number of clips.
         """
         sounds = [soundfile.read(self.folder.path("audio", clip), dtype="float32")[0] for clip in ids]
-        units = self.unit_extractor.extract(torch.from_numpy(np.stack(sounds))).unit_ids
+        units = self.unit_extractor(torch.from_numpy(np.stack(sounds))).unit_ids
         assert units is not None and units.shape[1] == UNITS_PER_FRAME * frames
         for clip, row in zip(ids, units.cpu().numpy().astype(np.int16), strict=True):
             self.folder.write_array(self.folder.path("units", clip), row)

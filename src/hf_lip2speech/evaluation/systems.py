@@ -177,7 +177,7 @@ class Systems:
             mel, units = (np.load(folder.path(name, clip.id)) for name in ("mel", "units"))
         else:
             mel = log_mel_spectrogram(torch.from_numpy(sound)).numpy()
-            units = self.unit_extractor(sound)
+            units = self.unit_extractor.encode(sound)
         return Reference(clip.text, sound, mel, units.astype(np.int64))
 
     def __call__(self, clip: Clip) -> ClipSpeech:

@@ -27,7 +27,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from ..errors import Lip2SpeechError
 
 TEMPLATES = Path(__file__).parent / "templates"
-KINDS = ("lip2speech_with_vocoder", "lip2speech", "unit_vocoder", "speech_unit_extractor")
+KINDS = ("lip2speech_with_vocoder", "lip2speech", "lip2speech_unit_vocoder", "lip2speech_unit_extractor")
 TAGS = ["lip-to-speech", "video-to-speech"]
 HERE = "THIS FOLDER"  # stands for a repository's name where there is none yet
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoModel, PreTrainedModel
+from transformers import CONFIG_MAPPING, AutoModel, PreTrainedModel
 
 from ..errors import PublishError
 from ..loading import one_line
@@ -59,7 +59,8 @@ def weight_files(folder: Path) -> list[str]:
 
 def _kind(folder: Path) -> object:
     try:
-        return json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+        return CONFIG_MAPPING[kind].model_type if kind in CONFIG_MAPPING else kind  # not a former name of it
     except (AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise PublishError(f"{folder / 'config.json'} is no configuration: {one_line(error)}") from error
 

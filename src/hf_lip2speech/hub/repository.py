@@ -21,6 +21,7 @@ from ..data.layout import UNIT_EXTRACTOR
 from ..errors import PublishError
 from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from ..media.audio import write_audio
+from ..models.configuration_speech_units import SpeechUnitExtractorConfig
 from ..models.modeling_lip2speech_with_vocoder import VOICES, Lip2SpeechWithVocoder
 from ..pipeline import LipToSpeechPipeline
 from .cards import HERE, model_card, read_facts
@@ -84,7 +85,7 @@ def make_repository(
         _write_json(out / "preprocessor_config.json", settings)
         names.append(type(extractor).__name__)
     (out / f"{SHIM}.py").write_text(_shim(names), encoding="utf-8")
-    if kind != "speech_unit_extractor" and (checkpoint / UNIT_EXTRACTOR).is_dir():
+    if kind != SpeechUnitExtractorConfig.model_type and (checkpoint / UNIT_EXTRACTOR).is_dir():
         whole_model(checkpoint / UNIT_EXTRACTOR)
         (out / UNIT_EXTRACTOR).mkdir()
         for name in ("config.json", "model.safetensors"):

@@ -69,7 +69,7 @@ def _windows(spectrogram: torch.Tensor) -> torch.Tensor:
     with torch.autocast(spectrogram.device.type, enabled=False):
         amplitude_squares = torch.exp(2 * spectrogram.float())
         weights = third_octave_weights(spectrogram.shape[-1])
-        power = amplitude_squares @ amplitude_squares.new_tensor(weights)
+        power = amplitude_squares @ torch.from_numpy(weights).to(amplitude_squares)
     return torch.sqrt(power + _SMALLEST_POWER).unfold(1, WINDOW, WINDOW_HOP)
 
 

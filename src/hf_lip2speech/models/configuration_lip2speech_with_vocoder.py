@@ -3,6 +3,7 @@
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from ..constants import SAMPLING_RATE
 from ..loading import StrictConfigMixin
 from .configuration_lip2speech import Lip2SpeechConfig
 from .configuration_unit_vocoder import UnitVocoderConfig
@@ -40,7 +41,7 @@ class Lip2SpeechWithVocoderConfig(StrictConfigMixin, PreTrainedConfig):
     @property
     def sampling_rate(self) -> int:
         """Of the waveform, in hertz."""
-        return self.vocoder.sampling_rate
+        return SAMPLING_RATE
 
     def to_dict(self) -> dict:
         """As `PreTrainedConfig.to_dict`, without the folders that the parts were loaded from."""

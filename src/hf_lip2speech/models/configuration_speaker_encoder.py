@@ -24,7 +24,8 @@ class SpeakerEncoderConfig(StrictConfigMixin, PreTrainedConfig):
         target_dbfs: quieter recordings are amplified to this level, decibels relative to full scale.
     """
 
-    model_type = "speaker_encoder"
+    model_type = "lip2speech_speaker_encoder"
+    former_model_types = ("speaker_encoder",)
     bundled_folder = ASSETS / "speaker_encoder"
 
     num_mel_bins: int = 40

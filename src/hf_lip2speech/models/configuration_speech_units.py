@@ -16,7 +16,7 @@ class SpeechUnitExtractorConfig(StrictConfigMixin, PreTrainedConfig):
     Args:
         features: "mfcc" (cepstral coefficients, no model needed), or the Hub name or folder of a
             self-supervised transformers model of the wav2vec 2.0 family (HuBERT, WavLM, ...) with 50 frames
-            a second. Only this name is saved with the extractor, not the model.
+            per second. Only this name is saved with the extractor, not the model.
         layer: the model's hidden states are taken after this layer; 0 is the input of the first. "mfcc" has
             none.
         num_units: clusters.
@@ -26,7 +26,8 @@ class SpeechUnitExtractorConfig(StrictConfigMixin, PreTrainedConfig):
         fitted: whether the centroids come from data; set by SpeechUnitExtractor.fit.
     """
 
-    model_type = "speech_unit_extractor"
+    model_type = "lip2speech_unit_extractor"
+    former_model_types = ("speech_unit_extractor",)
     bundled_folder = BUNDLED / "unit_extractor"
 
     features: str = "facebook/hubert-base-ls960"

@@ -31,7 +31,7 @@ class UnitVocoderConfig(StrictConfigMixin, PreTrainedConfig):
         num_mel_bins: bins of the log-mel input.
         speaker_embedding_dim: width of the speaker embedding given by the caller.
         speaker_dim: width to which the speaker embedding is projected.
-        upsample_initial_channel: channels after the first convolution; every upsampling stage halves them.
+        upsample_initial_channel: channels after the first convolution; each upsampling stage halves them.
         upsample_rates: stride of every upsampling stage; their product is the 160 samples of a mel frame.
         upsample_kernel_sizes: kernel of every upsampling stage; at least its rate and of the same parity, so
             that a stage multiplies the length exactly.
@@ -41,12 +41,12 @@ class UnitVocoderConfig(StrictConfigMixin, PreTrainedConfig):
         leaky_relu_slope: slope of the activations (the one before the last convolution is 0.01, as in
             HiFi-GAN).
         unit_dropout: dropout on the upsampled unit embedding, in training.
-        sampling_rate: of the waveform, in hertz.
         initializer_range: standard deviation of newly made weights, times the square root of their fan-in.
             At 1 the first outputs are loud and learning starts slower than at 0.5.
     """
 
-    model_type = "unit_vocoder"
+    model_type = "lip2speech_unit_vocoder"
+    former_model_types = ("unit_vocoder",)
     base_config_key = "vocoder"
 
     inputs: Literal["both", "mel", "units"] = "both"
@@ -62,7 +62,6 @@ class UnitVocoderConfig(StrictConfigMixin, PreTrainedConfig):
     resblock_dilation_sizes: list | tuple = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
     leaky_relu_slope: float = 0.1
     unit_dropout: float | int = 0.1
-    sampling_rate: int = SAMPLING_RATE
     initializer_range: float = 0.5
 
     def __post_init__(self, **kwargs):
@@ -71,10 +70,13 @@ class UnitVocoderConfig(StrictConfigMixin, PreTrainedConfig):
         self.upsample_kernel_sizes = list(self.upsample_kernel_sizes)
         self.resblock_kernel_sizes = list(self.resblock_kernel_sizes)
         self.resblock_dilation_sizes = [list(dilations) for dilations in self.resblock_dilation_sizes]
+        rate = kwargs.pop("sampling_rate", SAMPLING_RATE)  # a field until 0.1
+        if rate != SAMPLING_RATE:
+            raise ValueError(f"sampling_rate is {rate}; the vocoder's waveforms have {SAMPLING_RATE} Hz.")
         super().__post_init__(**kwargs)
 
     def validate_sizes(self):
-        """Every width is positive and the channels can be halved once a stage."""
+        """Every width is positive and the channels can be halved once per stage."""
         for name in (
             "num_units",
             "unit_embedding_dim",
@@ -82,12 +84,11 @@ class UnitVocoderConfig(StrictConfigMixin, PreTrainedConfig):
             "speaker_embedding_dim",
             "speaker_dim",
             "upsample_initial_channel",
-            "sampling_rate",
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
         if not 0 <= self.unit_dropout < 1:
-            raise ValueError(f"unit_dropout is {self.unit_dropout}; it must lie in [0, 1).")
+            raise ValueError(f"unit_dropout is {self.unit_dropout}; it must be in [0, 1).")
         halvings = 2 ** len(self.upsample_rates)
         if self.upsample_initial_channel % halvings:
             raise ValueError(
@@ -107,7 +108,7 @@ class UnitVocoderConfig(StrictConfigMixin, PreTrainedConfig):
         if len(kernels) != len(rates):
             raise ValueError(
                 f"upsample_kernel_sizes has {len(kernels)} entries and upsample_rates {len(rates)}: give "
-                "one kernel a stage."
+                "one kernel per stage."
             )
         for rate, kernel in zip(rates, kernels, strict=True):
             if kernel < rate or (kernel - rate) % 2:
@@ -122,7 +123,7 @@ class UnitVocoderConfig(StrictConfigMixin, PreTrainedConfig):
         if not kernels or len(kernels) != len(dilations):
             raise ValueError(
                 f"resblock_kernel_sizes has {len(kernels)} entries and resblock_dilation_sizes "
-                f"{len(dilations)}: give one list of dilations a kernel, and at least one kernel."
+                f"{len(dilations)}: give one list of dilations per kernel, and at least one kernel."
             )
         if any(kernel < 1 or kernel % 2 == 0 for kernel in kernels):
             raise ValueError(

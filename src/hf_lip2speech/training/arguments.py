@@ -11,7 +11,7 @@ from typing import TypeVar, cast
 
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from ..loading import model_source
+from ..loading import model_source, states_type
 from ..models.configuration_avhubert import AVHubertConfig
 from ..models.configuration_lip2speech import Lip2SpeechConfig
 from ..models.modeling_avhubert import AVHubertModel
@@ -88,7 +88,7 @@ def build_model(model: type[Model], model_config: type[PreTrainedConfig], config
         )
     saved = json.loads(path.read_text(encoding="utf-8"))
     part = saved.get(model.base_model_prefix, saved)
-    if part.get("model_type") != model_config.model_type:
+    if not states_type(part, model_config):
         raise ConfigError(
             f"init_from {config.init_from} holds a {saved.get('model_type')}; this training starts from a "
             f"{model_config.model_type} or from a composite with one."
