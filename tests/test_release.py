@@ -21,6 +21,7 @@ from hf_lip2speech.media.audio import read_audio
 ROOT = Path(__file__).resolve().parents[1]
 TORCH = "2.13.0"
 KINDS_OF_CHANGES = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+LICENCES = ["LICENSE", "LICENSE-WEIGHTS", "NOTICE"]
 # What the package reads at run time, besides its code.
 SHIPPED = {
     "hf_lip2speech/py.typed",
@@ -92,6 +93,10 @@ def test_wheel_and_sdist_hold_what_the_repository_holds_and_nothing_else(built):
     code = {name for name in contents(wheel) if ".dist-info/" not in name}
     assert code == {name.removeprefix("src/") for name in tracked if name.startswith("src/")}
     bundled = {name for name in code if "/assets/lip2speech_" in name}
+    assert [name.rpartition("/")[2] for name in contents(wheel) if "/licenses/" in name] == LICENCES
+    with zipfile.ZipFile(wheel) as archive:
+        (metadata,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
+        assert b"\nLicense-Expression: Apache-2.0 AND CC-BY-NC-4.0\n" in archive.read(metadata)
     assert code >= SHIPPED and any(name.endswith("model.safetensors") for name in bundled)
 
 

@@ -8,11 +8,12 @@ bottom. A snippet that is neither run nor checked fails here.
 import re
 
 import pytest
+from markdown_it import MarkdownIt
 
 from hf_lip2speech_cli import make_parser
 
 from .checks import CHECKS, check, check_facts, known_options
-from .snippets import Snippet, commands, inline_code, pages, snippets, snippets_in
+from .snippets import ROOT, Snippet, commands, inline_code, pages, snippets, snippets_in
 
 ALL = [snippet for page in pages() for snippet in snippets(page)]
 SHELL = [command for snippet in ALL if snippet.language == "bash" for command in commands(snippet)]
@@ -51,6 +52,15 @@ def test_options_and_commands_that_the_text_names_exist(page, tmp_path):
             assert {*options} <= known_options(None if command.startswith("-") else command), (
                 f"{page}:{line}: {code}"
             )
+
+
+@pytest.mark.parametrize("page", pages())
+def test_every_row_belongs_to_a_table(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    parsed = MarkdownIt("commonmark").enable("table").parse(text)
+    assert not [
+        token.content for token in parsed if token.type == "inline" and token.content.startswith("| ")
+    ]
 
 
 WRONG = {
@@ -97,7 +107,7 @@ def test_commands_are_taken_apart_as_a_shell_would():
     ]
 
 
-def test_every_command_of_ours_stands_on_some_page():
+def test_every_command_is_on_some_page():
     shown = {command.words[1] for command in SHELL if command.words[0] == "hf-lip2speech"}
     (subparsers,) = (action for action in make_parser()._actions if action.dest == "command")
     assert shown == {*subparsers.choices}
