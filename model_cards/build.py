@@ -1,32 +1,33 @@
-"""Makes the cards here, and what lies beside the weights of the model that comes with the package.
+"""Make the cards here, and the files beside the weights of the bundled model.
 
 python model_cards/build.py [EVALUATION ...]
 
-NAME.yaml holds the facts: `common`, and what is said of each kind of model. NAME.results*.json are what
-`hf-lip2speech evaluate` wrote, from which alone the figures come; an EVALUATION, a folder that it wrote,
-takes the place of the one of the same corpus. Beside the bundled weights go the composite's card and the
-results, so that `hf-lip2speech publish bundled` publishes them.
+NAME.yaml holds the stated facts: `common`, and those of each kind of model. All figures come from
+NAME.results*.json, which `hf-lip2speech evaluate` wrote; an EVALUATION, a folder that it wrote, replaces the
+one of the same corpus. The composite's card and the results also go beside the bundled weights, so that
+`hf-lip2speech publish bundled` publishes them.
 """
 
 import json
 import sys
 from pathlib import Path
 
-from hf_lip2speech.hub.cards import HERE as THIS_FOLDER
-from hf_lip2speech.hub.cards import KINDS, model_card, read_facts
+from hf_lip2speech.cards import HERE as THIS_FOLDER
+from hf_lip2speech.cards import KINDS, model_card, read_facts
+from hf_lip2speech.evaluation.results import read_results
 from hf_lip2speech.loading import BUNDLED, BUNDLED_NAME
 from hf_lip2speech_cli import make_parser
 
 HERE = Path(__file__).parent
 NAME = "lip2speech_grid_s1"
 SUFFIXES = dict(zip(KINDS, ("", "_lip2speech", "_vocoder", "_unit_extractor"), strict=True))
-# By corpus: the results' file, and what stands for the data's place in the command that made them.
-EVALUATED = {"grid": ("results.json", "GRID_DIR"), "rendered": ("results_rendered.json", "TALKERS")}
+# By corpus: the results' file, and the name of the data in the command that made them.
+EVALUATED = {"grid": ("results.json", "GRID_DIR"), "rendered": ("results_rendered.json", "RENDERED")}
 
 
 def take_results(evaluation: Path) -> Path:
-    """Copy an evaluation's results.json to its place here, without this machine's paths in its command."""
-    results = json.loads((evaluation / "results.json").read_text(encoding="utf-8"))
+    """Copy an evaluation's results.json to its place here, without local paths in its command."""
+    results = read_results(evaluation / "results.json")
     facts = results["facts"]
     name, data = EVALUATED[facts["corpus"]]
     said = make_parser().parse_args(facts["command"][1:])
@@ -39,11 +40,11 @@ def take_results(evaluation: Path) -> Path:
 
 
 def files() -> dict[Path, str]:
-    """What each file that is made holds."""
+    """The contents of each file."""
     facts = read_facts(HERE / f"{NAME}.yaml")
     paths = sorted(HERE.glob(f"{NAME}.results*.json"))
     texts = {BUNDLED / path.name.removeprefix(f"{NAME}."): path.read_text(encoding="utf-8") for path in paths}
-    results = [json.loads(text) for text in texts.values()]
+    results = [read_results(path) for path in paths]
 
     def card(kind: str, repo_id: str) -> str:
         return str(model_card(kind, facts["common"] | facts[kind], results, repo_id=repo_id))

@@ -48,8 +48,8 @@ def main():
         inside = (time >= words[0]["start"]) & (time < words[-1]["end"])
         silent.append(silent_share(true, inside))
         rows = {
-            "whole path": spoken,
-            "whole path, each clip moved to its best lag": move(spoken, lag),
+            "end-to-end": spoken,
+            "end-to-end, each clip moved to its best lag": move(spoken, lag),
             "truth in the sentence, model around it": np.where(inside, true, spoken),
             "the same, the sentence moved by the clip's lag": np.where(
                 move(inside, -lag), move(true, -lag), spoken

@@ -30,7 +30,7 @@ SHIPPED = {
     "hf_lip2speech/assets/speaker_encoder/model.safetensors",
     "hf_lip2speech/evaluation/page.html",
     "hf_lip2speech/hub/sample/talker.mp4",
-    "hf_lip2speech/hub/templates/card.md",
+    "hf_lip2speech/templates/model.md",
 }
 
 

@@ -21,13 +21,11 @@ from typing import Any
 import pyarrow.parquet
 import yaml
 
+from hf_lip2speech.cards import show_score
 from hf_lip2speech.data.layout import PreparedFolder
-from hf_lip2speech.evaluation.bootstrap import interval
-from hf_lip2speech.evaluation.folder import write_json
-from hf_lip2speech.evaluation.measures import MEASURES
-from hf_lip2speech.evaluation.results import show_score
-from hf_lip2speech.evaluation.scores import Measure
-from hf_lip2speech.evaluation.systems import TRUTH, VOCODER, WHOLE_PATH
+from hf_lip2speech.evaluation.measures import MEASURES, Measure
+from hf_lip2speech.evaluation.results import interval
+from hf_lip2speech.evaluation.systems import COPY_SYNTHESIS, END_TO_END, GROUND_TRUTH
 from hf_lip2speech.files import write_text
 from hf_lip2speech.training.config import (
     ConfigError,
@@ -72,7 +70,7 @@ def main(argv: list[str] | None = None) -> None:
 
     found = {name: Evaluation(args.out / "evaluations" / name) for name in plan["systems"]}
     compared = [
-        compare(direction, found[better].numbers[WHOLE_PATH], found[worse].numbers[WHOLE_PATH], measures)
+        compare(direction, found[better].numbers[END_TO_END], found[worse].numbers[END_TO_END], measures)
         for direction, (better, worse, measures) in plan["comparisons"].items()
     ]
     facts = next(iter(found.values())).results["facts"]
@@ -82,7 +80,7 @@ def main(argv: list[str] | None = None) -> None:
     }
     results = {"settings": settings, "rows": table_of(plan["systems"], found), "comparisons": compared}
     table = as_markdown(results)
-    write_json(args.out / "ablations.json", results)
+    write_text(args.out / "ablations.json", as_json(results))
     write_text(args.out / "ablations.md", table)
     print(table)
 
@@ -111,7 +109,7 @@ def checked_settings(args: argparse.Namespace, plan: dict[str, Any]) -> dict[str
     path = args.out / "settings.json"
     if path.is_file() and (begun := json.loads(path.read_text(encoding="utf-8"))) != settings:
         sys.exit(f"{args.out} holds ablations of other settings, {begun}: give another --out.")
-    write_json(path, settings)
+    write_text(path, as_json(settings))
     return settings
 
 
@@ -200,16 +198,16 @@ def table_of(systems: dict[str, dict[str, str]], found: dict[str, Evaluation]) -
     """The table's lines: the recordings, each vocoder alone, each system."""
     rows: dict[str, tuple[str, str]] = {}
     for name, system in systems.items():
-        rows.setdefault(f"true speech, {corpus(system)}", (name, TRUTH))
+        rows.setdefault(f"ground truth, {corpus(system)}", (name, GROUND_TRUTH))
     for name, system in systems.items():
         if "speaker" not in system:
-            rows.setdefault(f"true mel and units, `{system['vocoder']}`", (name, VOCODER))
-    rows |= {system["about"]: (name, WHOLE_PATH) for name, system in systems.items()}
+            rows.setdefault(f"copy synthesis, `{system['vocoder']}`", (name, COPY_SYNTHESIS))
+    rows |= {system["about"]: (name, END_TO_END) for name, system in systems.items()}
     table = []
     for about, (name, row) in rows.items():
         scores = found[name].scores(row)
         shown = {key: scores.get(key) for key in SHOWN}
-        if row == WHOLE_PATH and systems[name]["vocoder"] == "vocoder_mel":
+        if row == END_TO_END and systems[name]["vocoder"] == "vocoder_mel":
             shown["unit_accuracy"] = None  # nobody hears its units
         table.append({"about": about, "system": name, "row": row, "scores": shown})
     return table
@@ -276,8 +274,12 @@ def as_markdown(results: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
+def as_json(value: Any) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def cell(measure: Measure, score: dict | None) -> str:
-    value, ends = show_score(measure, score)
+    value, ends = show_score(measure.described(), score)
     return f"{value} ({ends})" if ends else value
 
 

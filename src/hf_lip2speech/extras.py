@@ -31,6 +31,7 @@ EXTRAS = {
     "pyarrow": "train",
     "pystoi": "eval",
     "ray": "ray",
+    "scipy": "eval",
     "sklearn": "train",
     "speechmos": "naturalness",
     "tensorboard": "train",

@@ -22,7 +22,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     check_model(args.model)
 
-    from hf_lip2speech.hub.demo.launching import launch, require_libraries
+    from hf_lip2speech.hub.demo import launch, require_libraries
     from hf_lip2speech.pipeline import load_pipeline
 
     require_libraries()

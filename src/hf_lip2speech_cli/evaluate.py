@@ -58,12 +58,12 @@ def run(args: argparse.Namespace) -> int:
     from transformers.utils import logging
 
     from hf_lip2speech import loading
-    from hf_lip2speech.evaluation.card import card_section
+    from hf_lip2speech.cards import summary
     from hf_lip2speech.evaluation.clips import open_evaluation_set
+    from hf_lip2speech.evaluation.lip_sync import SyncNet
     from hf_lip2speech.evaluation.recognisers import choose_recogniser
     from hf_lip2speech.evaluation.run import evaluate, process_state
-    from hf_lip2speech.evaluation.syncnet import SyncNet
-    from hf_lip2speech.evaluation.systems import MEL_ONLY, UNITS_ONLY, Systems, find_unit_extractor
+    from hf_lip2speech.evaluation.systems import MEL_ONLY, UNITS_ONLY, RowSpeaker, find_unit_extractor
     from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
     from hf_lip2speech.pipeline import load_pipeline
 
@@ -71,11 +71,12 @@ def run(args: argparse.Namespace) -> int:
     state = process_state()
     device = args.device or str(state.device)
     clips = open_evaluation_set(args.dataset, args.split, limit=args.limit)
-    recogniser = choose_recogniser(args.recogniser, args.prompt, (clip.text for clip in clips.clips), device)
+    texts = [clip.text for clip in clips.clips]
+    recogniser = choose_recogniser(args.recogniser, texts, prompt=args.prompt, device=device)
     syncnet = None if args.syncnet is None else SyncNet.from_file(args.syncnet)
     speak = load_pipeline(args.model, device)
     vocoders = {UNITS_ONLY: args.vocoder_units_only, MEL_ONLY: args.vocoder_mel_only}
-    systems = Systems(
+    systems = RowSpeaker(
         speak,
         clips,
         unit_extractor=find_unit_extractor(args.units, str(speak.model.name_or_path)),
@@ -103,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
         progress=state.is_main_process,
     )
     if state.is_main_process:
-        print(card_section(results))
+        print(summary(results))
         for clip in results["skipped"]:
             print(f"left out: {clip['id']}: {clip['message']}", file=sys.stderr)
         print(f"Report: {os.path.join(args.out, 'index.html')}", file=sys.stderr)
@@ -111,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _notices(clips: Sequence[Any], without_units: bool, without_recogniser: bool) -> list[str]:
-    from hf_lip2speech.evaluation.normalisation import normalise_text
+    from hf_lip2speech.evaluation.error_rates import normalise_text
 
     found = [clip.problem for clip in clips if clip.problem]
     if without_units:

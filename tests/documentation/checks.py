@@ -15,7 +15,7 @@ from pathlib import Path
 
 from accelerate.commands.launch import launch_command_parser
 
-from hf_lip2speech.hub.cards import KINDS, model_card, read_facts
+from hf_lip2speech.cards import KINDS, model_card, read_facts
 from hf_lip2speech.training.arguments import parse_arguments
 from hf_lip2speech.training.config import Lip2SpeechTrainingConfig, VocoderTrainingConfig
 from hf_lip2speech_cli import make_parser

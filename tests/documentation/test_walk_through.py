@@ -66,4 +66,4 @@ def test_the_walk_through_leads_to_a_model_of_the_talker_on_the_hub(hub, tmp_pat
     files = repository.at("main").files
     assert {"model.safetensors", "README.md", "results.json", "unit_extractor/config.json"} <= {*files}
     card = (hub.files / files["README.md"].sha256).read_text()
-    assert "A model of Ann" in card and "whole path" in card
+    assert "A model of Ann" in card and "end-to-end" in card

@@ -1,4 +1,4 @@
-"""One small evaluation, run once for the tests that look at what it left."""
+"""One small evaluation, run once for the tests that look at its output."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from hf_lip2speech.evaluation import measures, results, run
 from hf_lip2speech.evaluation.clips import open_evaluation_set
-from hf_lip2speech.evaluation.systems import Systems
+from hf_lip2speech.evaluation.systems import RowSpeaker
 from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from hf_lip2speech.pipeline import LipToSpeechPipeline
 
@@ -26,28 +26,33 @@ def untrained() -> LipToSpeechPipeline:
 
 
 @pytest.fixture(scope="session")
-def make_systems(prepared_set, untrained) -> Callable[..., Systems]:
-    """Systems over the small set; keyword arguments as theirs, and `limit`."""
+def make_systems(prepared_set, untrained) -> Callable[..., RowSpeaker]:
+    """The rows of the small set; keyword arguments as of RowSpeaker, and `limit`."""
 
-    def make(limit: int | None = None, **options) -> Systems:
-        return Systems(untrained, open_evaluation_set(prepared_set, limit=limit), **options)
+    def make(limit: int | None = None, **options) -> RowSpeaker:
+        return RowSpeaker(untrained, open_evaluation_set(prepared_set, limit=limit), **options)
 
     return make
 
 
-@pytest.fixture(scope="package")
-def few_measures():
-    """Without those that take longer than all the rest together."""
-    with pytest.MonkeyPatch.context() as patch:
-        kept = tuple(measure for measure in measures.MEASURES if measure.key not in ("dnsmos", "pesq_nb"))
-        for module in (run, results):
-            patch.setattr(module, "MEASURES", kept)
-        yield kept
+def _only(patch: pytest.MonkeyPatch, *keys: str) -> None:
+    kept = tuple(measure for measure in measures.MEASURES if measure.key in keys)
+    for module in (run, results):
+        patch.setattr(module, "MEASURES", kept)
+
+
+@pytest.fixture
+def quick_measures(monkeypatch) -> None:
+    """Only measures that cost nothing, for tests of everything but the numbers."""
+    _only(monkeypatch, "wer", "estoi", "unit_accuracy", "lse_d", "lse_c", "lse_offset")
 
 
 @pytest.fixture(scope="package")
-def evaluated(make_systems, few_measures, tmp_path_factory) -> tuple[Path, dict]:
-    """The folder of an evaluation, and what it returned."""
+def evaluated(make_systems, tmp_path_factory) -> tuple[Path, dict]:
+    """The folder of an evaluation with all but the slowest measures, and what it returned."""
     out = tmp_path_factory.mktemp("evaluation") / "out"
     facts = {"model": "some/model", "command": ["hf-lip2speech", "evaluate"], "hub_dataset": "owner/babble"}
-    return out, run.evaluate(make_systems(), out, recogniser=HearsLoudness(), facts=facts, progress=False)
+    with pytest.MonkeyPatch.context() as patch:
+        _only(patch, *({measure.key for measure in measures.MEASURES} - {"dnsmos", "pesq_nb"}))
+        results = run.evaluate(make_systems(), out, recogniser=HearsLoudness(), facts=facts, progress=False)
+    return out, results

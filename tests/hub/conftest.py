@@ -1,5 +1,6 @@
 """Small checkpoints of all kinds, and a Hub on which they are published."""
 
+import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -7,8 +8,8 @@ import numpy as np
 import pytest
 
 from hf_lip2speech import Lip2SpeechFeatureExtractor, SpeechUnitExtractor
-from hf_lip2speech.evaluation.folder import write_json
 from hf_lip2speech.evaluation.results import summarise
+from hf_lip2speech.files import write_text
 from hf_lip2speech.models.configuration_speech_units import SpeechUnitExtractorConfig
 
 from ..hub_server import HubServer
@@ -66,7 +67,7 @@ def some_results() -> dict:
             "id": name,
             "speaker": "a",
             "seconds": 3.0,
-            "rows": {"truth": row(0, 1.0), "whole_path": row(2, stoi)},
+            "rows": {"ground_truth": row(0, 1.0), "end_to_end": row(2, stoi)},
         }
         for name, stoi in (("one", 0.5), ("two", 0.6))
     ]
@@ -83,7 +84,7 @@ def some_results() -> dict:
         "model": "some/model",
     }
     return summarise(
-        clips, ["truth", "whole_path"], facts | {"command": ["hf-lip2speech", "evaluate"]}, [], 0
+        clips, ["ground_truth", "end_to_end"], facts | {"command": ["hf-lip2speech", "evaluate"]}, [], 0
     )
 
 
@@ -98,7 +99,7 @@ def write_checkpoints(folder: Path) -> None:
     (folder / "whole" / "optimizer.bin").write_bytes(b"nothing of the public's")
     model.lip2speech.save_pretrained(folder / "lip2speech")
     model.vocoder.save_pretrained(folder / "vocoder")
-    write_json(folder / "evaluation" / "results.json", some_results())
+    write_text(folder / "evaluation" / "results.json", json.dumps(some_results()))
     entries = folder / "evaluation" / "card" / ".eval_results"
     entries.mkdir(parents=True)
     (entries / "two_test.yaml").write_text("- dataset: {id: owner/two, task_id: wer}\n  value: 33.3\n")

@@ -15,10 +15,9 @@ import pytest
 import hf_lip2speech_cli
 from hf_lip2speech.constants import SAMPLES_PER_FRAME
 from hf_lip2speech.errors import Lip2SpeechError
-from hf_lip2speech.hub.demo import launch, limits
-from hf_lip2speech.hub.demo.messages import said
-from hf_lip2speech.hub.demo.speaking import speak_to_files
-from hf_lip2speech.hub.repository import DRAWN_TALKER
+from hf_lip2speech.hub.demo import launch, speaking
+from hf_lip2speech.hub.demo.speaking import message_of, speak_to_files
+from hf_lip2speech.hub.repository import RENDERED_SPEAKER
 from hf_lip2speech.media.audio import read_audio, write_audio
 from hf_lip2speech.media.video import iter_frames, write_video
 from hf_lip2speech.pipeline import LipToSpeechPipeline
@@ -29,7 +28,7 @@ pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed (extra demo)"
 )
 
-TALKER = str(DRAWN_TALKER)  # 75 frames
+TALKER = str(RENDERED_SPEAKER)  # 75 frames
 VOICE = Path(__file__).parents[1] / "synthetic" / "rendered" / "audio_16k" / "kal" / "pwat7s.flac"
 
 
@@ -141,10 +140,10 @@ def nothing(path: Path) -> None:
     [
         pytest.param(faceless, "No face was found", id="faceless"),
         pytest.param(text, "cannot be read as a video", id="text"),
-        pytest.param(sound_alone, "sound and no moving picture", id="sound"),
+        pytest.param(sound_alone, "holds only sound", id="sound"),
         pytest.param(nothing, "cannot be read as a video", id="empty file"),
-        pytest.param(long, "This video lasts 31 s: at most 30 s", id="too long"),
-        pytest.param(huge, "4100x2320 pixels: at most 4K", id="too large"),
+        pytest.param(long, "This video lasts 31 s; at most 30 s", id="too long"),
+        pytest.param(huge, "4100x2320 pixels; at most 4K", id="too large"),
         pytest.param(lambda path: None, "cannot be read as a video", id="no file"),
     ],
 )
@@ -153,17 +152,16 @@ def test_a_video_that_will_not_do_is_told_so_in_words_of_the_page(speak, tmp_pat
     make(path)
     with pytest.raises(Lip2SpeechError) as failure:
         speak_to_files(speak, str(path), tmp_path)
-    assert message in said(failure.value)
-    assert "clip.mp4" not in said(failure.value) and "cropped" not in said(failure.value)
+    assert message in message_of(failure.value)
+    assert "clip.mp4" not in message_of(failure.value) and "cropped" not in message_of(failure.value)
 
 
 def test_a_video_that_is_longer_than_its_head_says_is_stopped_on_the_way(speak, monkeypatch, tmp_path):
-    monkeypatch.setattr(limits, "check_video", lambda path: None)
-    monkeypatch.setattr("hf_lip2speech.hub.demo.speaking.check_video", lambda path: None)
-    monkeypatch.setattr(limits, "MAX_SECONDS", 1)
+    monkeypatch.setattr(speaking, "check_video", lambda path: None)
+    monkeypatch.setattr(speaking, "MAX_SECONDS", 1)
     with pytest.raises(Lip2SpeechError) as failure:
         speak_to_files(speak, TALKER, tmp_path)
-    assert said(failure.value).startswith("This video goes on: at most 1 s")
+    assert message_of(failure.value).startswith("This video is longer than its header says; at most 1 s")
 
 
 def test_an_address_is_no_file_so_that_nobody_makes_the_server_fetch_it(speak, tmp_path):
@@ -178,10 +176,10 @@ def test_an_address_is_no_file_so_that_nobody_makes_the_server_fetch_it(speak, t
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        pytest.param(lambda path: write_audio(path, np.zeros(16_000)), "Nobody was heard", id="silence"),
+        pytest.param(lambda path: write_audio(path, np.zeros(16_000)), "No speech was found", id="silence"),
         pytest.param(text, "recording of the voice cannot be read", id="text"),
         pytest.param(
-            lambda path: write_audio(path, np.zeros(62 * 16_000)), "at most 60 s is taken", id="too long"
+            lambda path: write_audio(path, np.zeros(62 * 16_000)), "at most 60 s is accepted", id="too long"
         ),
     ],
 )
@@ -189,7 +187,7 @@ def test_a_recording_that_will_not_do_is_told_so(speak, tmp_path, make, message)
     make(tmp_path / "voice.wav")
     with pytest.raises(Lip2SpeechError) as failure:
         speak_to_files(speak, TALKER, tmp_path, recording=str(tmp_path / "voice.wav"))
-    assert message in said(failure.value) and str(tmp_path) not in said(failure.value)
+    assert message in message_of(failure.value) and str(tmp_path) not in message_of(failure.value)
 
 
 def test_without_gradio_the_command_says_in_a_line_what_to_install(monkeypatch, capsys):
@@ -201,12 +199,12 @@ def test_without_gradio_the_command_says_in_a_line_what_to_install(monkeypatch, 
 
 def test_the_command_hands_its_arguments_over(monkeypatch):
     from hf_lip2speech import pipeline
-    from hf_lip2speech.hub.demo import launching
+    from hf_lip2speech.hub import demo
 
     seen = []
-    monkeypatch.setattr(launching, "require_libraries", lambda: None)
+    monkeypatch.setattr(demo, "require_libraries", lambda: None)
     monkeypatch.setattr(pipeline, "load_pipeline", lambda name: name)
-    monkeypatch.setattr(launching, "launch", lambda *given, **options: seen.append((*given, options)))
+    monkeypatch.setattr(demo, "launch", lambda *given, **options: seen.append((*given, options)))
     line = "demo -m some/model --host 0.0.0.0 --port 80 --share"
     assert hf_lip2speech_cli.main(line.split()) == hf_lip2speech_cli.main(["demo"]) == 0
     assert seen == [

@@ -17,7 +17,7 @@ import av
 import pytest
 
 import hf_lip2speech
-from hf_lip2speech.hub.repository import DRAWN_TALKER
+from hf_lip2speech.hub.repository import RENDERED_SPEAKER
 from hf_lip2speech.media.video import iter_frames
 
 from .browser import Visitor, require_chromium
@@ -61,7 +61,7 @@ def visit(url, tmp_path):
 def test_an_upload_speaks_and_everything_is_shown_without_scrolling_sideways(visit, tmp_path, size):
     visitor = visit(size)
     visitor.photograph(tmp_path / "before.png")
-    visitor.give(DRAWN_TALKER)
+    visitor.give(RENDERED_SPEAKER)
     visitor.speak()
     top = "return document.querySelector('#talking').getBoundingClientRect().top"
     visitor.wait_for("the result on the screen", lambda: -50 < visitor.script(top) < size[1] / 2)
@@ -100,8 +100,8 @@ def test_what_will_not_do_is_told_in_a_sentence_and_never_a_trace(visit, url, tm
         None: "There is no video yet",
         faceless: "No face was found in this video",
         text: "This file cannot be read as a video",
-        sound_alone: "This file holds sound and no moving picture",
-        long: "This video lasts 31 s: at most 30 s",
+        sound_alone: "This file holds only sound",
+        long: "This video lasts 31 s; at most 30 s",
     }.items():
         visitor.open(url)
         if make is not None:
@@ -117,7 +117,7 @@ def test_a_film_of_the_camera_speaks(visit, tmp_path):
     with av.open(str(tmp_path / "camera.y4m"), "w", format="yuv4mpegpipe") as container:
         stream = container.add_stream("wrapped_avframe", rate=25)
         stream.width, stream.height, stream.pix_fmt = 360, 288, "yuv420p"
-        for frame in iter_frames(DRAWN_TALKER):
+        for frame in iter_frames(RENDERED_SPEAKER):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame).reformat(format="yuv420p")))
         container.mux(stream.encode(None))
     visitor = visit(

@@ -51,7 +51,7 @@ def test_it_runs_alone_in_a_folder_as_a_space_runs_it(tmp_path):
     pytest.importorskip("gradio", reason="gradio is not installed (extra demo)")
     from gradio_client import Client, handle_file
 
-    from hf_lip2speech.hub.repository import DRAWN_TALKER
+    from hf_lip2speech.hub.repository import RENDERED_SPEAKER
 
     shutil.copytree(SPACE, tmp_path / "app", ignore=shutil.ignore_patterns("__pycache__"))
     with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -61,5 +61,5 @@ def test_it_runs_alone_in_a_folder_as_a_space_runs_it(tmp_path):
     environment = os.environ | of_a_space | {"PYTHONPATH": str(Path(hf_lip2speech.__file__).parents[1])}
     with served([sys.executable, "app.py"], cwd=tmp_path / "app", env=environment):
         client = Client(f"http://127.0.0.1:{port}", verbose=False, download_files=str(tmp_path))
-        talking, *_ = client.predict(handle_file(DRAWN_TALKER), "slt", None, api_name="/speak")
+        talking, *_ = client.predict(handle_file(RENDERED_SPEAKER), "slt", None, api_name="/speak")
     assert Path(talking).name == "speech.mp4"

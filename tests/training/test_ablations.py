@@ -109,7 +109,7 @@ def test_all_arms_are_trained_evaluated_and_set_against_each_other(ablations, tm
     arguments = [str(folder), str(folder), "--out", str(tmp_path / "out"), *small]
     ablations.main(arguments)
     found = json.loads((tmp_path / "out/ablations.json").read_text())
-    spoken = [row for row in found["rows"] if row["row"] == "whole_path"]
+    spoken = [row for row in found["rows"] if row["row"] == "end_to_end"]
     assert [row["about"] for row in spoken] == [plan["systems"][name]["about"] for name in names]
     assert all(row["scores"]["stoi"]["clips"] == 2 for row in spoken)
     weights = tmp_path / "out/lip2speech/last/model.safetensors"

@@ -17,6 +17,7 @@ import soundfile
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
+from ..cards import prepared_card
 from ..errors import DatasetError
 from .builders import FEATURES as CORPUS_FEATURES
 from .builders import SPLITS, datasets
@@ -26,30 +27,6 @@ from .prepared import FIELDS, PreparedDataset, read_crops
 SHARD_FRAMES = 180_000  # two hours; half a gigabyte, at the 2.7 kB a frame of prepared GRID clips
 FEATURES = {name: CORPUS_FEATURES[name] for name in ("id", "speaker", "text", "words")}
 FEATURES |= {"frames": datasets.Value("int64")} | {name: datasets.Value("binary") for name in COLUMNS}
-CARD = """---
-license: other
-license_name: {corpus}
-tags:
-- lip-to-speech
-- video-to-speech
----
-
-# Prepared for lip-to-speech: {corpus}
-
-{clips} clips, {hours:.1f} hours, made from {corpus} by `hf-lip2speech prepare`: mouth crops, sound, log-mel
-spectrograms, speech units and speaker embeddings. `report.json` says what was left out and why,
-`unit_extractor/` holds what made the units.
-
-The faces and voices are those of the corpus, and its licence holds for them here: keep this repository
-private unless that licence allows otherwise.
-
-```python
-from hf_lip2speech.data.hub_dataset import stream_prepared
-
-for clip in stream_prepared("{repo_id}", "train"):
-    print(clip["id"], clip["frames"].shape, clip["waveform"].shape)
-```
-"""
 DECODERS: dict[str, tuple[str, Callable[[io.BytesIO], np.ndarray]]] = {
     "frames": ("video", read_crops),
     "mel": ("mel", np.load),
@@ -96,8 +73,7 @@ def push_prepared(root: str | Path, repo_id: str, *, token: str | None = None) -
             "faces and its licence binds what is made of it. Make it private, or give another name."
         )
     report = json.loads(folder.report.read_text(encoding="utf-8"))
-    described = {name: report[name] for name in ("corpus", "clips", "hours")}
-    card = CARD.format(**described, repo_id=url.repo_id)
+    card = prepared_card(report["corpus"], report["clips"], report["hours"], url.repo_id)
     extractor = [path for path in folder.unit_extractor.rglob("*") if path.is_file()]
     # First the card: pushing the clips adds to it what they are.
     api.create_commit(

@@ -1,6 +1,7 @@
-"""What is evaluated on: the clips of one split of a corpus folder, whose kind its layout tells."""
+"""The clips to evaluate on: one split of a corpus folder, whose kind is recognised by its layout."""
 
 import hashlib
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,8 +13,8 @@ from ..data.layout import MANIFEST, PreparedFolder
 from ..errors import DatasetError
 from ..synthetic import RenderedTalker
 
-TITLES = {"grid": "GRID", "lrs2": "LRS2", "lrs3": "LRS3", "rendered": "rendered talkers"}
-PREFERRED_SPLITS = ("test", "val")  # the split that is taken when none is named
+TITLES = {"grid": "GRID", "lrs2": "LRS2", "lrs3": "LRS3", "rendered": "rendered speakers"}
+PREFERRED_SPLITS = ("test", "val")  # the default split: the first of these that the corpus has
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,11 @@ class EvaluationSet:
 
     Attributes:
         corpus: "grid", "folder", ... or "prepared".
-        name: What tables call it.
+        name: Its name in tables.
         path: The folder.
         split: "train", "val" or "test".
-        clips: The clips by ID. In a prepared folder a clip's video holds its mouth crops.
-        unit_extractor: The folder of the extractor that made a prepared folder's units.
+        clips: Sorted by ID. In a prepared folder a clip's video holds its mouth crops.
+        unit_extractor: Folder of the extractor that made a prepared folder's units.
     """
 
     corpus: str
@@ -38,7 +39,7 @@ class EvaluationSet:
 
     @property
     def cropped(self) -> bool:
-        """Whether the videos hold mouth crops, and not whole faces."""
+        """Whether the videos hold mouth crops instead of whole faces."""
         return self.corpus == "prepared"
 
     def fingerprint(self) -> str:
@@ -55,17 +56,17 @@ def open_evaluation_set(
     """The clips of a split of a corpus, a prepared folder, or any folder of talking-face videos.
 
     Args:
-        path: The folder; see `open_corpus` for how its kind is told.
+        path: The folder; `open_corpus` says how its kind is recognised.
         split: "train", "val" or "test"; None: test where the corpus has it, else val.
         limit: At most this many clips, the first by ID.
 
     Raises:
-        DatasetError: No such folder or split, or the folder is not laid out as its kind asks.
+        DatasetError: No such folder or split, or the folder does not have the layout of its kind.
     """
     path = Path(path)
     if not path.is_dir():
         raise DatasetError(
-            f"{path} is not a folder; expected a corpus (GRID, LRS2, LRS3, rendered talkers), a folder that "
+            f"{path} is not a folder; expected a corpus (GRID, LRS2, LRS3, rendered speakers), a folder that "
             "`hf-lip2speech prepare` wrote, or any folder of talking-face videos with sound."
         )
     prepared = (path / MANIFEST).is_file()
@@ -74,25 +75,20 @@ def open_evaluation_set(
     chosen = split or next((name for name in PREFERRED_SPLITS if name in present), present[0])
     if chosen not in present:
         raise DatasetError(
-            f"{path} has no clip of the split {chosen!r}; expected one of {', '.join(present)}."
+            f"{path} has no clip in the split {chosen!r}; expected one of {', '.join(present)}."
         )
-    for clip_id in splits:  # an ID names files that will be written
+    for clip_id in splits:  # files of this name will be written
         if PurePosixPath(clip_id).is_absolute() or ".." in PurePosixPath(clip_id).parts:
-            raise DatasetError(f"{path} has a clip {clip_id!r}; expected IDs that lead out of no folder.")
+            raise DatasetError(f"{path} has a clip {clip_id!r}; expected relative IDs without '..'.")
     ids = sorted(clip_id for clip_id, of in splits.items() if of == chosen)[:limit]
+    name = TITLES.get(_prepared_from(path) if prepared else corpus, path.resolve().name)
     extractor = PreparedFolder(path).unit_extractor
-    return EvaluationSet(
-        corpus,
-        TITLES.get(corpus, path.resolve().name),
-        path,
-        chosen,
-        tuple(map(read, ids)),
-        extractor if prepared and extractor.is_dir() else None,
-    )
+    known = extractor if prepared and extractor.is_dir() else None
+    return EvaluationSet(corpus, name, path, chosen, tuple(map(read, ids)), known)
 
 
 def open_corpus(path: Path) -> ListedCorpus:
-    """The corpus in a folder, told by its layout: render.json, mvlrs_v1/, trainval/ and test/, s1/ and so on;
+    """The corpus in a folder, recognised by render.json, mvlrs_v1/, trainval/ and test/, or s1/ and so on;
     anything else is a folder of talking-face videos."""
     if (path / "render.json").is_file():
         return RenderedTalker(path)
@@ -113,7 +109,7 @@ def _raw(corpus: ListedCorpus) -> _Listing:
 
 
 def _prepared(path: Path) -> _Listing:
-    from ..data.prepared import PreparedDataset  # with pyarrow, which a card of results does without
+    from ..data.prepared import PreparedDataset  # needs pyarrow, which publishing does not
 
     folder = PreparedFolder(path)
     rows = {row["id"]: row for row in PreparedDataset(path, fields=()).rows}
@@ -130,3 +126,9 @@ def _prepared(path: Path) -> _Listing:
         )
 
     return "prepared", {clip_id: row["split"] for clip_id, row in rows.items()}, read
+
+
+def _prepared_from(path: Path) -> str:
+    """The corpus that a prepared folder was made from, "" where its report does not say."""
+    report = PreparedFolder(path).report
+    return json.loads(report.read_text(encoding="utf-8")).get("corpus", "") if report.is_file() else ""

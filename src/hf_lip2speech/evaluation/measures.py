@@ -1,259 +1,256 @@
-"""The columns of an evaluation's table: what is measured of one clip's speech, and how clips become a figure.
+"""The columns of an evaluation's table: what is measured on one clip, and how clips become one figure."""
 
-What each metric does about time is said by `alignment.ALIGNMENT` and repeated beside every table: none of
-them searches for a shift, save those that say so.
-"""
-
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from importlib.util import find_spec
 from itertools import groupby
-from typing import cast
+from math import isnan
+from types import FunctionType
+from typing import Any, cast
 
+import numpy as np
+import torch
+
+from ..errors import Lip2SpeechError
+from ..models.modeling_speaker_encoder import SpeakerEncoder
 from . import metrics
-from .normalisation import normalise_text
-from .scores import Case, Measure, Numbers, Tools
-from .syncnet import SyncNet
+from .error_rates import EditErrors, normalise_text
+from .lip_sync import SyncNet
+from .systems import Reference
+
+Numbers = dict[str, float | None]  # one clip's columns; None where a measure is not defined on it
 
 
-def _words(case: Case, tools: Tools) -> Numbers:
-    text = normalise_text(case.reference.text)
-    if case.heard is None or not text:
-        return {}
-    errors = metrics.word_errors([text], [normalise_text(case.heard)])
-    return {"word_errors": errors.errors, "words": errors.words}
+@dataclass(frozen=True)
+class ScoredSpeech:
+    """One row's speech for one clip, and what it is compared with.
+
+    Attributes:
+        speech: float32 (N,) in [-1, 1], 16 kHz.
+        reference: The clip's own ground truth, or another clip's in the shuffled row.
+        heard: The recogniser's text, None without a recogniser.
+        units: int64 (2T,), the predicted units that were spoken, where there are any.
+        faces: uint8 (T, 224, 224, 3), where lip-sync is scored.
+        shuffled: The reference is another clip's: measures without a reference are skipped.
+    """
+
+    speech: np.ndarray
+    reference: Reference
+    heard: str | None = None
+    units: np.ndarray | None = None
+    faces: np.ndarray | None = None
+    shuffled: bool = False
 
 
-def _characters(case: Case, tools: Tools) -> Numbers:
-    text = normalise_text(case.reference.text)
-    if case.heard is None or not text:
-        return {}
-    errors = metrics.character_errors([text], [normalise_text(case.heard)])
-    return {"character_errors": errors.errors, "characters": errors.characters}
+class CachedSyncNet:
+    """SyncNet for several sounds of one face, which it embeds once: that is nearly all of its work."""
+
+    def __init__(self, network: SyncNet):
+        self.embed_sound = network.embed_sound
+        self._network = network
+        self._faces: np.ndarray | None = None
+        self._embedded: torch.Tensor | None = None
+
+    def embed_faces(self, faces: np.ndarray) -> torch.Tensor:
+        """As `SyncNet.embed_faces`."""
+        if self._embedded is None or faces is not self._faces:
+            self._faces, self._embedded = faces, self._network.embed_faces(faces)
+        return self._embedded
 
 
-def _pitch(case: Case, tools: Tools) -> Numbers:
-    errors = metrics.f0_errors(case.reference.sound, case.speech)
+@dataclass
+class MetricModels:
+    """Networks that metrics need besides the signals."""
+
+    syncnet: CachedSyncNet | None = None
+
+    @cached_property
+    def speaker_encoder(self) -> SpeakerEncoder:
+        return SpeakerEncoder.bundled()
+
+
+Compute = Callable[[ScoredSpeech, MetricModels], Numbers]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One column.
+
+    Attributes:
+        label: Its name in a table.
+        metric: The metric, whose docstring defines it and whose alignment `metrics.ALIGNMENT` states.
+        compute: (speech, models) -> the clip's numbers, by `columns`; default: `metric` of the two signals.
+        key: Its name in results.json and the Parquet file; default: the metric's.
+        about: Its definition; default: the first paragraph of the metric's docstring.
+        better: "higher", "lower", or "zero".
+        columns: The clip's numbers that it needs; default: one of the name `key`.
+        statistic: How clips become one figure: their "mean" or "median", or a "ratio": the sum of the first
+            of `columns` over that of the second.
+        factor: Applied to the value that is shown.
+        digits: Shown after the point.
+        main: Part of the first table.
+        needs: A package without which it is left out, and the extra that brings it.
+    """
+
+    label: str
+    metric: FunctionType
+    compute: Compute | None = None
+    key: str = ""
+    about: str = ""
+    better: str = "lower"
+    columns: tuple[str, ...] = ()
+    statistic: str = "mean"
+    factor: float = 1.0
+    digits: int = 3
+    main: bool = False
+    needs: tuple[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        key = self.key or self.metric.__name__
+        about = self.about or " ".join((inspect.getdoc(self.metric) or "").split("\n\n")[0].split())
+        for name, value in (("key", key), ("about", about), ("columns", self.columns or (key,))):
+            object.__setattr__(self, name, value)
+        if self.compute is None:
+            object.__setattr__(self, "compute", self._of_signals)
+
+    def _of_signals(self, clip: ScoredSpeech, models: MetricModels) -> Numbers:
+        return {self.key: self.metric(clip.reference.sound, clip.speech)}
+
+    @property
+    def installed(self) -> bool:
+        """Whether the package that it needs is installed."""
+        return self.needs is None or find_spec(self.needs[0]) is not None
+
+    def described(self) -> dict[str, Any]:
+        """The measure as results.json describes it, and as `cards.show_score` takes it."""
+        names = ("key", "label", "about", "better", "statistic", "factor", "digits", "main")
+        found = {name: getattr(self, name) for name in names}
+        return found | {"columns": [*self.columns], "alignment": metrics.ALIGNMENT[self.metric.__name__]}
+
+
+def score(speech: ScoredSpeech, models: MetricModels, measures: Sequence[Measure]) -> Numbers:
+    """All numbers of one clip's speech; None where a measure is not defined on it (noise has no pitch)."""
+    numbers: Numbers = {}
+    found: dict[Compute | None, Numbers] = {}
+    for measure in measures:
+        assert measure.compute is not None
+        if measure.compute not in found:
+            try:
+                found[measure.compute] = measure.compute(speech, models)
+            except Lip2SpeechError:  # counted in the row, not hidden in its mean
+                found[measure.compute] = {}
+        for column in measure.columns:
+            value = found[measure.compute].get(column)
+            numbers[column] = None if value is None or isnan(value) else value
+    return numbers
+
+
+def _edits(metric: Callable[..., EditErrors], errors: str, length: str) -> Compute:
+    """A metric of two sentences as a measure's `compute`."""
+
+    def compute(clip: ScoredSpeech, models: MetricModels) -> Numbers:
+        text = normalise_text(clip.reference.text)
+        if clip.heard is None or not text:
+            return {}
+        found = metric([text], [normalise_text(clip.heard)])
+        return {errors: found.errors, length: found.length}
+
+    return compute
+
+
+def _pitch(clip: ScoredSpeech, models: MetricModels) -> Numbers:
+    errors = metrics.f0_errors(clip.reference.sound, clip.speech)
     return {"f0_rmse": errors.rmse_cents, "f0_frame_error": errors.frame}
 
 
-def _unit_accuracy(case: Case, tools: Tools) -> Numbers:
-    if case.units is None or case.reference.units is None:
+def _units(clip: ScoredSpeech, models: MetricModels) -> Numbers:
+    true, given = clip.reference.units, clip.units
+    if true is None or given is None:
         return {}
-    steps = len(case.reference.units)
+    runs = sum(1 for _ in groupby(true.tolist()))
     return {
-        "right_units": round(steps * metrics.unit_accuracy([case.reference.units], [case.units])),
-        "units": steps,
-    }
-
-
-def _unit_errors(case: Case, tools: Tools) -> Numbers:
-    if case.units is None or case.reference.units is None:
-        return {}
-    runs = sum(1 for _ in groupby(case.reference.units.tolist()))
-    return {
-        "unit_errors": round(runs * metrics.unit_error_rate([case.reference.units], [case.units])),
+        "right_units": round(len(true) * metrics.unit_accuracy([true], [given])),
+        "units": len(true),
+        "unit_errors": round(runs * metrics.unit_error_rate([true], [given])),
         "unit_runs": runs,
     }
 
 
-def _speaker(case: Case, tools: Tools) -> Numbers:
-    similarity = metrics.speaker_similarity(case.reference.sound, case.speech, tools.speaker_encoder)
+def _speaker(clip: ScoredSpeech, models: MetricModels) -> Numbers:
+    similarity = metrics.speaker_similarity(clip.reference.sound, clip.speech, models.speaker_encoder)
     return {"speaker_similarity": similarity}
 
 
-def _naturalness(case: Case, tools: Tools) -> Numbers:
-    return {} if case.shuffled else {"dnsmos": metrics.dnsmos(case.speech).overall}
+def _naturalness(clip: ScoredSpeech, models: MetricModels) -> Numbers:
+    return {} if clip.shuffled else {"dnsmos": metrics.dnsmos(clip.speech).overall}
 
 
-def _lip_sync(case: Case, tools: Tools) -> Numbers:
-    if tools.syncnet is None or case.faces is None or case.shuffled:
+def _lip_sync(clip: ScoredSpeech, models: MetricModels) -> Numbers:
+    if models.syncnet is None or clip.faces is None or clip.shuffled:
         return {}
-    found = metrics.lip_sync(case.faces, case.speech, cast(SyncNet, tools.syncnet))
+    found = metrics.lip_sync(clip.faces, clip.speech, cast(SyncNet, models.syncnet))
     return {"lse_d": found.distance, "lse_c": found.confidence, "lse_offset": found.offset}
 
 
-def _compare(key: str, function: Callable[..., float]) -> Callable[[Case, Tools], Numbers]:
-    """A metric of two signals as a measure's `compute`."""
-    return lambda case, tools: {key: function(case.reference.sound, case.speech)}
+_rate = partial(Measure, statistic="ratio", factor=100, digits=1)
+_f0 = partial(Measure, metric=metrics.f0_errors, compute=_pitch, needs=("parselmouth", "pitch"))
+_sync = partial(Measure, metric=metrics.lip_sync, compute=_lip_sync)
+_words = _edits(metrics.word_errors, "word_errors", "words")
+_characters = _edits(metrics.character_errors, "character_errors", "characters")
 
-
-MEASURES = (
+MEASURES: tuple[Measure, ...] = (
+    _rate("WER %", metrics.wer, _words, columns=("word_errors", "words"), main=True),
+    Measure("STOI", metrics.stoi, better="higher", main=True),
+    Measure("ESTOI", metrics.estoi, better="higher", main=True),
+    Measure("PESQ-WB", metrics.pesq_wb, better="higher", digits=2, main=True),
+    Measure("speaker", metrics.speaker_similarity, _speaker, better="higher", main=True),
     Measure(
-        "wer",
-        "WER %",
-        "Word error rate: wrong, missing and added words over the words said, all clips together. It judges "
-        "speech and recogniser at once: compare it with the row of true speech.",
-        "wer",
-        _words,
-        statistic="ratio",
-        columns=("word_errors", "words"),
-        factor=100,
-        digits=1,
-        main=True,
-    ),
-    Measure(
-        "stoi",
-        "STOI",
-        "Short-time objective intelligibility, 0 to 1 (Taal et al. 2011; pystoi).",
-        "stoi",
-        _compare("stoi", metrics.stoi),
-        better="higher",
-        main=True,
-    ),
-    Measure(
-        "estoi",
-        "ESTOI",
-        "Extended STOI, 0 to 1 (Jensen, Taal 2016; pystoi).",
-        "estoi",
-        _compare("estoi", metrics.estoi),
-        better="higher",
-        main=True,
-    ),
-    Measure(
-        "pesq_wb",
-        "PESQ-WB",
-        "Wide-band PESQ, 1.04 to 4.64 (ITU-T P.862.2; pesq).",
-        "pesq_wb",
-        _compare("pesq_wb", metrics.pesq_wb),
-        better="higher",
-        digits=2,
-        main=True,
-    ),
-    Measure(
-        "speaker_similarity",
-        "speaker",
-        "Speaker similarity: cosine of the GE2E embeddings of speech and recording, 0 to 1.",
-        "speaker_similarity",
-        _speaker,
-        better="higher",
-        main=True,
-    ),
-    Measure(
-        "dnsmos",
         "DNSMOS",
-        "Naturalness as a network guesses it, about 1 to 5 (DNSMOS P.835, overall). It has no reference: it "
-        "hears noise, not wrong words.",
-        "dnsmos",
+        metrics.dnsmos,
         _naturalness,
         better="higher",
         digits=2,
         main=True,
         needs=("speechmos", "naturalness"),
     ),
-    Measure(
-        "cer",
-        "CER %",
-        "Character error rate, as WER over characters, spaces included.",
-        "cer",
-        _characters,
-        statistic="ratio",
-        columns=("character_errors", "characters"),
-        factor=100,
-        digits=1,
-    ),
-    Measure(
-        "pesq_nb",
-        "PESQ-NB",
-        "Narrow-band PESQ at 16 kHz, 1.02 to 4.55 (ITU-T P.862.1; pesq): not to be compared with wide-band "
-        "values.",
-        "pesq_nb",
-        _compare("pesq_nb", metrics.pesq_nb),
-        better="higher",
-        digits=2,
-    ),
-    Measure(
-        "log_spectral_distance",
-        "LSD dB",
-        "Log-spectral distance in dB, 0 for the recording itself.",
-        "log_spectral_distance",
-        _compare("log_spectral_distance", metrics.log_spectral_distance),
-        digits=2,
-    ),
-    Measure(
-        "mel_cepstral_distortion",
-        "MCD dB",
-        "Mel cepstral distortion in dB, frame upon frame, coefficients 1 to 13 of 80 mel bins.",
-        "mel_cepstral_distortion",
-        _compare("mel_cepstral_distortion", metrics.mel_cepstral_distortion),
-        digits=2,
-    ),
-    Measure(
-        "f0_rmse",
+    _rate("CER %", metrics.cer, _characters, columns=("character_errors", "characters")),
+    Measure("PESQ-NB", metrics.pesq_nb, better="higher", digits=2),
+    Measure("LSD dB", metrics.log_spectral_distance, digits=2),
+    Measure("MCD dB", metrics.mel_cepstral_distortion, digits=2),
+    _f0(
         "F0 cents",
-        "Error of the fundamental frequency where both are voiced, root mean square, 100 cents a semitone.",
-        "f0_errors",
-        _pitch,
+        key="f0_rmse",
+        about="Error of the fundamental frequency where both are voiced, root mean square, 100 cents per "
+        "semitone.",
         digits=0,
-        needs=("parselmouth", "pitch"),
     ),
-    Measure(
-        "f0_frame_error",
+    _f0(
         "FFE %",
-        "F0 frame error: 10 ms steps that are voiced in one only, or whose pitch is off by over 20 % (Chu, "
-        "Alwan 2009).",
-        "f0_errors",
-        _pitch,
-        factor=100,
-        digits=1,
-        needs=("parselmouth", "pitch"),
-    ),
-    Measure(
-        "unit_accuracy",
-        "units %",
-        "Speech units predicted from the lips that are those of the recording, step by step of 20 ms.",
-        "unit_accuracy",
-        _unit_accuracy,
-        better="higher",
-        statistic="ratio",
-        columns=("right_units", "units"),
+        key="f0_frame_error",
+        about="F0 frame error: 10 ms steps that are voiced in one only, or whose pitch is off by over 20 %.",
         factor=100,
         digits=1,
     ),
+    _rate("units %", metrics.unit_accuracy, _units, better="higher", columns=("right_units", "units")),
+    _rate("UER %", metrics.unit_error_rate, _units, columns=("unit_errors", "unit_runs")),
     Measure(
-        "unit_error_rate",
-        "UER %",
-        "Unit error rate: edits between the two orders of units, repeats collapsed.",
-        "unit_error_rate",
-        _unit_errors,
-        statistic="ratio",
-        columns=("unit_errors", "unit_runs"),
-        factor=100,
-        digits=1,
-    ),
-    Measure(
-        "delay",
         "delay ms",
-        "By how much the speech is late, median over clips; it corrects nothing. A guess where speech hardly "
-        "resembles the recording.",
-        "delay",
-        _compare("delay", metrics.delay),
+        metrics.delay,
+        about="How late the speech is, median over clips. For information only; unreliable when the speech "
+        "is unlike the recording.",
         better="zero",
         statistic="median",
         factor=1000,
         digits=0,
     ),
-    Measure(
-        "lse_d",
-        "LSE-D",
-        "Lip-sync distance (Prajwal et al. 2020; SyncNet weights given by the user).",
-        "lip_sync",
-        _lip_sync,
-        digits=2,
-    ),
-    Measure(
-        "lse_c",
-        "LSE-C",
-        "Lip-sync confidence, of the same network.",
-        "lip_sync",
-        _lip_sync,
-        better="higher",
-        digits=2,
-    ),
-    Measure(
-        "lse_offset",
+    _sync("LSE-D", key="lse_d", about="Lip-sync distance, by SyncNet (Prajwal et al. 2020).", digits=2),
+    _sync("LSE-C", key="lse_c", about="Lip-sync confidence, by SyncNet.", better="higher", digits=2),
+    _sync(
         "LSE offset",
-        "The shift at which LSE-D and LSE-C were taken, video frames by which the sound is early, median.",
-        "lip_sync",
-        _lip_sync,
+        key="lse_offset",
+        about="The shift of LSE-D and LSE-C: video frames by which the sound is early, median over clips.",
         better="zero",
         statistic="median",
         digits=0,

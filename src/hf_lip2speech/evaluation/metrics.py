@@ -1,30 +1,39 @@
-"""All metrics in one namespace. Each is a pure function; what it does about time stands in ALIGNMENT.
+"""All metrics in one namespace. Each is a pure function; ALIGNMENT says what each does about time.
 
-Signals are laid start upon start and have the reference's length: longer speech loses its end, shorter speech
-is filled with silence. Nothing is shifted, save where ALIGNMENT says so.
+Signals start together and have the reference's length: longer speech loses its end, shorter speech is padded
+with silence. Nothing is shifted, except where ALIGNMENT says so.
+
+For 🤗 Evaluate, EVALUATE_METRICS names those that load offline, as configurations of one module:
+
+    stoi = evaluate.load(EVALUATE_MODULE, "stoi")
+    stoi.compute(predictions=[speech], references=[truth])  # {"stoi": 0.55, "per_clip": ...}
 """
+
+from pathlib import Path
 
 from ..errors import MetricError, PesqUndefinedError, UndefinedMetricError
 from .alignment import ALIGNMENT, delay
+from .error_rates import EditErrors, cer, character_errors, unit_accuracy, unit_error_rate, wer, word_errors
+from .intelligibility import estoi, pesq_nb, pesq_wb, stoi
 from .lip_sync import LipSync, lip_sync
 from .naturalness import Dnsmos, dnsmos
-from .perceptual import estoi, pesq_nb, pesq_wb, stoi
-from .pitch import F0Errors, f0_errors
-from .speaker_similarity import embedding_similarity, speaker_similarity
 from .spectral import log_spectral_distance, mel_cepstral_distortion
-from .transcripts import CharacterErrors, WordErrors, cer, character_errors, wer, word_errors
-from .unit_errors import unit_accuracy, unit_error_rate
+from .voice import F0Errors, embedding_similarity, f0_errors, speaker_similarity
+
+EVALUATE_MODULE = str(Path(__file__).with_name("evaluate_metric.py"))
+EVALUATE_METRICS = tuple(sorted({name.split(",")[0] for name in ALIGNMENT} - {"delay"}))
 
 __all__ = [
     "ALIGNMENT",
-    "CharacterErrors",
+    "EVALUATE_METRICS",
+    "EVALUATE_MODULE",
     "Dnsmos",
+    "EditErrors",
     "F0Errors",
     "LipSync",
     "MetricError",
     "PesqUndefinedError",
     "UndefinedMetricError",
-    "WordErrors",
     "cer",
     "character_errors",
     "delay",

@@ -10,133 +10,135 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
+import torch
 from jinja2 import Environment, StrictUndefined
 from transformers.audio_utils import hertz_to_mel
 
+from ..audio.mel import log_mel_spectrogram
+from ..cards import ARROWS, model_name, show_score, show_value, shown_facts
 from ..constants import SAMPLING_RATE
-from ..files import write_text
-from .card import model_name, shown_facts
-from .folder import EvaluationFolder
-from .normalisation import normalise_text
-from .pictures import RANGE
-from .results import arrow, measures_of, show_score
-from .scores import Measure
-from .systems import ROWS, SHUFFLED, TRUTH, WHOLE_PATH
+from ..extras import require_extra
+from ..files import atomic_file, write_text
+from .error_rates import normalise_text
+from .systems import END_TO_END, GROUND_TRUTH, ROWS, SHUFFLED
 
 TEMPLATE = Path(__file__).with_name("page.html")
-SHOWN = 5  # clips that lie open at either end of the ranking
+SHOWN = 5  # unfolded clips at either end of the ranking
 FREQUENCIES = (500, 1000, 2000, 4000)  # Hz, labelled beside the spectrograms
+RANGE = 9.0  # natural-log units below the recording's loudest bin that are told apart: 78 dB
 DECIBELS = 20 * RANGE / 2.302585  # of the colours' range
 
 
 def write_page(
-    folder: EvaluationFolder, results: Mapping[str, Any], clips: Sequence[Mapping[str, Any]]
+    path: Path,
+    results: Mapping[str, Any],
+    clips: Sequence[Mapping[str, Any]],
 ) -> None:
     """Write the page.
 
     Args:
-        folder: Where the sounds, spectrograms and mouth clips lie.
+        path: index.html, beside the evaluation's sounds, spectrograms and mouth clips.
         results: See `results.summarise`.
-        clips: What `run.evaluate` wrote of each clip.
+        clips: The marker of each clip, with the relative paths of its files.
     """
-    measures = measures_of(results)
-    main, others = ([m for m in measures if m.main is chosen] for chosen in (True, False))
+    measures = results["measures"]
+    main, others = ([entry for entry in measures if entry["main"] is chosen] for chosen in (True, False))
     by_id = {clip["id"]: clip for clip in clips}
     ranked = [
-        _clip(folder, by_id[clip_id], main, rank, len(clips))
+        _clip(by_id[clip_id], main) | {"rank": rank, "count": len(clips)}
         for rank, clip_id in enumerate(results["ranking"], start=1)
     ]
     ends = min(SHOWN, len(ranked) // 2)
-    text = (
-        Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-        .from_string(TEMPLATE.read_text(encoding="utf-8"))
-        .render(
-            name=model_name(results),
-            facts=shown_facts(results),
-            clip_count=len(clips),
-            dataset=f"{results['facts']['dataset']}, split {results['facts']['split']}",
-            listener=(results["facts"]["recogniser"] or {}).get("name"),
-            tables=[_table(results, part) for part in (main, others) if part],
-            measures=results["measures"],
-            ranked_by=results["ranked_by"],
-            worst=ranked[len(ranked) - ends :][::-1],
-            best=ranked[:ends],
-            rest=ranked[ends : len(ranked) - ends],
-            frequencies=[(_label(hertz), round(100 * _height(hertz), 2)) for hertz in FREQUENCIES],
-            decibels=round(DECIBELS),
-        )
+    environment = Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
-    write_text(folder.page, text)
+    text = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        name=model_name(results),
+        facts=shown_facts(results),
+        clip_count=len(clips),
+        dataset=f"{results['facts']['dataset']}, split {results['facts']['split']}",
+        listener=(results["facts"]["recogniser"] or {}).get("name"),
+        tables=[_table(results, part) for part in (main, others) if part],
+        measures=measures,
+        ranked_by=results["ranked_by"],
+        worst=ranked[len(ranked) - ends :][::-1],
+        best=ranked[:ends],
+        rest=ranked[ends : len(ranked) - ends],
+        frequencies=[(_label(hertz), round(100 * _height(hertz), 2)) for hertz in FREQUENCIES],
+        decibels=round(DECIBELS),
+    )
+    write_text(path, text)
 
 
-def _table(results: Mapping[str, Any], measures: Sequence[Measure]) -> dict[str, Any]:
-    """A table's head and rows, each cell with its numbers and where they lie in the column, in %."""
+def write_spectrogram(path: Path, waveform: np.ndarray, *, like: np.ndarray) -> None:
+    """Write a waveform's log-mel spectrogram as a PNG, 80 pixels high, 100 wide per second, without axes.
+
+    Args:
+        path: Ends in .png.
+        waveform: float32 (N,), 16 kHz.
+        like: float32 (M,), the waveform whose loudest bin has the brightest colour.
+    """
+    image = require_extra("matplotlib.image", "eval")
+    mel, reference = (log_mel_spectrogram(torch.from_numpy(signal)).numpy() for signal in (waveform, like))
+    top = float(reference.max())
+    with atomic_file(path) as unfinished:
+        image.imsave(unfinished, mel.T, origin="lower", cmap="magma", vmin=top - RANGE, vmax=top)
+
+
+def _table(results: Mapping[str, Any], measures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A table's head and rows, each cell with its numbers and their place in the column, in %."""
     rows = []
     for row in results["rows"]:
         cells = []
         for measure in measures:
-            score = row["scores"][measure.key]
+            score = row["scores"][measure["key"]]
             value, ends = show_score(measure, score)
-            cell: dict[str, Any] = {"key": measure.key, "value": value, "ends": ends}
+            cell: dict[str, Any] = {"key": measure["key"], "value": value, "ends": ends}
             if score is not None:
-                others = [other["scores"][measure.key] for other in results["rows"]]
+                others = [other["scores"][measure["key"]] for other in results["rows"]]
                 low = min(other["low"] for other in others if other)
                 span = (max(other["high"] for other in others if other) - low) or 1.0
-                cell["at"] = {
-                    name: round(100 * (score[name] - low) / span, 2) for name in ("low", "value", "high")
-                }
+                place = {end: round(100 * (score[end] - low) / span, 2) for end in ("low", "value", "high")}
+                cell["at"] = place
             cells.append(cell)
         rows.append({key: row[key] for key in ("row", "name", "about", "voice")} | {"cells": cells})
-    return {"head": [(m.key, m.label, arrow(m), m.about) for m in measures], "rows": rows}
+    head = [(entry["key"], entry["label"], ARROWS[entry["better"]], entry["about"]) for entry in measures]
+    return {"head": head, "rows": rows}
 
 
-def _clip(
-    folder: EvaluationFolder, clip: Mapping[str, Any], measures: Sequence[Measure], rank: int, count: int
-) -> dict[str, Any]:
-    clip_id, text = clip["id"], clip["rows"][TRUTH]["text"]
-    tracks = []
-    for row, entry in clip["rows"].items():
-        if row == SHUFFLED:  # the whole path's sound once more
-            continue
-        tracks.append(
-            {
-                "row": row,
-                "name": ROWS[row][0],
-                "voice": entry["voice"],
-                "heard": None if entry["heard"] is None else _marked(text, entry["heard"]),
-                "scores": [(m.label, _show(m, entry["numbers"])) for m in measures],
-                "sound": _link(folder, folder.root / entry["sound"]),
-                "spectrogram": _link(folder, folder.spectrogram(row, clip_id)),
-            }
-        )
-    whole = next(track for track in tracks if track["row"] == WHOLE_PATH)
-    return {
-        "id": clip_id,
-        "rank": rank,
-        "count": count,
-        "speaker": clip["speaker"],
-        "seconds": clip["seconds"],
-        "text": text,
-        "mouth": _link(folder, folder.mouth(clip_id)),
-        "tracks": tracks,
-        "whole": whole,
+def _clip(clip: Mapping[str, Any], measures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    text = clip["rows"][GROUND_TRUTH]["text"]
+    tracks = {
+        row: {
+            "row": row,
+            "name": ROWS[row][0],
+            "voice": entry["voice"],
+            "heard": None if entry["heard"] is None else _marked(text, entry["heard"]),
+            "scores": [(measure["label"], _show(measure, entry["numbers"])) for measure in measures],
+            "sound": quote(entry["sound"]),
+            "spectrogram": quote(entry["spectrogram"]),
+        }
+        for row, entry in clip["rows"].items()
+        if row != SHUFFLED  # the end-to-end sound once more
     }
+    about = {name: clip[name] for name in ("id", "speaker", "seconds")}
+    shown = {"tracks": list(tracks.values()), "end_to_end": tracks[END_TO_END]}
+    return about | shown | {"text": text, "mouth": quote(clip["mouth"])}
 
 
-def _show(measure: Measure, numbers: Mapping[str, float | None]) -> str:
+def _show(measure: Mapping[str, Any], numbers: Mapping[str, float | None]) -> str:
     """One clip's score: a ratio as its two numbers."""
-    values = [value for column in measure.columns if (value := numbers.get(column)) is not None]
-    if len(values) < len(measure.columns):
+    values = [value for column in measure["columns"] if (value := numbers.get(column)) is not None]
+    if len(values) < len(measure["columns"]):
         return "-"
-    return (
-        " / ".join(f"{value:g}" for value in values)
-        if measure.statistic == "ratio"
-        else measure.show(*values)
-    )
+    if measure["statistic"] == "ratio":
+        return " / ".join(f"{value:g}" for value in values)
+    return show_value(measure, *values)
 
 
 def _marked(text: str, heard: str) -> list[tuple[str, bool]]:
-    """The words heard, each with whether it stands where the text has it; "…" where one is missing."""
+    """The words heard, each with whether the text has it there; "…" where one is missing."""
     said, words = normalise_text(text).split(), heard.split()
     if not said or not words:
         return [(word, True) for word in words]
@@ -148,15 +150,11 @@ def _marked(text: str, heard: str) -> list[tuple[str, bool]]:
     return marked
 
 
-def _link(folder: EvaluationFolder, path: Path) -> str:
-    return quote(path.relative_to(folder.root).as_posix())
-
-
 def _label(hertz: int) -> str:
     return f"{hertz / 1000:g}k" if hertz >= 1000 else str(hertz)
 
 
 def _height(hertz: int) -> float:
-    """Where a frequency lies in a spectrogram, from 0 at the bottom to 1 at the top."""
+    """The place of a frequency in a spectrogram, from 0 at the bottom to 1 at the top."""
     top = hertz_to_mel(SAMPLING_RATE / 2, mel_scale="slaney")
     return float(hertz_to_mel(float(hertz), mel_scale="slaney") / top)

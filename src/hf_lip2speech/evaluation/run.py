@@ -1,9 +1,19 @@
-"""An evaluation from the first clip to its files, in one process or several, killed and taken up again."""
+"""An evaluation from the first clip to its files, in one process or several, with resume.
+
+OUT/results.json          the table with intervals, and everything that the numbers depend on
+OUT/per_clip.parquet      one line per clip and row: recognised text, every number, the sound's file
+OUT/index.html            the page to look at and listen to, without a network
+OUT/card/                 README.md: the section of a model card, with its `model-index`; .eval_results/
+OUT/samples/ROW/ID.wav    the speech that was scored (the shuffled row's is the end-to-end speech)
+OUT/mouth/ID.mp4          the model's input
+OUT/spectrograms/ROW/ID.png
+OUT/.evaluation/          the settings, and one marker per finished clip
+"""
 
 import hashlib
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,33 +24,29 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 from tqdm import tqdm
-from transformers import PreTrainedConfig
 
 import hf_lip2speech
 
+from ..cards import write_evaluation_card
 from ..constants import FRAME_RATE
 from ..data.corpora import Clip
 from ..errors import DatasetError, Lip2SpeechError
+from ..files import write_text
 from ..media.audio import write_audio
 from ..media.video import write_video
-from .card import write_card
-from .folder import EvaluationFolder, write_json
-from .lip_sync import face_crops
-from .measures import MEASURES
+from .lip_sync import SyncNet, face_crops
+from .measures import MEASURES, CachedSyncNet, MetricModels, ScoredSpeech, score
 from .naturalness import dnsmos_name
-from .page import write_page
-from .pictures import write_spectrogram
+from .page import write_page, write_spectrogram
 from .recognisers import Recogniser
 from .results import summarise, write_table
-from .scores import Case, OncePerFace, Tools, score
-from .syncnet import SyncNet
-from .systems import SHUFFLED, TRUTH, WHOLE_PATH, ClipSpeech, Reference, Systems, fingerprint
+from .systems import END_TO_END, GROUND_TRUTH, SHUFFLED, ClipSpeech, Reference, RowSpeaker, fingerprint
 
 LIBRARIES = ("torch", "transformers", "numpy", "pystoi", "pesq", "jiwer")
 
 
 def evaluate(
-    systems: Systems,
+    systems: RowSpeaker,
     out: str | Path,
     *,
     recogniser: Recogniser | None = None,
@@ -49,90 +55,91 @@ def evaluate(
     facts: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Evaluate a model; run again to go on where it was killed.
+    """Evaluate a model; run it again to resume after an interruption.
 
-    Under `accelerate launch` every process takes its share of the clips and the first one puts them together;
-    the numbers do not depend on how many there are.
+    Under `accelerate launch` every process takes its share of the clips and the first one combines them; the
+    numbers do not depend on the number of processes.
 
     Args:
         systems: The rows, with the clips.
-        out: The folder to write. One that holds an evaluation of something else is refused.
-        recogniser: Hears every row; None: there is no word error rate.
-        syncnet: Judges lip-sync, of raw videos; None: there are no lip-sync scores.
+        out: The folder to write. A folder with an evaluation of something else is refused.
+        recogniser: Transcribes every row; None: there is no word error rate.
+        syncnet: Scores lip-sync, of raw videos; None: there are no lip-sync scores.
         seed: Of the shuffling and the intervals.
-        facts: What else the results shall say: "model", "command" (a list), and "hub_dataset", the
-            data set's name on the Hub, under which `.eval_results` reports.
+        facts: What else the results say: "model", "command" (a list), and "hub_dataset", the data set's name
+            on the Hub, for `.eval_results`.
         progress: Show a bar on stderr.
 
     Returns:
-        What is in OUT/results.json (see `results.summarise`); the same in every process.
+        The contents of OUT/results.json (see `results.summarise`); the same in every process.
 
     Raises:
         DatasetError: `out` holds something else, or no clip could be evaluated.
-        Lip2SpeechError: what the model spoke cannot be scored.
+        Lip2SpeechError: the model's speech cannot be scored.
     """
-    state = process_state()
-    folder = EvaluationFolder(out)
-    tools = Tools(None if syncnet is None else OncePerFace(syncnet))
+    state, root = process_state(), Path(out)
+    models = MetricModels(None if syncnet is None else CachedSyncNet(syncnet))
     settings = _settings(systems, recogniser, syncnet, seed)
     if state.is_main_process:
-        _claim(folder, settings)
+        _claim(root, settings)
     state.wait_for_everyone()
     clips = systems.clips.clips
-    todo = [clip for clip in clips if not folder.marker(clip.id).is_file()]
+    todo = [index for index, clip in enumerate(clips) if not _marker(root, clip.id).is_file()]
     state.wait_for_everyone()  # nobody starts before everybody knows what is left, or shares would overlap
-    others = _others(clips, seed) if SHUFFLED in systems.rows else {}
+    order = derangement(len(clips), seed) if SHUFFLED in systems.rows else []
     done, own = len(clips) - len(todo), todo[state.process_index :: state.num_processes]
     with tqdm(total=done + len(own), initial=done, desc="clips", disable=not progress) as bar:
-        for clip in own:
-            _evaluate_clip(folder, systems, recogniser, tools, clip, others.get(clip.id, ()))
+        for index in own:
+            others = (clips[other] for other in _cycle(order, index))
+            marker = _evaluate_clip(root, systems, recogniser, models, clips[index], others)
+            _write_json(_marker(root, clips[index].id), marker)
             bar.update()
     state.wait_for_everyone()
     if state.is_main_process:
-        _put_together(folder, systems, settings, facts or {}, recogniser)
+        _write_results(root, systems, settings, facts or {}, recogniser)
     state.wait_for_everyone()
-    return json.loads(folder.results.read_text(encoding="utf-8"))
+    return json.loads((root / "results.json").read_text(encoding="utf-8"))
 
 
 def process_state() -> PartialState:
-    """Which of the processes of an `accelerate launch` (or torchrun) this is; the only one where there was
-    none."""
+    """This process among those of an `accelerate launch` (or torchrun); the only one where there was none."""
     # Without a GPU accelerate has to be told, or each of several processes would believe that it is alone.
     cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
-    # Whoever is done waits for the others, for days if need be; the default gives up after half an hour.
+    # A process that is done may wait for the others for days; the default gives up after half an hour.
     return PartialState(cpu=cpu, timeout=timedelta(days=30))
 
 
 def derangement(count: int, seed: int) -> list[int]:
-    """A random order of 0..count-1 in which nothing stays in its place: clip i is set against clip order[i].
+    """A random order of 0..count-1, one cycle through all of them: clip i is scored against clip order[i].
 
     Raises:
-        DatasetError: fewer than two clips cannot change places.
+        DatasetError: there are fewer than two clips.
     """
     if count < 2:
-        raise DatasetError(f"{count} clips were given; at least 2 are needed to set one against another.")
+        raise DatasetError(f"Got {count} clips; at least 2 are needed to score one against another.")
     order = np.random.default_rng(seed).permutation(count)
     partner = np.empty(count, dtype=int)
-    partner[order] = np.roll(order, 1)  # one cycle through all of them, so none meets itself
+    partner[order] = np.roll(order, 1)  # one cycle, so no clip meets itself
     return partner.tolist()
 
 
-def _others(clips: Sequence[Clip], seed: int) -> dict[str, list[Clip]]:
-    """All other clips of each clip, in the order in which it is set against them: the first is used, unless
-    its sound cannot be."""
-    order, found = derangement(len(clips), seed), {}
-    for start, clip in enumerate(clips):
-        found[clip.id], place = [], order[start]
-        while place != start:  # the order is one cycle
-            found[clip.id].append(clips[place])
-            place = order[place]
-    return found
+def _cycle(order: Sequence[int], start: int) -> Iterator[int]:
+    """All others of one clip along the cycle: the first is used, unless its sound cannot be read."""
+    place = order[start] if order else start
+    while place != start:
+        yield place
+        place = order[place]
+
+
+def _marker(root: Path, clip_id: str) -> Path:
+    """Written when all files of a clip are: its numbers, or why it was skipped."""
+    return root / ".evaluation" / "clips" / f"{clip_id}.json"
 
 
 def _settings(
-    systems: Systems, recogniser: Recogniser | None, syncnet: SyncNet | None, seed: int
+    systems: RowSpeaker, recogniser: Recogniser | None, syncnet: SyncNet | None, seed: int
 ) -> dict[str, Any]:
-    """All that the numbers depend on: a folder begun with other settings cannot be gone on with."""
+    """Everything that the numbers depend on: a folder with other settings cannot be resumed."""
     model, extractor = systems.model, systems.unit_extractor
     voices = sorted((name, voice.tolist()) for name, voice in model.voices.items())
     return {
@@ -153,53 +160,53 @@ def _settings(
     }
 
 
-def _claim(folder: EvaluationFolder, settings: dict[str, Any]) -> None:
-    """Begin the folder, or make sure that it was begun with the same settings."""
-    if folder.settings.is_file():
-        begun = json.loads(folder.settings.read_text(encoding="utf-8"))
-        changed = [name for name in settings if begun.get(name) != settings[name]]
-        if changed:
+def _claim(root: Path, settings: dict[str, Any]) -> None:
+    """Begin the folder, or check that it was begun with the same settings."""
+    path = root / ".evaluation" / "settings.json"
+    if path.is_file():
+        begun = json.loads(path.read_text(encoding="utf-8"))
+        if changed := [name for name in settings if begun.get(name) != settings[name]]:
             raise DatasetError(
-                f"{folder.root} holds an evaluation that differs in: {', '.join(changed)}. Give another "
-                "folder, or remove this one."
+                f"{root} holds an evaluation that differs in: {', '.join(changed)}. Give another folder, or "
+                "remove this one."
             )
-    elif folder.root.exists() and any(folder.root.iterdir()):
-        raise DatasetError(f"{folder.root} holds other files: give a folder that is empty or not there yet.")
+    elif root.exists() and any(root.iterdir()):
+        raise DatasetError(f"{root} holds other files: give an empty or new folder.")
     else:
-        write_json(folder.settings, settings)
+        _write_json(path, settings)
 
 
 def _evaluate_clip(
-    folder: EvaluationFolder,
-    systems: Systems,
+    root: Path,
+    systems: RowSpeaker,
     recogniser: Recogniser | None,
-    tools: Tools,
+    models: MetricModels,
     clip: Clip,
-    others: Sequence[Clip],
-) -> None:
-    """Speak and score one clip; write its files, last the marker with its numbers."""
+    others: Iterator[Clip],
+) -> dict[str, Any]:
+    """Speak and score one clip and write its files; returns the marker with its numbers."""
     try:
         speech = systems(clip)
-        partner, other = _counterpart(systems, others)
-        faces = None if tools.syncnet is None or systems.clips.cropped else face_crops(clip.video)
+        partner, other = _partner(systems, others)
+        faces = None if models.syncnet is None or systems.clips.cropped else face_crops(clip.video)
     except Lip2SpeechError as error:
-        # A clip without a face, say. It counts for no row, and the results name it.
-        write_json(folder.marker(clip.id), {"skipped": type(error).__name__, "message": str(error)})
-        return
+        # For example a clip without a face. It counts in no row, and the results name it.
+        return {"skipped": type(error).__name__, "message": str(error)}
     heard = {row: recogniser(waveform) for row, waveform in speech.waveforms.items()} if recogniser else {}
+    files = _write_media(root, clip, speech)
     rows = {}
     measures = [measure for measure in MEASURES if measure.installed]
     for row in systems.rows:
-        if row == SHUFFLED and other is None:
-            continue
-        spoken = WHOLE_PATH if row == SHUFFLED else row
-        against, judged = (other, partner) if row == SHUFFLED else (speech.reference, clip)
-        assert against is not None and judged is not None
-        case = Case(
+        spoken, against, judged = row, speech.reference, clip
+        if row == SHUFFLED:
+            if partner is None or other is None:
+                continue
+            spoken, against, judged = END_TO_END, other, partner
+        scored = ScoredSpeech(
             speech=speech.waveforms[spoken],
             reference=against,
             heard=heard.get(spoken),
-            units=speech.predicted_units if spoken == WHOLE_PATH else None,
+            units=speech.predicted_units if spoken == END_TO_END else None,
             faces=faces,
             shuffled=row == SHUFFLED,
         )
@@ -208,18 +215,15 @@ def _evaluate_clip(
             "against": judged.id,
             "text": against.text,
             "heard": heard.get(spoken),
-            "sound": folder.sample(spoken, clip.id).relative_to(folder.root).as_posix(),
-            "numbers": score(case, tools, measures),
+            **files[spoken],
+            "numbers": score(scored, models, measures),
         }
-    _write_media(folder, clip, speech)
-    write_json(
-        folder.marker(clip.id),
-        {"id": clip.id, "speaker": clip.speaker, "seconds": len(speech.mouth) / FRAME_RATE, "rows": rows},
-    )
+    seconds = len(speech.mouth) / FRAME_RATE
+    return {"id": clip.id, "speaker": clip.speaker, "seconds": seconds, "mouth": files["mouth"], "rows": rows}
 
 
-def _counterpart(systems: Systems, others: Sequence[Clip]) -> tuple[Clip | None, Reference | None]:
-    """The first of the clips that has a sound, and its truth."""
+def _partner(systems: RowSpeaker, others: Iterator[Clip]) -> tuple[Clip | None, Reference | None]:
+    """The first of the clips that has a sound, and its ground truth."""
     for clip in others:
         try:
             return clip, systems.reference(clip)
@@ -228,57 +232,65 @@ def _counterpart(systems: Systems, others: Sequence[Clip]) -> tuple[Clip | None,
     return None, None
 
 
-def _write_media(folder: EvaluationFolder, clip: Clip, speech: ClipSpeech) -> None:
+def _write_media(root: Path, clip: Clip, speech: ClipSpeech) -> dict[str, Any]:
+    """Write sounds, spectrograms and the mouth; returns their names relative to the folder."""
+    files: dict[str, Any] = {"mouth": f"mouth/{clip.id}.mp4"}
+    write_video(_made(root / files["mouth"]), speech.mouth)
     for row, waveform in speech.waveforms.items():
-        for path in (folder.sample(row, clip.id), folder.spectrogram(row, clip.id)):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        write_audio(folder.sample(row, clip.id), waveform)
-        write_spectrogram(folder.spectrogram(row, clip.id), waveform, like=speech.waveforms[TRUTH])
-    folder.mouth(clip.id).parent.mkdir(parents=True, exist_ok=True)
-    write_video(folder.mouth(clip.id), speech.mouth)
+        names = {"sound": f"samples/{row}/{clip.id}.wav", "spectrogram": f"spectrograms/{row}/{clip.id}.png"}
+        write_audio(_made(root / names["sound"]), waveform)
+        write_spectrogram(root / names["spectrogram"], waveform, like=speech.waveforms[GROUND_TRUTH])
+        files[row] = names
+    return files
 
 
-def _put_together(
-    folder: EvaluationFolder,
-    systems: Systems,
+def _made(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _write_results(
+    root: Path,
+    systems: RowSpeaker,
     settings: dict[str, Any],
     facts: Mapping[str, Any],
     recogniser: Recogniser | None,
 ) -> None:
     """Results, table, page and card from the clips' markers."""
-    clips = systems.clips
-    markers = [json.loads(folder.marker(clip.id).read_text(encoding="utf-8")) for clip in clips.clips]
+    clips = systems.clips.clips
+    markers = [json.loads(_marker(root, clip.id).read_text(encoding="utf-8")) for clip in clips]
     done = [marker for marker in markers if "rows" in marker]
-    skipped = [
-        {"id": clip.id} | marker
-        for clip, marker in zip(clips.clips, markers, strict=True)
-        if "rows" not in marker
-    ]
+    pairs = zip(clips, markers, strict=True)
+    skipped = [{"id": clip.id} | marker for clip, marker in pairs if "rows" not in marker]
     if not done:
         reason = f"{skipped[0]['id']}: {skipped[0]['message']}" if skipped else "there is none"
         raise DatasetError(f"None of the {len(markers)} clips could be evaluated. The first: {reason}")
     everything = {**_facts(systems, settings, recogniser, len(done)), **facts}
     results = summarise(done, systems.rows, everything, skipped, settings["seed"])
-    write_table(folder.table, done)
-    write_card(folder.card, results)
-    write_page(folder, results, done)
-    write_json(folder.results, results)
+    write_table(root / "per_clip.parquet", done)
+    write_evaluation_card(root / "card", results)
+    write_page(root / "index.html", results, done)
+    _write_json(root / "results.json", results)
 
 
 def _facts(
-    systems: Systems, settings: dict[str, Any], recogniser: Recogniser | None, done: int
+    systems: RowSpeaker, settings: dict[str, Any], recogniser: Recogniser | None, done: int
 ) -> dict[str, Any]:
     clips, seed = systems.clips, settings["seed"]
-    extractor = None if systems.unit_extractor is None else systems.unit_extractor.config
+    units = None
+    if systems.unit_extractor is not None:
+        config = systems.unit_extractor.config
+        source = "MFCC" if config.features == "mfcc" else f"{config.features}, layer {config.layer}"
+        units = f"{config.num_units} clusters of {source}"
     absent = [measure for measure in MEASURES if not measure.installed]
     return {
         "dataset": clips.name,
         "corpus": clips.corpus,
         "split": clips.split,
         "clips": done,
-        "input": "mouth crops made beforehand" if clips.cropped else "raw videos",
+        "input": "prepared mouth crops" if clips.cropped else "raw videos",
         "recogniser": None if recogniser is None else {"name": recogniser.name} | recogniser.description,
-        "units": extractor and f"{extractor.num_units} clusters of {_features(extractor)}",
+        "units": units,
         "shuffled": f"each clip's speech against another clip's sentence and recording, seed {seed}",
         "noise": f"white, as loud as the recording, seed {seed}",
         "naturalness": dnsmos_name() if "dnsmos" in settings["measures"] else None,
@@ -291,12 +303,12 @@ def _facts(
     }
 
 
-def _features(extractor: PreTrainedConfig) -> str:
-    return "MFCC" if extractor.features == "mfcc" else f"{extractor.features}, layer {extractor.layer}"
-
-
 def _version(name: str) -> str | None:
     try:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+def _write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

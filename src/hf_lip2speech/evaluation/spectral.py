@@ -1,4 +1,4 @@
-"""How far the spectrum of speech is from its reference's, in decibels."""
+"""Distance between the spectra of speech and reference, in decibels."""
 
 import math
 
@@ -8,11 +8,11 @@ import torch
 from ..audio.mel import log_mel_spectrogram, stft_magnitude
 from ..constants import HOP_LENGTH, MEL_WINDOW, NUM_MEL_BINS
 from ..errors import UndefinedMetricError
+from ..extras import require_extra
 from .alignment import match_length
 
-DYNAMIC_RANGE = 80.0  # dB below the reference's loudest bin: what is quieter counts as equally silent
+DYNAMIC_RANGE = 80.0  # dB below the reference's loudest bin: anything quieter counts as silent
 CEPSTRA = 13  # coefficients 1..13, as is usual
-_DECIBELS = 10 / math.log(10)
 
 
 def log_spectral_distance(reference: np.ndarray, speech: np.ndarray) -> float:
@@ -24,9 +24,8 @@ def log_spectral_distance(reference: np.ndarray, speech: np.ndarray) -> float:
     counts.
 
     Args:
-        reference: (N,) true speech, 16 kHz mono, N >= 640, not silent.
-        speech: (M,) speech to score, 16 kHz mono; laid over the reference start upon start, its length
-            (`alignment.match_length`), never shifted.
+        reference: (N,) recording, 16 kHz mono, N >= 640, not silent.
+        speech: (M,) speech to score, 16 kHz mono; cut or padded to the reference's length, never shifted.
 
     Raises:
         MetricError: a signal is empty, not mono or not finite.
@@ -35,8 +34,8 @@ def log_spectral_distance(reference: np.ndarray, speech: np.ndarray) -> float:
     reference, speech = match_length(reference, speech)
     if len(reference) < MEL_WINDOW or not reference.any():
         raise UndefinedMetricError(
-            f"the reference has {len(reference)} samples, the greatest {np.abs(reference).max():.3g}; "
-            f"at least {MEL_WINDOW}, not all silent, were expected. Leave the clip out."
+            f"The reference has {len(reference)} samples and a peak of {np.abs(reference).max():.3g}; "
+            f"expected at least {MEL_WINDOW} samples, not all silent. Leave the clip out."
         )
     spectra = stft_magnitude(torch.from_numpy(np.stack([reference, speech])), MEL_WINDOW, HOP_LENGTH)
     floor = float(spectra[0].max()) * 10 ** (-DYNAMIC_RANGE / 20)
@@ -45,11 +44,10 @@ def log_spectral_distance(reference: np.ndarray, speech: np.ndarray) -> float:
 
 
 def mel_cepstra(waveform: np.ndarray, count: int = CEPSTRA) -> np.ndarray:
-    """Mel cepstral coefficients 1..count of 16 kHz speech; c0, the loudness, is left out.
+    """Mel cepstral coefficients 1..count of 16 kHz speech, without c0, the loudness.
 
-    c_k = 2 / 80 * sum over m of L_m cos(pi k (m + 1/2) / 80), L_m the natural-log amplitude of mel bin m
-    (`log_mel_spectrogram`, 40 ms every 10 ms), so that L_m is c_0 / 2 + sum over k of c_k cos(pi k (m + 1/2)
-    / 80).
+    c_k = 2 / 80 * sum over m of L_m cos(pi k (m + 1/2) / 80), where L_m is the natural-log amplitude of mel
+    bin m (`log_mel_spectrogram`, 40 ms every 10 ms).
 
     Args:
         waveform: float (N,), N > 320.
@@ -58,8 +56,7 @@ def mel_cepstra(waveform: np.ndarray, count: int = CEPSTRA) -> np.ndarray:
         float64 (N // 160 + 1, count).
     """
     log_mel = log_mel_spectrogram(torch.from_numpy(np.asarray(waveform, dtype=np.float64))).double().numpy()
-    angles = np.pi / NUM_MEL_BINS * (np.arange(NUM_MEL_BINS) + 0.5)[:, None] * np.arange(1, count + 1)
-    return log_mel @ np.cos(angles) * (2 / NUM_MEL_BINS)
+    return require_extra("scipy.fft", "eval").dct(log_mel)[:, 1 : count + 1] / NUM_MEL_BINS
 
 
 def mel_cepstral_distortion(reference: np.ndarray, speech: np.ndarray, *, dtw: bool = False) -> float:
@@ -67,36 +64,35 @@ def mel_cepstral_distortion(reference: np.ndarray, speech: np.ndarray, *, dtw: b
 
     10 / ln 10 * sqrt(2 * sum over k = 1..13 of (c_k - c'_k)^2), the mean over frames (Kubichek, "Mel-cepstral
     distance measure for objective speech quality assessment", 1993). c_0 is excluded: loudness does not
-    count. The cepstra are those of `mel_cepstra`; papers that take theirs from WORLD or STRAIGHT have other
-    values.
+    count. The cepstra are those of `mel_cepstra`; papers that use WORLD or STRAIGHT get other values.
 
     Args:
-        reference: (N,) true speech, 16 kHz mono, N > 320.
+        reference: (N,) recording, 16 kHz mono, N > 320.
         speech: (M,) speech to score, 16 kHz mono.
-        dtw: False: frame upon frame, the speech cut or filled to the reference's length. True: over the
-            cheapest path of dynamic time warping (steps of one frame in either or both), the mean over the
-            path, both as long as they are: an alignment that forgives wrong timing, so name it "MCD-DTW".
+        dtw: False: frame by frame, speech cut or padded to the reference's length. True: over the cheapest
+            path of dynamic time warping (steps of one frame in either or both), the mean over the path, both
+            at their own lengths. That forgives wrong timing, so call it "MCD-DTW".
 
     Raises:
         MetricError: a signal is empty, not mono or not finite.
         UndefinedMetricError: 320 samples or fewer.
+        ImportError: scipy is not installed; names the extra.
     """
-    laid_reference, laid_speech = match_length(reference, speech)
+    true, given = match_length(reference, speech)
     if dtw:
-        laid_speech = np.asarray(speech, dtype=np.float64)
-    if (shortest := min(len(laid_reference), len(laid_speech))) <= MEL_WINDOW // 2:
+        given = np.asarray(speech, dtype=np.float64)
+    if (shortest := min(len(true), len(given))) <= MEL_WINDOW // 2:
         raise UndefinedMetricError(
-            f"a signal has {shortest} samples; more than {MEL_WINDOW // 2} were expected. Leave the clip out."
+            f"A signal has {shortest} samples; expected more than {MEL_WINDOW // 2}. Leave the clip out."
         )
-    true, given = mel_cepstra(laid_reference), mel_cepstra(laid_speech)
+    true, given = mel_cepstra(true), mel_cepstra(given)
     if not dtw:
-        return float(_distortion((true - given) ** 2).mean())
-    costs = _distortion((true[:, None] - given[None]) ** 2)  # (F, F')
-    return _mean_along_cheapest_path(costs)
+        return float(_distortion(true - given).mean())
+    return _mean_along_cheapest_path(_distortion(true[:, None] - given[None]))  # of (F, F') costs
 
 
-def _distortion(squares: np.ndarray) -> np.ndarray:
-    return _DECIBELS * np.sqrt(2 * squares.sum(axis=-1))
+def _distortion(differences: np.ndarray) -> np.ndarray:
+    return 10 / math.log(10) * np.sqrt(2 * (differences**2).sum(axis=-1))
 
 
 def _mean_along_cheapest_path(costs: np.ndarray) -> float:
@@ -106,7 +102,7 @@ def _mean_along_cheapest_path(costs: np.ndarray) -> float:
     with equal weights for all three steps.
     """
     rows, columns = costs.shape
-    # Entry i + 1 of these is row i of an anti-diagonal: (total, length) of the cheapest path up to there.
+    # Entry i + 1 of each is row i of an anti-diagonal: (total, length) of the cheapest path up to there.
     before = np.full((2, rows + 1), np.inf)
     before[:, 0] = 0  # the path starts here
     last = np.full((2, rows + 1), np.inf)

@@ -1,7 +1,7 @@
-"""The speech of every row of an evaluation, clip by clip: truth, vocoder alone, whole path, noise.
+"""The speech of every row of an evaluation: ground truth, copy synthesis, end-to-end, noise.
 
-What is scored is what is stored: every waveform is rounded to the 16 bits of its sound file and is 640T
-samples long for T video frames, starting with the first frame.
+What is scored is what is stored: every waveform is rounded to the 16 bits of its sound file and has 640T
+samples for T video frames, starting with the first frame.
 """
 
 import hashlib
@@ -27,34 +27,28 @@ from ..pipeline import LipToSpeechPipeline
 from .clips import EvaluationSet
 
 OWN_VOICE, OTHER_VOICE = "own", "other"
-TRUTH, VOCODER, UNITS_ONLY, MEL_ONLY = "truth", "vocoder", "vocoder_units", "vocoder_mel"
-WHOLE_PATH, SHUFFLED, NOISE = "whole_path", "shuffled", "noise"
-ROWS = {  # in the order of the table
-    TRUTH: ("true speech", "the recordings; what is misheard of them is the recogniser's own error"),
-    VOCODER: ("vocoder, true inputs", "the model's vocoder from the recording's own mel and units"),
-    UNITS_ONLY: (
-        "vocoder, units only",
-        "a vocoder trained without mel, from the recording's units",
-    ),
-    MEL_ONLY: (
-        "vocoder, mel only",
-        "a vocoder trained without units, from the recording's mel",
-    ),
-    WHOLE_PATH: ("whole path", "silent video to speech through the pipeline, as a user runs it"),
-    SHUFFLED: ("shuffled", "the whole path's speech scored against another clip: what guessing gets"),
-    NOISE: ("noise", "white noise as loud as the recording: what no speech at all gets"),
+GROUND_TRUTH, END_TO_END, SHUFFLED, NOISE = "ground_truth", "end_to_end", "shuffled", "noise"
+COPY_SYNTHESIS, UNITS_ONLY, MEL_ONLY = "copy_synthesis", "copy_synthesis_units", "copy_synthesis_mel"
+ROWS = {  # in the order of the table: name and explanation
+    GROUND_TRUTH: ("ground truth", "the recordings; words misheard in them are the recogniser's own errors"),
+    COPY_SYNTHESIS: ("copy synthesis", "the model's vocoder from the recording's own mel and units"),
+    UNITS_ONLY: ("copy synthesis, units only", "a vocoder trained without mel, from the recording's units"),
+    MEL_ONLY: ("copy synthesis, mel only", "a vocoder trained without units, from the recording's mel"),
+    END_TO_END: ("end-to-end", "silent video to speech through the pipeline, as a user runs it"),
+    SHUFFLED: ("shuffled", "the end-to-end speech scored against another clip: chance level"),
+    NOISE: ("noise", "white noise as loud as the recording: no speech at all"),
 }
 
 
 @dataclass
 class Reference:
-    """The truth about a clip.
+    """The ground truth of a clip.
 
     Attributes:
         text: What is said, "" where unknown.
         sound: float32 (N,) in [-1, 1], 16 kHz.
         mel: float32 (M, 80) and
-        units: int64 (U,), as `prepare` makes them of it; None without a unit extractor.
+        units: int64 (U,), as `prepare` computes them from the sound; None without a unit extractor.
     """
 
     text: str
@@ -63,7 +57,7 @@ class Reference:
     units: np.ndarray | None = None
 
     def cut(self, frames: int) -> "Reference":
-        """What belongs to the first video frames."""
+        """The part that belongs to the first video frames."""
         return Reference(
             self.text,
             self.sound[: frames * SAMPLES_PER_FRAME],
@@ -77,11 +71,11 @@ class ClipSpeech:
     """One clip as every row speaks it.
 
     Attributes:
-        waveforms: Row -> float32 (640T,) in [-1, 1], 16 kHz; not of the shuffled row.
+        waveforms: Row -> float32 (640T,) in [-1, 1], 16 kHz; without the shuffled row.
         voices: Row -> whose voice speaks.
-        mouth: uint8 (T, 96, 96), what the model saw.
-        predicted_units: int64 (2T,), the whole path's units.
-        reference: The truth, cut to the T frames.
+        mouth: uint8 (T, 96, 96), the model's input.
+        predicted_units: int64 (2T,), the units of the end-to-end row.
+        reference: The ground truth, cut to the T frames.
     """
 
     waveforms: dict[str, np.ndarray]
@@ -92,19 +86,22 @@ class ClipSpeech:
 
 
 @dataclass
-class Systems:
-    """Speaks the clips of an evaluation set.
+class RowSpeaker:
+    """Speaks the clips of an evaluation set in every row of the table.
 
     Args:
         speak: The pipeline under test.
         clips: The set.
         unit_extractor: The one whose units the model was trained on. None: that of a prepared set, whose
-            files are then read; else there are no rows of vocoders and no scores of units.
+            files are then read; otherwise there is no copy synthesis and no score of units.
         vocoders: Row (UNITS_ONLY, MEL_ONLY) -> a vocoder with that input alone (its config's `inputs`).
-        speaker: A voice of the model, a recording, or "own": each clip's own, embedded from its true sound;
+        speaker: A voice of the model, a recording, or "own": each clip's own, embedded from its recording;
             "other": that of another clip, of another speaker where there are several. None: the model's
-            voice that is named like the clip's speaker, else its default voice.
-        seed: Of the noise and of who is the other.
+            voice with the name of the clip's speaker, else its default voice.
+        seed: Of the noise and of the choice of the other clip.
+
+    Raises:
+        Lip2SpeechError: no such voice, or a unit extractor or vocoder that does not fit the model.
     """
 
     speak: LipToSpeechPipeline
@@ -116,7 +113,7 @@ class Systems:
 
     def __post_init__(self) -> None:
         self.model = model = cast(Lip2SpeechWithVocoder, self.speak.model)
-        self._composites: dict[str, Lip2SpeechWithVocoder] = {}
+        self._copies: dict[str, Lip2SpeechWithVocoder] = {}
         self._encoder: SpeakerEncoder | None = None
         self._speaker: str | torch.Tensor | None = None
         speakers = {clip.speaker for clip in self.clips.clips}
@@ -129,38 +126,39 @@ class Systems:
             of_set = SpeechUnitExtractor.from_pretrained(self.clips.unit_extractor).eval()
             self.unit_extractor = self.unit_extractor or of_set
             self._prepared_units = fingerprint(self.unit_extractor) == fingerprint(of_set)
-        if self.unit_extractor is not None:
-            expected, given = model.config.vocoder.num_units, self.unit_extractor.config.num_units
-            if given != expected:
+        if self.unit_extractor is None:
+            if self.vocoders:
                 raise Lip2SpeechError(
-                    f"The unit extractor has {given} units and the model {expected}: give the one whose "
-                    "units the model was trained on."
+                    f"Vocoders were given ({', '.join(self.vocoders)}) but no unit extractor to make their "
+                    "inputs with: give that of the model's training data too."
                 )
-            self._composites = {VOCODER: model}
-            for row, vocoder in self.vocoders.items():
-                if vocoder.config.num_units != expected:
-                    raise Lip2SpeechError(
-                        f"The {ROWS[row][0]} takes {vocoder.config.num_units} units and the model gives "
-                        f"{expected}: give one that was trained on the same units."
-                    )
-                heard = {UNITS_ONLY: "units", MEL_ONLY: "mel"}[row]
-                if vocoder.config.inputs != heard:
-                    raise Lip2SpeechError(
-                        f"The {ROWS[row][0]} has inputs {vocoder.config.inputs!r} in its config: give one "
-                        f"that was trained with inputs: {heard}."
-                    )
-                vocoder = vocoder.to(model.device).eval()
-                self._composites[row] = Lip2SpeechWithVocoder.from_parts(model.lip2speech, vocoder)
-        elif self.vocoders:
+            return
+        expected, given = model.config.vocoder.num_units, self.unit_extractor.config.num_units
+        if given != expected:
             raise Lip2SpeechError(
-                f"Vocoders were given ({', '.join(self.vocoders)}) but no unit extractor to make their "
-                "inputs with: give that of the model's training data too."
+                f"The unit extractor has {given} units and the model {expected}: give the one whose units "
+                "the model was trained on."
             )
+        self._copies = {COPY_SYNTHESIS: model}
+        for row, vocoder in self.vocoders.items():
+            name, inputs = ROWS[row][0], {UNITS_ONLY: "units", MEL_ONLY: "mel"}[row]
+            if vocoder.config.num_units != expected:
+                raise Lip2SpeechError(
+                    f"The vocoder for {name} takes {vocoder.config.num_units} units and the model gives "
+                    f"{expected}: give one that was trained on the same units."
+                )
+            if vocoder.config.inputs != inputs:
+                raise Lip2SpeechError(
+                    f"The vocoder for {name} has inputs {vocoder.config.inputs!r} in its config: give one "
+                    f"that was trained with inputs: {inputs}."
+                )
+            vocoder = vocoder.to(model.device).eval()
+            self._copies[row] = Lip2SpeechWithVocoder.from_parts(model.lip2speech, vocoder)
 
     @property
     def rows(self) -> list[str]:
         """The rows that there are, in the table's order; shuffling takes two clips."""
-        spoken = {TRUTH, *self._composites, WHOLE_PATH, NOISE}
+        spoken = {GROUND_TRUTH, *self._copies, END_TO_END, NOISE}
         return [row for row in ROWS if row in spoken or (row == SHUFFLED and len(self.clips.clips) > 1)]
 
     def reference(self, clip: Clip) -> Reference:
@@ -197,27 +195,33 @@ class Systems:
         )
         frames = common_frames(len(whole["mouth"]), len(reference.sound))
         reference = reference.cut(frames)
-        waveforms = {TRUTH: reference.sound}
-        for row in self._composites:
-            waveforms[row] = self._vocode(row, reference, voice)
-        waveforms[WHOLE_PATH] = whole["audio"]
+        waveforms = {GROUND_TRUTH: reference.sound, END_TO_END: whole["audio"]}
+        waveforms |= {row: self._copy(model, reference, voice) for row, model in self._copies.items()}
         waveforms[NOISE] = self._noise(clip, reference.sound)
+        voices = {GROUND_TRUTH: f"{clip.speaker}, as recorded", NOISE: "none"}
         return ClipSpeech(
-            {row: as_stored(waveform[: frames * SAMPLES_PER_FRAME]) for row, waveform in waveforms.items()},
-            dict.fromkeys(self.rows, voice_name) | {TRUTH: f"{clip.speaker}, as recorded", NOISE: "none"},
+            {
+                row: as_stored(waveforms[row][: frames * SAMPLES_PER_FRAME])
+                for row in ROWS
+                if row in waveforms
+            },
+            dict.fromkeys(self.rows, voice_name) | voices,
             whole["mouth"][:frames],
             whole["unit_ids"][: frames * UNITS_PER_FRAME],
             reference,
         )
 
     def _voice(self, clip: Clip, sound: np.ndarray) -> tuple[str | torch.Tensor, str]:
-        """What the pipeline takes for the speaker, and how the table names it."""
-        if self._encoder is not None and self.speaker == OTHER_VOICE:
-            other = self._other(clip)
-            voice = torch.from_numpy(self._encoder.embed(read_sound(other)))
-            return voice, f"{other.speaker}, from another clip's true sound"
+        """The pipeline's `speaker`, and its name in the table."""
         if self._encoder is not None:
-            return torch.from_numpy(self._encoder.embed(sound)), f"{clip.speaker}, from the clip's true sound"
+            other = self._other(clip) if self.speaker == OTHER_VOICE else None
+            embedding = self._encoder.embed(sound if other is None else read_sound(other))
+            source = (
+                f"{clip.speaker}, from the clip's"
+                if other is None
+                else f"{other.speaker}, from another clip's"
+            )
+            return torch.from_numpy(embedding), f"{source} recording"
         if isinstance(self._speaker, torch.Tensor):
             return self._speaker, f"of the recording {Path(str(self.speaker)).name}"
         own = self.speaker is None and clip.speaker in self.model.config.voices
@@ -225,25 +229,25 @@ class Systems:
         return name, f"{name}, of the model"
 
     @torch.no_grad()
-    def _vocode(self, row: str, reference: Reference, voice: str | torch.Tensor) -> np.ndarray:
-        """Speech (640T,) of true mel and units."""
-        model = self._composites[row]
+    def _copy(
+        self, model: Lip2SpeechWithVocoder, reference: Reference, voice: str | torch.Tensor
+    ) -> np.ndarray:
+        """Copy synthesis: speech (640T,) of the recording's mel and units."""
         embedding = self.model.voice(voice) if isinstance(voice, str) else voice
         assert reference.mel is not None and reference.units is not None
-        spectrogram = torch.from_numpy(reference.mel)[None].to(model.device)
         waveform = model.vocode(
             torch.from_numpy(reference.units)[None].to(model.device),
-            spectrogram,
+            torch.from_numpy(reference.mel)[None].to(model.device),
             embedding[None].to(model.device),
         )
         return waveform[0].float().cpu().numpy()
 
     def _other(self, clip: Clip) -> Clip:
-        """A clip of another speaker, or just another clip where there is but one speaker."""
+        """A clip of another speaker, or just another clip where there is only one speaker."""
         clips = [other for other in self.clips.clips if other.id != clip.id]
         candidates = [other for other in clips if other.speaker != clip.speaker] or clips
         if not candidates:
-            raise Lip2SpeechError(f"{clip.id} is the only clip: nobody else's voice can be taken; give more.")
+            raise Lip2SpeechError(f"{clip.id} is the only clip, so there is no other voice: give more clips.")
         return candidates[self._random(clip).integers(len(candidates))]
 
     def _random(self, clip: Clip) -> np.random.Generator:
@@ -255,28 +259,8 @@ class Systems:
         return (noise * np.sqrt(np.mean(np.square(sound, dtype=np.float64)))).astype(np.float32)
 
 
-def as_stored(waveform: np.ndarray) -> np.ndarray:
-    """A waveform as its 16-bit sound file gives it back: float (N,) -> float32 (N,) in [-1, 1).
-
-    Raises:
-        Lip2SpeechError: samples that are not finite.
-    """
-    if not np.isfinite(waveform).all():
-        raise Lip2SpeechError("The speech holds samples that are not finite; look at the model that made it.")
-    return (np.clip(np.round(waveform * 32768.0), -32768, 32767) / 32768.0).astype(np.float32)
-
-
-def fingerprint(model: torch.nn.Module) -> str:
-    """SHA-256 of a model's weights by name, whatever file they came from."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
 def find_unit_extractor(given: str | None, model: str) -> SpeechUnitExtractor | None:
-    """The unit extractor that is given, or the one that lies in the model's folder or repository.
+    """The unit extractor that is given, or the one in the model's folder or repository, if there is one.
 
     Args:
         given: Folder or Hub name of one, or a prepared folder.
@@ -294,6 +278,26 @@ def find_unit_extractor(given: str | None, model: str) -> SpeechUnitExtractor | 
         if given is None:
             return None
         raise Lip2SpeechError(
-            f"--units {given} holds no unit extractor: give a prepared folder, or the folder or Hub name of "
-            f"a SpeechUnitExtractor. ({str(error).splitlines()[0]})"
+            f"{given} holds no unit extractor: give a prepared folder, or the folder or Hub name of a "
+            f"SpeechUnitExtractor. ({str(error).splitlines()[0]})"
         ) from error
+
+
+def as_stored(waveform: np.ndarray) -> np.ndarray:
+    """A waveform as its 16-bit sound file gives it back: float (N,) -> float32 (N,) in [-1, 1).
+
+    Raises:
+        Lip2SpeechError: samples that are not finite.
+    """
+    if not np.isfinite(waveform).all():
+        raise Lip2SpeechError("The speech holds samples that are not finite. Check the model that made it.")
+    return (np.clip(np.round(waveform * 32768.0), -32768, 32767) / 32768.0).astype(np.float32)
+
+
+def fingerprint(model: torch.nn.Module) -> str:
+    """SHA-256 of a model's weights by name, whatever file they came from."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

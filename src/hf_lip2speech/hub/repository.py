@@ -1,8 +1,8 @@
-"""What a repository of the Hub holds for a checkpoint.
+"""The files of a repository on the Hub for a checkpoint.
 
-It loads by two ways. Who has imported hf_lip2speech needs no flag. Who only has it installed passes
+It loads in two ways: after `import hf_lip2speech` without a flag; where the package is only installed, with
 trust_remote_code=True, and the repository's own code, one import of the package, registers everything. What
-transformers calls `custom_pipelines` is left out: with it, the flag would be needed always.
+transformers calls `custom_pipelines` is left out: with it, the flag would always be needed.
 """
 
 import json
@@ -13,26 +13,31 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub import ModelCard
-from transformers import PreTrainedModel
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig, AutoModel, PreTrainedModel
 
+from ..cards import HERE, KINDS, existing_card, model_card, read_facts
 from ..composite import feature_extractor_for
 from ..data.layout import UNIT_EXTRACTOR
-from ..errors import PublishError
+from ..errors import MetricError, PublishError
+from ..evaluation.results import read_results
+from ..evaluation.systems import fingerprint
 from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
+from ..loading import one_line
 from ..media.audio import write_audio
-from ..models.configuration_speech_units import SpeechUnitExtractorConfig
+from ..models.modeling_lip2speech import Lip2SpeechModel
 from ..models.modeling_lip2speech_with_vocoder import VOICES, Lip2SpeechWithVocoder
+from ..models.modeling_speech_units import SpeechUnitExtractor
+from ..models.modeling_unit_vocoder import UnitVocoderModel
 from ..pipeline import LipToSpeechPipeline
-from .cards import HERE, model_card, read_facts
-from .checkpoint import weight_files, whole_model
-from .existing_card import existing_card
 
 SHIM = "hf_lip2speech_classes"  # the module in a repository that imports this package
 FACTS, RESULTS, CARD = "card.yaml", "results*.json", "README.md"
-DRAWN_TALKER = Path(__file__).parent / "sample" / "talker.mp4"  # no person's face
-READS_VIDEO = ("lip2speech", "lip2speech_with_vocoder")
-# What a version of a model has and the next may have no more; what its owner added otherwise stays.
+RENDERED_SPEAKER = Path(__file__).parent / "sample" / "talker.mp4"  # no person's face
+CLASSES = (Lip2SpeechWithVocoder, Lip2SpeechModel, UnitVocoderModel, SpeechUnitExtractor)  # as cards.KINDS
+# Files that publishing again replaces or removes; everything else that the owner added stays.
 OURS = ("*.safetensors", "*.safetensors.index.json", "preprocessor_config.json", f"{UNIT_EXTRACTOR}/*")
 OURS += (RESULTS, "samples/*", ".eval_results/*")
 
@@ -46,47 +51,49 @@ def make_repository(
     evaluation: str | Path | None = None,
     sample: str | Path | None = None,
 ) -> ModelCard:
-    """Fill a folder with what a repository holds.
+    """Fill a folder with the files of a repository.
 
-    Weights and configurations are copied as they are, bit for bit, after they were loaded once. Further:
-    the feature extractor, the code that imports this package, the unit extractor where there is one, a
-    sample (of the composite, by its default voice), results and .eval_results, and the card.
+    Weights and configurations are copied bit for bit, after they were loaded once. Added are the feature
+    extractor, the code that imports this package, the unit extractor where there is one, a sample (of the
+    composite, in its default voice), results and .eval_results, and the card.
 
     Args:
         checkpoint: Folder of a Lip2SpeechWithVocoder, Lip2SpeechModel, UnitVocoderModel or
             SpeechUnitExtractor, in safetensors.
         out: An empty folder.
         repo_id: "owner/name", for the card.
-        facts: YAML file of what the card says, see `cards`; default: card.yaml in the checkpoint, else its
+        facts: YAML file of what the card states, see `cards`; default: card.yaml in the checkpoint, else its
             README.md as it is, else only what the checkpoint itself shows.
         evaluation: Folder that `hf-lip2speech evaluate` wrote; default: results*.json in the checkpoint, if
             there are any.
         sample: Video of a face that the composite speaks for; only the speech is published. Default: samples/
-            in the checkpoint, else a drawn talker.
+            in the checkpoint, else the rendered speaker.
 
     Returns:
         The card.
 
     Raises:
-        PublishError, Lip2SpeechError: see the messages.
+        PublishError, Lip2SpeechError: the checkpoint is incomplete, or facts, results or sample do not fit.
     """
     checkpoint = Path(checkpoint)
-    model = whole_model(checkpoint)
-    kind, extractor = model.config.model_type, None
-    for name in weight_files(checkpoint):
+    model = load_complete(checkpoint)
+    extractor = None
+    for name in _weight_files(checkpoint):
         shutil.copyfile(checkpoint / name, out / name)
     names = [type(model).__name__, type(model.config).__name__]
     _write_json(out / "config.json", _published_config(checkpoint, *names))
-    if kind in READS_VIDEO:
+    if isinstance(model, (Lip2SpeechModel, Lip2SpeechWithVocoder)):
         extractor = feature_extractor_for(checkpoint, model)
         extractor.save_pretrained(out)
         settings = json.loads((out / "preprocessor_config.json").read_text(encoding="utf-8"))
         settings["auto_map"] = {"AutoFeatureExtractor": f"{SHIM}.{type(extractor).__name__}"}
         _write_json(out / "preprocessor_config.json", settings)
         names.append(type(extractor).__name__)
-    (out / f"{SHIM}.py").write_text(_shim(names), encoding="utf-8")
-    if kind != SpeechUnitExtractorConfig.model_type and (checkpoint / UNIT_EXTRACTOR).is_dir():
-        whole_model(checkpoint / UNIT_EXTRACTOR)
+    code = f"from hf_lip2speech import {', '.join(sorted(names))}  # noqa: F401\n"
+    about = '"""The classes of this model, from the installed package (pip install hf-lip2speech)."""'
+    (out / f"{SHIM}.py").write_text(f"{about}\n\n{code}", encoding="utf-8")
+    if not isinstance(model, SpeechUnitExtractor) and (checkpoint / UNIT_EXTRACTOR).is_dir():
+        load_complete(checkpoint / UNIT_EXTRACTOR)
         (out / UNIT_EXTRACTOR).mkdir()
         for name in ("config.json", "model.safetensors"):
             shutil.copyfile(checkpoint / UNIT_EXTRACTOR / name, out / UNIT_EXTRACTOR / name)
@@ -95,26 +102,79 @@ def make_repository(
             shutil.copyfile(checkpoint / name, out / name)
     results = _copy_results(checkpoint, model, evaluation, out)
     samples = _samples(checkpoint, model, extractor, sample, out)
-    card = _card(checkpoint, kind, facts, results, repo_id, samples)
+    card = _card(checkpoint, _kind(model), facts, results, repo_id, samples)
     card.save(out / CARD)
     return card
 
 
+def load_complete(folder: Path) -> PreTrainedModel:
+    """The model in a folder, in eval mode, after a check that all its weights are there, fit and are finite.
+
+    Raises:
+        PublishError: they are not, or no model of this kind is published.
+    """
+    if not (folder / "config.json").is_file():
+        raise PublishError(
+            f"{folder} holds no config.json: expected a model's folder, such as `hf-lip2speech compose` "
+            "and `convert` write, or best/ and last/ of a training."
+        )
+    try:
+        config = AutoConfig.from_pretrained(folder)
+        if type(config) not in [of.config_class for of in CLASSES]:
+            raise PublishError(f"{folder} holds a {config.model_type!r} model; expected one of {KINDS}.")
+        if not [*folder.glob("model*.safetensors")]:
+            raise PublishError(f"{folder} holds no model.safetensors, the only format that is published.")
+        model, report = AutoModel.from_pretrained(folder, output_loading_info=True)
+    except PublishError:
+        raise
+    except (OSError, StrictDataclassError, TypeError, ValueError) as error:
+        raise PublishError(f"{folder} cannot be loaded. {one_line(error)}") from error
+    for what, said in (("missing_keys", "lack"), ("unexpected_keys", "have too many")):
+        if report[what]:
+            names = ", ".join(map(str, sorted(report[what])[:5]))
+            raise PublishError(f"The weights in {folder} {said}: {names}.")
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise PublishError(f"{name} in {folder} holds numbers that are not finite: the model is broken.")
+    if isinstance(model, SpeechUnitExtractor):
+        if not model.config.fitted:
+            raise PublishError(
+                f"The unit extractor in {folder} is not fitted: it has no clusters to publish."
+            )
+        features = model.config.features
+        if features != "mfcc" and (Path(features).is_absolute() or Path(features).exists()):
+            raise PublishError(
+                f"The unit extractor in {folder} takes its features from the local folder {features}. Write "
+                f"the model's name on the Hub into `features` of {folder / 'config.json'}."
+            )
+    return model.eval()
+
+
+def is_ours(path: str) -> bool:
+    """Whether publishing again replaces or removes this file of a repository."""
+    return any(fnmatch(path, pattern) for pattern in OURS)
+
+
+def _kind(model: PreTrainedModel) -> str:
+    return next(kind for kind, of in zip(KINDS, CLASSES, strict=True) if isinstance(model, of))
+
+
+def _weight_files(folder: Path) -> list[str]:
+    """The names of the files that hold the weights: one, or an index and its shards."""
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        return ["model.safetensors"]
+    return [index.name, *sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))]
+
+
 def _published_config(checkpoint: Path, model_class: str, config_class: str) -> dict[str, Any]:
-    """config.json with the way to the classes, and without what only belongs to this machine."""
+    """config.json with the `auto_map` to the classes, and without local paths."""
     config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
     for part in (config, *(value for value in config.values() if isinstance(value, dict))):
         for name in ("custom_pipelines", "_name_or_path", "auto_map"):
             part.pop(name, None)
     auto_map = {"AutoConfig": f"{SHIM}.{config_class}", "AutoModel": f"{SHIM}.{model_class}"}
     return config | {"auto_map": auto_map}
-
-
-def _shim(names: Sequence[str]) -> str:
-    return (
-        '"""Where transformers finds this model: in the installed package (pip install hf-lip2speech)."""\n\n'
-        f"from hf_lip2speech import {', '.join(sorted(names))}  # noqa: F401\n"
-    )
 
 
 def _copy_results(
@@ -129,36 +189,21 @@ def _copy_results(
     results = []
     for path in files:
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            found = None
-        if not isinstance(found, dict) or not {"facts", "measures", "rows", "skipped"} <= set(found):
+            results.append(read_results(path))
+        except MetricError as error:
+            raise PublishError(f"{error} Remove it, or give the folder that it wrote.") from error
+        measured = results[-1]["facts"].get("weights_sha256")
+        if isinstance(model, Lip2SpeechWithVocoder) and measured not in (None, fingerprint(model)):
             raise PublishError(
-                f"{path} is not what `hf-lip2speech evaluate` writes: remove it, or name the folder that it "
-                "wrote."
+                f"{path} was measured with other weights than those in {checkpoint}: evaluate these, or give "
+                "the folder of their evaluation."
             )
-        if isinstance(model, Lip2SpeechWithVocoder):
-            _check_belongs(found, path, model, checkpoint)
-        results.append(found)
         shutil.copyfile(path, out / path.name)
     for folder in (source / ".eval_results", source / "card" / ".eval_results"):
         if folder.is_dir():
             shutil.copytree(folder, out / folder.name)
             break
     return results
-
-
-def _check_belongs(
-    results: Mapping[str, Any], path: Path, model: Lip2SpeechWithVocoder, checkpoint: Path
-) -> None:
-    from ..evaluation.systems import fingerprint
-
-    measured = results["facts"].get("weights_sha256")
-    if measured is not None and measured != fingerprint(model):
-        raise PublishError(
-            f"{path} was measured with other weights than those in {checkpoint}: evaluate these, or give the "
-            "folder of their evaluation."
-        )
 
 
 def _samples(
@@ -169,29 +214,27 @@ def _samples(
     out: Path,
 ) -> list[str]:
     """Names of the repository's sound files: those of the checkpoint, else one that the model speaks now."""
-    ready = sorted((checkpoint / "samples").glob("*.wav")) + sorted((checkpoint / "samples").glob("*.flac"))
-    if not isinstance(model, Lip2SpeechWithVocoder):
-        if video is not None:
-            raise PublishError("A sample is spoken by the composite (hf-lip2speech compose); this is a part.")
-        if not ready:
-            return []
-    (out / "samples").mkdir()
+    ready = [
+        path for suffix in ("wav", "flac") for path in sorted((checkpoint / "samples").glob(f"*.{suffix}"))
+    ]
+    folder = out / "samples"
+    if video is not None and not isinstance(model, Lip2SpeechWithVocoder):
+        raise PublishError("A sample is spoken by the composite (hf-lip2speech compose); this is a part.")
     if video is None and ready:
+        folder.mkdir()
         for path in ready:
-            shutil.copyfile(path, out / "samples" / path.name)
-    elif isinstance(model, Lip2SpeechWithVocoder):
-        if model.config.default_voice is None:
-            (out / "samples").rmdir()
-            if video is None:
-                return []
-            raise PublishError(
-                "The model has no default voice to speak the sample with: compose it with one."
-            )
-        video = DRAWN_TALKER if video is None else Path(video)
-        speech = LipToSpeechPipeline(model, extractor, device="cpu")(str(video))
-        name = re.sub(r"[^\w.-]+", "-", video.stem)  # it stands in an address
-        write_audio(out / "samples" / f"{name}.wav", speech["audio"], speech["sampling_rate"])
-    return [f"samples/{path.name}" for path in sorted((out / "samples").iterdir())]
+            shutil.copyfile(path, folder / path.name)
+        return [f"samples/{path.name}" for path in ready]
+    if not isinstance(model, Lip2SpeechWithVocoder) or (video is None and model.config.default_voice is None):
+        return []
+    if model.config.default_voice is None:
+        raise PublishError("The model has no default voice for the sample: compose it with one.")
+    folder.mkdir()
+    video = RENDERED_SPEAKER if video is None else Path(video)
+    speech = LipToSpeechPipeline(model, extractor, device="cpu")(str(video))
+    name = re.sub(r"[^\w.-]+", "-", video.stem)  # it is part of an address
+    write_audio(folder / f"{name}.wav", speech["audio"], speech["sampling_rate"])
+    return [f"samples/{name}.wav"]
 
 
 def _card(
@@ -212,8 +255,3 @@ def _card(
 
 def _write_json(path: Path, contents: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(contents, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def is_ours(path: str) -> bool:
-    """Whether publishing anew replaces or removes this file of a repository."""
-    return any(fnmatch(path, pattern) for pattern in OURS)

@@ -1,4 +1,4 @@
-"""The page of the demo: what is asked, what is shown."""
+"""The page of the demo, in Gradio."""
 
 import html
 import tempfile
@@ -11,21 +11,26 @@ import gradio as gr
 from ...errors import Lip2SpeechError
 from ...loading import BUNDLED
 from ...pipeline import LipToSpeechPipeline
-from ..repository import DRAWN_TALKER
-from .limits import MAX_MEGABYTES, MAX_RECORDING_SECONDS, MAX_SECONDS
-from .messages import said
-from .speaking import Spoken, speak_to_files
+from ..repository import RENDERED_SPEAKER
+from .speaking import (
+    MAX_MEGABYTES,
+    MAX_RECORDING_SECONDS,
+    MAX_SECONDS,
+    Spoken,
+    message_of,
+    speak_to_files,
+)
 
-QUEUE = 20  # visitors that may wait; one is served at a time
+QUEUE = 20  # visitors that can wait; one is served at a time
 SWEEP, AGE = 600, 3600  # seconds: how often files are deleted, and how old they are then
-EXAMPLES = [str(path) for path in sorted(DRAWN_TALKER.parent.glob("*.mp4"))]
+EXAMPLES = [str(path) for path in sorted(RENDERED_SPEAKER.parent.glob("*.mp4"))]
 CAMERA = {
     "video": {"facingMode": "user", "width": {"ideal": 1280}},
     "audio": False,
 }  # lips need no microphone
-RECORDING = "<recording>"  # the voice that is none of the model's
+RECORDING = "<recording>"  # the choice of a voice that is not one of the model's
 
-# The pipeline's stages as visitors read them, and where in the bar each begins and ends.
+# The pipeline's stages: the name on the page, and its begin and end in the progress bar.
 STAGES = {
     "landmarks": ("Finding the face", 0.0, 0.6),
     "crops": ("Cutting out the mouth", 0.6, 0.75),
@@ -35,16 +40,16 @@ STAGES = {
 
 INTRODUCTION = f"""
 # Lip to speech
-A silent video of a face in, speech out. One face in view, at most {MAX_SECONDS} s and {MAX_MEGABYTES} MB.
+Turn a silent video of a talking face into speech. One face, at most {MAX_SECONDS} s and {MAX_MEGABYTES} MB.
 """
 CONSENT = (
-    "What you will hear is a guess at what was said, in a voice that was chosen. Ask the people whose face "
-    "or voice it is, say that it was made wherever you play it, and neither listen in on anybody nor pass "
-    "for anybody. All files are deleted after about an hour."
+    "The result is a guess at what was said, in a voice that you choose. Label it as synthetic wherever you "
+    "play it, get consent from the people whose face or voice you use, and don't use it to eavesdrop or to "
+    "impersonate anyone. All files are deleted after about an hour."
 )
-PICTURE = "**Over time:** the mouth, and the mel spectrogram and speech units that were read from it"
+PICTURE = "**Over time:** the mouth, the predicted mel spectrogram and speech units"
 
-# On a phone, what comes out lies below the button.
+# On a phone, the result is below the button.
 SCROLL = (
     "() => { if (innerWidth < 700) document.getElementById('talking').scrollIntoView({behavior: 'smooth'}) }"
 )
@@ -66,11 +71,7 @@ LOOK: dict[str, Any] = {
 
 
 def make_page(speak: LipToSpeechPipeline) -> gr.Blocks:
-    """The page, to be launched.
-
-    Args:
-        speak: the pipeline that speaks. One visitor is served at a time.
-    """
+    """The page, to be launched; one visitor is served at a time."""
     with gr.Blocks(title="Lip to speech", analytics_enabled=False, delete_cache=(SWEEP, AGE)) as page:
         gr.Markdown(INTRODUCTION + about(speak))
         with gr.Row():
@@ -84,7 +85,7 @@ def make_page(speak: LipToSpeechPipeline) -> gr.Blocks:
                 gr.Examples(
                     EXAMPLES,
                     video,
-                    label="Or try one that is drawn",
+                    label="Or try a rendered one",
                     cache_examples=False,
                     elem_id="examples",
                 )
@@ -93,11 +94,11 @@ def make_page(speak: LipToSpeechPipeline) -> gr.Blocks:
                 gr.Markdown(CONSENT, elem_id="consent")
             with gr.Column():
                 talking = gr.Video(
-                    label="With its new speech", autoplay=True, buttons=["download"], elem_id="talking"
+                    label="With speech", autoplay=True, buttons=["download"], elem_id="talking"
                 )
                 with gr.Row(visible=False) as parts:
                     mouth = gr.Video(
-                        label="What the model saw", buttons=["download"], min_width=140, elem_id="mouth"
+                        label="The model's input", buttons=["download"], min_width=140, elem_id="mouth"
                     )
                     speech = gr.Audio(
                         label="The speech", buttons=["download"], min_width=260, elem_id="speech"
@@ -117,10 +118,10 @@ def make_page(speak: LipToSpeechPipeline) -> gr.Blocks:
             video: str | None,
             voice: str | None,
             recording: str | None,
-            progress: gr.Progress = gr.Progress(),  # noqa: B008  where Gradio looks for it
+            progress: gr.Progress = gr.Progress(),  # noqa: B008  Gradio looks for it here
         ) -> Iterator[list]:
             if video is None:
-                raise _error("There is no video yet. Upload one, film yourself, or take one that is drawn.")
+                raise _error("There is no video yet. Upload or record one, or choose an example.")
             if voice == RECORDING and recording is None:
                 raise _error("There is no recording of a voice yet. Add one, or choose another voice.")
             with tempfile.TemporaryDirectory(prefix="lip2speech-") as folder:
@@ -134,7 +135,7 @@ def make_page(speak: LipToSpeechPipeline) -> gr.Blocks:
                         progress=_bar(progress),
                     )
                 except Lip2SpeechError as error:
-                    raise _error(said(error)) from error
+                    raise _error(message_of(error)) from error
                 for note in spoken.notes:
                     gr.Warning(html.escape(note))
                 yield _shown(spoken)  # Gradio copies the files while it waits here
@@ -154,20 +155,20 @@ def make_page(speak: LipToSpeechPipeline) -> gr.Blocks:
 
 
 def about(speak: LipToSpeechPipeline) -> str:
-    """A line about the model."""
+    """A line on the model."""
     name = speak.model.config._name_or_path
     if Path(name) == BUNDLED:
         return (
-            "The model here knows the 51 words of GRID's sentences (“bin red at g four please”) and no "
-            "others; whatever a face says, it hears those."
+            "This model knows only the 51 words of GRID's sentences (“bin red at g four please”): all other "
+            "speech comes out as those words."
         )
     if name and not Path(name).exists():
-        return f"The model here is [{name}](https://huggingface.co/{name})."
+        return f"Model: [{name}](https://huggingface.co/{name})."
     return ""
 
 
 def _voices(speak: LipToSpeechPipeline) -> tuple[gr.components.Component, gr.Audio]:
-    """The choice of a voice, and the recording that one of the choices asks for."""
+    """The choice of a voice, and the upload of a recording that one of the choices needs."""
     default = speak.model.config.default_voice
     choices = [(f"{name} (default)" if name == default else name, name) for name in speak.voices]
     choices.sort(key=lambda choice: choice[1] != default)
@@ -176,8 +177,8 @@ def _voices(speak: LipToSpeechPipeline) -> tuple[gr.components.Component, gr.Aud
         [*choices, ("a recording", RECORDING)], value=default or RECORDING, label="Voice", elem_id="voice"
     )
     recording = gr.Audio(
-        label=f"One voice, {MAX_RECORDING_SECONDS} s at most",
-        buttons=[],  # one of the usual ones shares it with the Hub
+        label=f"Recording of one voice, at most {MAX_RECORDING_SECONDS} s",
+        buttons=[],  # one of the default buttons shares it with the Hub
         sources=["upload", "microphone"],
         type="filepath",
         visible=default is None,
@@ -199,7 +200,7 @@ def _error(message: str) -> gr.Error:
 
 
 def _bar(progress: gr.Progress) -> Any:
-    """A progress function of the pipeline that fills one bar over all stages."""
+    """A progress function for the pipeline that fills one bar over all stages."""
 
     def fill(stage: str, done: int, total: int | None) -> None:
         name, start, end = STAGES[stage]

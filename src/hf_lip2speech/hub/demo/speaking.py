@@ -1,4 +1,7 @@
-"""One video of a visitor -> the files that the page shows."""
+"""One visitor's video -> the files that the page shows; what the demo accepts, and its messages.
+
+The limits keep one visitor's file from blocking the others.
+"""
 
 import os
 import warnings
@@ -8,26 +11,61 @@ from pathlib import Path
 import av
 
 from ...constants import FRAME_RATE
-from ...errors import MissingVideoError
+from ...errors import (
+    EmptyVideoError,
+    LimitError,
+    Lip2SpeechError,
+    MissingVideoError,
+    NoAudioError,
+    NoFaceError,
+    NoSpeechError,
+    NoVideoStreamError,
+    UnreadableVideoError,
+)
 from ...media.audio import write_audio
 from ...media.mux import mux_speech
 from ...media.video import iter_frames, write_video
 from ...pipeline import LipToSpeechPipeline
 from ...plotting import plot_speech
 from ...video.mouth import Progress
-from .limits import check_length, check_recording, check_video
+
+MAX_SECONDS = 30  # of a video
+MAX_RECORDING_SECONDS = 60  # of a voice
+MAX_MEGABYTES = 100  # of a file
+MAX_PIXELS = 4096 * 2304  # of a frame: 4K
+
+MESSAGES: dict[type[Lip2SpeechError], str] = {
+    NoFaceError: (
+        "No face was found in this video. Use one in which a face looks into the camera, upright, well lit, "
+        "and large enough to see the mouth."
+    ),
+    NoVideoStreamError: "This file holds only sound. Upload a video of a talking face.",
+    EmptyVideoError: "This video holds no pictures. Record or export it again.",
+    UnreadableVideoError: (
+        "This file cannot be read as a video. Does it play elsewhere? MP4, MOV, WebM, MKV, AVI and MPEG are "
+        "supported."
+    ),
+    NoAudioError: (
+        "The recording of the voice cannot be read, or holds no sound. WAV, MP3, M4A, FLAC and OGG are "
+        "supported."
+    ),
+    NoSpeechError: (
+        "No speech was found in the recording of the voice. Use a few seconds of one person's speech, "
+        "without music or noise."
+    ),
+}
 
 
 @dataclass
 class Spoken:
-    """What came of a video.
+    """The files of one video.
 
-    Args:
+    Attributes:
         video: mp4, the video with its new speech.
         speech: wav, the speech alone.
-        mouth: mp4, the mouth as the model saw it, with the speech.
+        mouth: mp4, the mouth as the model sees it, with the speech.
         picture: png of mouth frames, mel spectrogram and units.
-        notes: what there is to know about the video, such as that it shows several faces.
+        notes: Warnings about the video, such as that it shows several faces.
     """
 
     video: Path
@@ -49,29 +87,30 @@ def speak_to_files(
     """Make speech from a video, in a voice of the model or that of a recording.
 
     Args:
-        video, recording: files, never URLs: a visitor shall not make this machine fetch anything.
-        folder: where the files are written.
-        voice: one of `speak.voices`; None: the default voice.
-        recording: of somebody's speech; goes before `voice`.
-        progress: called as progress(stage, done, total) in frames, see `LipToSpeechPipeline`; total is
-            guessed in the stage "landmarks", and None where nothing tells.
+        video, recording: Files, never URLs: a visitor must not make this machine fetch anything.
+        folder: For the files.
+        voice: One of `speak.voices`; None: the default voice.
+        recording: Of somebody's speech; takes precedence over `voice`.
+        progress: Called as progress(stage, done, total) in frames, see `LipToSpeechPipeline`; the total of
+            the stage "landmarks" is estimated from the file's header, or None.
 
     Raises:
-        Lip2SpeechError: the video or the recording will not do: too long, no face, unreadable, ...
+        Lip2SpeechError: the video or the recording cannot be used: too long, no face, unreadable, ...
     """
     folder = Path(folder)
     for path in (video, recording):
         if path is not None and not os.path.isfile(path):
             raise MissingVideoError(f"there is no file {path!r}")
     seconds = check_video(video)
-    guess = None if seconds is None else max(1, round(seconds * FRAME_RATE))
+    estimate = None if seconds is None else max(1, round(seconds * FRAME_RATE))
     if recording is not None:
         check_recording(recording)
 
     def report(stage: str, done: int, total: int | None) -> None:
-        check_length(done)
+        if done > (MAX_SECONDS + 0.5) * FRAME_RATE:  # the header was wrong, or said nothing
+            raise _too_long("video", "is longer than its header says", MAX_SECONDS)
         if progress is not None:
-            progress(stage, done, total or guess)
+            progress(stage, done, total or estimate)
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -84,14 +123,13 @@ def speak_to_files(
             progress=report,
         )
     notes = [str(warning.message) for warning in caught]
-    notes = [  # ours name the video; the libraries' are not for visitors
-        note.replace(repr(video), Path(video).name) for note in notes if repr(video) in note
-    ]
+    # Ours name the video; those of libraries are not for visitors.
+    notes = [note.replace(repr(video), Path(video).name) for note in notes if repr(video) in note]
     sound = speech["audio"]
     files = {name: folder / name for name in ("speech.mp4", "speech.wav", "mouth.mp4", "speech.png")}
     mux_speech(_playable(video, folder), sound, files["speech.mp4"])
     write_audio(files["speech.wav"], sound)
-    size = speak.model.config.lip2speech.crop_size  # the centre of what was cut out
+    size = speak.model.config.lip2speech.crop_size  # the centre of the mouth crop
     margin = (speech["mouth"].shape[1] - size) // 2
     seen = slice(margin, margin + size)
     write_video(files["mouth.mp4"], speech["mouth"][:, seen, seen])
@@ -100,8 +138,64 @@ def speak_to_files(
     return Spoken(*files.values(), notes=notes)
 
 
+def message_of(error: Lip2SpeechError) -> str:
+    """What is wrong and what to do, for visitors, who have no command line."""
+    for kind, message in MESSAGES.items():
+        if isinstance(error, kind):
+            return message
+    # The pipeline puts the video's path in front, which is the server's own business.
+    return str(error.__cause__ if isinstance(error.__cause__, LimitError) else error)
+
+
+def check_video(path: str | Path) -> float | None:
+    """Check a video's header before any of it is decoded.
+
+    Returns:
+        Seconds; None where the header does not say (browser recordings), or the file cannot be read: the
+        decoder says why.
+
+    Raises:
+        LimitError: it is too long, or its frames are too large.
+    """
+    try:
+        with av.open(str(Path(path).absolute())) as container:
+            for stream in container.streams.video:
+                if stream.width * stream.height > MAX_PIXELS:
+                    raise LimitError(
+                        f"The frames of this video have {stream.width}x{stream.height} pixels; at most 4K "
+                        "(4096x2304) is accepted here. Record or export it smaller."
+                    )
+            seconds = container.duration / av.time_base if container.duration else None
+    except (av.FFmpegError, OSError):
+        return None
+    if seconds is not None and seconds > MAX_SECONDS + 0.5:
+        raise _too_long("video", f"lasts {seconds:.0f} s", MAX_SECONDS)
+    return seconds
+
+
+def check_recording(path: str | Path) -> None:
+    """Count the samples of a recording, whose header may be wrong.
+
+    Raises:
+        LimitError: it is too long.
+    """
+    seconds = 0.0
+    try:
+        with av.open(str(Path(path).absolute())) as container:
+            for frame in container.decode(container.streams.audio[0]) if container.streams.audio else ():
+                seconds += frame.samples / frame.sample_rate
+                if seconds > MAX_RECORDING_SECONDS + 0.5:
+                    raise _too_long("recording", "is too long", MAX_RECORDING_SECONDS)
+    except (av.FFmpegError, OSError):
+        return
+
+
+def _too_long(what: str, how_long: str, limit: int) -> LimitError:
+    return LimitError(f"This {what} {how_long}; at most {limit} s is accepted here. Cut it to the best part.")
+
+
 def _playable(video: str, folder: Path) -> str | Path:
-    """The video, or its pictures as every browser shows them: `mux_speech` leaves HEVC as it is."""
+    """The video, re-encoded where browsers may not show it: `mux_speech` keeps HEVC, for example."""
     with av.open(os.path.abspath(video)) as container:
         codec = container.streams.video[0].codec_context
         if codec.name == "h264" and codec.pix_fmt in ("yuv420p", "yuvj420p"):

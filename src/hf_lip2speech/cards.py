@@ -1,0 +1,389 @@
+"""Cards for the Hub, rendered from templates/: of models, converted checkpoints, evaluations, prepared data.
+
+What a publisher states about a model is a mapping (in files: YAML) with the keys
+
+    title           the model's name
+    about           what it is, in a paragraph or two
+    install         the pip requirement, by default hf-lip2speech
+    license         an identifier of the Hub, such as apache-2.0 or cc-by-nc-4.0; or "other", with
+    license_name, license_link
+    license_reason  why the weights are under this licence: which data or weights they inherit it from
+    language        of the speech, as ISO 639-1 codes, such as [en]
+    datasets, base_model    names on the Hub, where there are any
+    data, recipe, limits    lists of sentences
+    intended_use    a list of sentences; there is a default
+    citation        BibTeX
+
+Only `title` is required: the card says what was not stated.
+"""
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import (
+    EvalResult,
+    EvalResultEntry,
+    ModelCard,
+    ModelCardData,
+    eval_result_entries_to_yaml,
+)
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from .errors import Lip2SpeechError, PublishError
+from .files import write_text
+
+KINDS = ("lip2speech_with_vocoder", "lip2speech", "lip2speech_unit_vocoder", "lip2speech_unit_extractor")
+TAGS = ["lip-to-speech", "video-to-speech"]
+HERE = "THIS FOLDER"  # in place of a repository's name where there is none yet
+ARROWS = {"higher": "↑", "lower": "↓", "zero": "→0"}  # which way is better
+
+_TEXTS = (
+    "title",
+    "about",
+    "install",
+    "license",
+    "license_name",
+    "license_link",
+    "license_reason",
+    "citation",
+)
+_LISTS = ("data", "recipe", "limits", "intended_use", "language", "datasets", "base_model")
+_END_TO_END = "end_to_end"  # of evaluation.systems.ROWS
+_SHORT_ROWS = ("ground_truth", _END_TO_END)
+_INDEXED = ("wer", "stoi", "estoi", "pesq_wb")  # the measures of `model-index`
+_SHOWN_FACTS = {  # the facts of an evaluation that a card shows, in this order
+    "dataset": "data",
+    "split": "split",
+    "clips": "clips",
+    "input": "input",
+    "recogniser": "recogniser",
+    "shuffled": "shuffled",
+    "interval": "interval",
+    "noise": "noise",
+    "units": "speech units",
+    "naturalness": "DNSMOS",
+    "left_out": "not measured",
+    "model": "model",
+    "weights_sha256": "weights (SHA-256)",
+    "vocoders_sha256": "vocoders (SHA-256)",
+    "versions": "versions",
+    "command": "command",
+}
+
+
+def model_card(
+    kind: str,
+    facts: Mapping[str, Any],
+    results: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+    *,
+    repo_id: str = HERE,
+    samples: Sequence[str] = (),
+) -> ModelCard:
+    """The card of a model: use, limits, evaluation, training data, training, licence.
+
+    Args:
+        kind: One of `KINDS`.
+        facts: What is stated, see this module's docstring.
+        results: One or several evaluations, as `evaluation.results.read_results` returns them. The
+            composite's card has them in its metadata (`model-index`) too.
+        repo_id: The repository's name, in the commands that load the model.
+        samples: Sound files of the repository, which the card plays.
+
+    Raises:
+        Lip2SpeechError: no such kind, an unknown fact, a fact of another type, or no title.
+    """
+    if kind not in KINDS:
+        raise Lip2SpeechError(f"There is no card for the kind {kind!r}: expected one of {KINDS}.")
+    facts = _checked(facts)
+    evaluations = [results] if isinstance(results, Mapping) else list(results or ())
+    eval_results = _model_index(evaluations) if kind == KINDS[0] else []
+    data = ModelCardData(
+        library_name="transformers",
+        tags=TAGS,
+        language=facts["language"] or None,
+        datasets=facts["datasets"] or None,
+        base_model=facts["base_model"] or None,
+        model_name=facts["title"] if eval_results else None,
+        eval_results=eval_results or None,
+        **{name: facts[name] for name in ("license", "license_name", "license_link")},
+    )
+    places = {"facts": facts, "repo_id": repo_id, "samples": samples, **_evaluation_places(evaluations)}
+    return ModelCard(_render(f"{kind}.md", card_data=data.to_yaml(), **places))
+
+
+def existing_card(
+    path: Path, kind: str, results: Sequence[Mapping[str, Any]], repo_id: str, samples: Sequence[str]
+) -> ModelCard:
+    """The card in `path` under the repository's name, with samples and results where it has none.
+
+    Args:
+        path, repo_id: README.md, and "owner/name", which replaces `HERE`.
+        kind, results, samples: As for `model_card`.
+
+    Raises:
+        PublishError: its header is not the metadata of a card, or states no licence.
+    """
+    try:
+        card = ModelCard(path.read_text(encoding="utf-8").replace(HERE, repo_id))
+    except (ValueError, yaml.YAMLError) as error:  # UnicodeDecodeError is a ValueError
+        raise PublishError(f"{path} is no model card: {' '.join(str(error).split())}") from error
+    if not card.data.to_dict().get("license"):
+        raise PublishError(
+            f"{path} states no license in its header. Add it, or write card.yaml beside it and remove "
+            "the card."
+        )
+    sections = {title.lower() for title in re.findall(r"^## (\w+)", card.text, flags=re.MULTILINE)}
+    if samples and "samples" not in sections:
+        use, *rest = re.split(r"^(?=## (?:Limits|Training))", card.text, maxsplit=1, flags=re.MULTILINE)
+        section = _render("samples.md", repo_id=repo_id, samples=samples).strip()
+        card.text = "\n\n".join([use.rstrip(), section, *rest])
+    if results and "evaluation" not in sections:
+        card.text = f"{card.text.rstrip()}\n\n{evaluation_section(results)}"
+        if kind == KINDS[0]:
+            metadata = {"model_name": repo_id.rsplit("/", 1)[-1], "eval_results": _model_index(results)}
+            card.data = ModelCardData(**card.data.to_dict() | metadata)
+    return ModelCard(str(card))
+
+
+def converted_card(
+    title: str,
+    papers: Sequence[tuple[str, str]],
+    parts: Sequence[Any],
+    *,
+    model_class: str | None = None,
+    has_voice: bool = False,
+) -> str:
+    """The card of a converted checkpoint.
+
+    Args:
+        title: What was converted.
+        papers: (citation, address of code and weights) of each source.
+        parts: Objects with the lines `file` and `tensors` (see conversion.card.Part).
+        model_class: The class that loads it; None: the pipeline does.
+        has_voice: The pipeline needs no recording of a voice.
+    """
+    data = ModelCardData(
+        library_name="transformers",
+        license="other",
+        license_name="non-commercial",
+        license_link=papers[0][1],
+        tags=TAGS,
+    )
+    places = {"title": title, "papers": papers, "parts": parts, "model_class": model_class}
+    return _render("converted.md", card_data=data.to_yaml(), has_voice=has_voice, here=HERE, **places)
+
+
+def prepared_card(corpus: str, clips: int, hours: float, repo_id: str) -> str:
+    """The card of a prepared folder on the Hub."""
+    return _render("prepared.md", corpus=corpus, clips=clips, hours=hours, repo_id=repo_id, tags=TAGS)
+
+
+def read_facts(path: str | Path) -> dict[str, Any]:
+    """The stated facts in a YAML file.
+
+    Raises:
+        Lip2SpeechError: the file is missing, is not YAML, or holds no mapping.
+    """
+    try:
+        facts = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise Lip2SpeechError(
+            f"The facts in {path} cannot be read: {error}. Expected a YAML file."
+        ) from error
+    if not isinstance(facts, dict):
+        raise Lip2SpeechError(f"{path} holds a {type(facts).__name__}; expected `name: value` lines in YAML.")
+    return facts
+
+
+def evaluation_section(results: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
+    """The Markdown section "Evaluation" of a card: a short table, and folded away all the rest."""
+    evaluations = [results] if isinstance(results, Mapping) else list(results)
+    return _render("evaluation.md", **_evaluation_places(evaluations))
+
+
+def write_evaluation_card(folder: Path, results: Mapping[str, Any]) -> None:
+    """Write `folder`/README.md and, where the data set has a name on the Hub, `folder`/.eval_results."""
+    facts = results["facts"]
+    data = ModelCardData(
+        library_name="transformers",
+        tags=TAGS,
+        model_name=model_name(results),
+        eval_results=_model_index([results]),
+    )
+    write_text(folder / "README.md", f"---\n{data.to_yaml()}\n---\n\n{evaluation_section(results)}")
+    if dataset := facts.get("hub_dataset"):
+        text = yaml.safe_dump(_eval_results(results, dataset), sort_keys=False, allow_unicode=True)
+        name = f"{dataset.rsplit('/', 1)[-1]}_{facts['split']}.yaml"
+        write_text(folder / ".eval_results" / name, text)
+
+
+def summary(results: Mapping[str, Any]) -> str:
+    """The main table of an evaluation for a terminal, without intervals."""
+    rows = [row["row"] for row in results["rows"]]
+    return f"{_caption(results)}\n\n{_table(results, rows, main=True, intervals=False)}"
+
+
+def show_value(measure: Mapping[str, Any], value: float) -> str:
+    """A value of a measure as tables show it."""
+    text = f"{measure['factor'] * value:.{measure['digits']}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def show_score(measure: Mapping[str, Any], score: Mapping[str, Any] | None) -> tuple[str, str]:
+    """A score and its interval as tables show them; "-" where the row has none."""
+    if score is None:
+        return "-", ""
+    note = f", {score['undefined']} undefined" if score["undefined"] else ""
+    ends = f"{show_value(measure, score['low'])} to {show_value(measure, score['high'])}{note}"
+    return show_value(measure, score["value"]), ends
+
+
+def shown_facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The facts below a table: (name, text)."""
+    facts = dict(results["facts"])
+    if results["skipped"]:
+        skipped = ", ".join(f"{clip['id']} ({clip['skipped']})" for clip in results["skipped"])
+        facts["clips"] = f"{facts['clips']}; left out of every row: {skipped}"
+    if listener := facts["recogniser"]:
+        weights = f", weights {listener['weights']}" if listener["weights"] else ""
+        facts["recogniser"] = f"{listener['name']}{weights}; text: {listener['text_normalisation']}"
+    for name in ("versions", "vocoders_sha256"):
+        facts[name] = ", ".join(f"{key} {value}" for key, value in (facts[name] or {}).items()) or None
+    if "command" in facts:
+        facts["command"] = shlex.join(facts["command"])
+    return [(title, str(facts[name])) for name, title in _SHOWN_FACTS.items() if facts.get(name) is not None]
+
+
+def model_name(results: Mapping[str, Any]) -> str:
+    """The model's name without its owner or folder."""
+    return str(results["facts"].get("model", "a model")).rstrip("/").rsplit("/", 1)[-1]
+
+
+def _render(template: str, **places: Any) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    text = environment.get_template(template).render(places)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def _evaluation_places(evaluations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the template "evaluation.md" shows."""
+    shown = []
+    for results in evaluations:
+        rows = [row["row"] for row in results["rows"]]
+        tables = [_table(results, rows, main=main) for main in (True, False)]
+        about = {"name": _name(results), "caption": _caption(results), "rows": results["rows"]}
+        about |= {"short": _table(results, _SHORT_ROWS, main=True), "facts": shown_facts(results)}
+        shown.append(about | {"tables": [table for table in tables if table]})
+    measures = {entry["key"]: entry for results in evaluations for entry in results["measures"]}
+    return {"evaluations": shown, "measures": list(measures.values())}
+
+
+def _name(results: Mapping[str, Any]) -> str:
+    facts = results["facts"]
+    return f"{facts['dataset']}, split {facts['split']}, {facts['clips']} clips"
+
+
+def _caption(results: Mapping[str, Any]) -> str:
+    listener = results["facts"]["recogniser"]
+    return f"{_name(results)}" + (f"; words recognised by {listener['name']}." if listener else ".")
+
+
+def _table(
+    results: Mapping[str, Any], rows: Sequence[str], *, main: bool, intervals: bool = True
+) -> str | None:
+    measures = [entry for entry in results["measures"] if entry["main"] is main]
+    if not measures:
+        return None
+    titles = ["", *(f"{entry['label']} {ARROWS[entry['better']]}" for entry in measures)]
+    lines = [titles, ["---"] * len(titles)]
+    for row in results["rows"]:
+        if row["row"] in rows:
+            shown = [show_score(entry, row["scores"][entry["key"]]) for entry in measures]
+            cells = [f"{value} ({ends})" if ends and intervals else value for value, ends in shown]
+            lines.append([row["name"], *cells])
+    if not intervals:  # a terminal: columns of one width
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        lines[1] = ["-" * width for width in widths]
+        lines = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _end_to_end(results: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], float, str]]:
+    """(measure, value as tables show it, its interval) of the end-to-end speech."""
+    scores = next(row["scores"] for row in results["rows"] if row["row"] == _END_TO_END)
+    found = []
+    for measure in results["measures"]:
+        if (score := scores[measure["key"]]) is not None:
+            value, ends = show_score(measure, score)
+            found.append((measure, float(value), ends))
+    return found
+
+
+def _model_index(evaluations: Sequence[Mapping[str, Any]]) -> list[EvalResult]:
+    """The main scores of the end-to-end speech for a card's `model-index`."""
+    return [
+        EvalResult(
+            task_type="lip-to-speech",
+            task_name="Lip-to-speech synthesis",
+            dataset_type=results["facts"].get("hub_dataset") or results["facts"]["corpus"],
+            dataset_name=results["facts"]["dataset"],
+            dataset_split=results["facts"]["split"],
+            metric_type=measure["key"],
+            metric_name=measure["label"],
+            metric_value=value,
+        )
+        for results in evaluations
+        for measure, value, _ in _end_to_end(results)
+        if measure["key"] in _INDEXED
+    ]
+
+
+def _eval_results(results: Mapping[str, Any], dataset_id: str) -> list[dict[str, Any]]:
+    """All scores of the end-to-end speech for the Hub's `.eval_results/*.yaml`, which the leaderboard of the
+    data set DATASET_ID (OWNER/NAME) collects."""
+    voice = next(row["voice"] for row in results["rows"] if row["row"] == _END_TO_END)
+    listener = results["facts"]["recogniser"]
+    entries = []
+    for measure, value, ends in _end_to_end(results):
+        by = f" by {listener['name']}" if measure["key"] in ("wer", "cer") else ""
+        notes = f"{measure['label']}{by} (95 % interval {ends}); {_name(results)}; voice: {voice}"
+        entries.append(
+            EvalResultEntry(dataset_id=dataset_id, task_id=measure["key"], value=value, notes=notes)
+        )
+    return eval_result_entries_to_yaml(entries)
+
+
+def _checked(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """All facts; those not stated are None or empty; a single sentence becomes a list of one."""
+    if unknown := sorted(set(facts) - {*_TEXTS, *_LISTS}):
+        raise Lip2SpeechError(
+            f"A card has no place for {', '.join(map(repr, unknown))}; it takes {', '.join(_TEXTS + _LISTS)}."
+        )
+    if not facts.get("title"):
+        raise Lip2SpeechError("The facts have no title: a card needs at least `title:`.")
+    checked: dict[str, Any] = {}
+    for name in _TEXTS:
+        value = facts.get(name)
+        if value is not None and not isinstance(value, str):
+            raise Lip2SpeechError(f"The fact {name} is a {type(value).__name__}; expected text.")
+        checked[name] = value.strip() if value else None
+    for name in _LISTS:
+        value = facts.get(name) or []
+        value = [value] if isinstance(value, str) else value
+        if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+            raise Lip2SpeechError(
+                f"The fact {name} is {value!r}; expected a sentence or a list of sentences."
+            )
+        checked[name] = [one.strip() for one in value]
+    return checked

@@ -1,9 +1,0 @@
-"""Word error rate as an `evaluate.Metric`, corpus level."""
-
-from hf_lip2speech.evaluation import metrics
-from hf_lip2speech.evaluation.hub_metrics import base
-
-
-class Wer(base.CorpusMetric):
-    function = staticmethod(metrics.wer)
-    predictions = references = base.TEXT
