@@ -151,9 +151,10 @@ VOICES = ["--voices", "{}/prepared"]
         ([*VOICES, "--rename", "s1"], "expected SPEAKER=NAME with one of s1"),
         ([*VOICES, "{}/more", "--rename", "s1=slt"], "one name to two voices"),
         ([*VOICES, "--default-voice", "s9"], "'s9' is not among the voices: s1"),
-        (["--units", "{}/prepared", "--rename", "s1=x"], "--rename renames speakers of prepared folders"),
+        (["--units", "{}/prepared", "--rename", "s1=x"], "--units brings no voices"),
         (["--units", "{}/prepared", "--default-voice", "s1"], "--units brings no voices"),
         (["--units", "{}/nowhere"], "nowhere has no unit_extractor"),
+        (["--rename", "s1=x"], "give these with --voices"),
         ([], "no unit_extractor in"),
     ],
 )

@@ -32,8 +32,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.units and args.default_voice:
-        raise CommandError("--units brings no voices: leave out --default-voice, or give --voices instead.")
+    if args.units and (args.rename or args.default_voice):
+        raise CommandError(
+            "--units brings no voices: leave out --rename and --default-voice, or give --voices in its place."
+        )
     if args.rename and not args.voices:
         raise CommandError("--rename renames speakers of prepared folders: give these with --voices.")
     units = args.units or (args.voices[0] if args.voices else None)
