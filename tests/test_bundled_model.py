@@ -7,10 +7,21 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import pipeline
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, pipeline
+from transformers.utils import logging
 
 import hf_lip2speech
-from hf_lip2speech import Lip2SpeechModel, SpeakerEncoder, SpeechUnitExtractor, UnitVocoderModel
+from hf_lip2speech import (
+    Lip2SpeechFeatureExtractor,
+    Lip2SpeechModel,
+    Lip2SpeechWithVocoder,
+    Lip2SpeechWithVocoderConfig,
+    LipToSpeechPipeline,
+    SpeakerEncoder,
+    SpeechUnitExtractor,
+    UnitVocoderConfig,
+    UnitVocoderModel,
+)
 from hf_lip2speech.data.corpora import Clip
 from hf_lip2speech.evaluation.metrics import wer
 from hf_lip2speech.evaluation.recognisers import PocketsphinxGrid
@@ -32,8 +43,14 @@ def speak():
     return pipeline("lip-to-speech", device="cpu")
 
 
-def test_the_pipeline_without_a_model_speaks_with_the_bundled_one(speak):
+def test_the_pipeline_without_a_model_or_with_bundled_speaks_with_the_bundled_one(speak, caplog):
     assert Path(speak.model.config._name_or_path) == BUNDLED
+    logging.get_logger("transformers").addHandler(caplog.handler)
+    named = pipeline("lip-to-speech", model="bundled", device="cpu")
+    assert not caplog.records  # nor warnings on the example of the README
+    assert isinstance(named, LipToSpeechPipeline)
+    for name, tensor in named.model.state_dict().items():
+        assert torch.equal(tensor, speak.model.state_dict()[name]), name
     assert speak.model.config.default_voice == "grid_s1"
     assert speak.voices == ["awb", "grid_s1", "kal", "rms", "slt"]
 
@@ -45,6 +62,18 @@ def test_it_is_stored_in_half_the_size_and_computed_in_float32_unless_told_other
     assert {parameter.dtype for parameter in speak.model.parameters()} == {torch.float32}
     half = pipeline("lip-to-speech", device="cpu", dtype=torch.bfloat16)
     assert half.model.dtype is torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("source", "loaded"),
+    [(kind, kind) for kind in (Lip2SpeechWithVocoder, Lip2SpeechModel, UnitVocoderModel, SpeakerEncoder)]
+    + [(kind, kind) for kind in (SpeechUnitExtractor, Lip2SpeechFeatureExtractor, UnitVocoderConfig)]
+    + [(AutoModel, Lip2SpeechWithVocoder), (AutoFeatureExtractor, Lip2SpeechFeatureExtractor)]
+    + [(AutoConfig, Lip2SpeechWithVocoderConfig)],
+    ids=lambda kind: kind.__name__,
+)
+def test_every_class_loads_what_is_bundled_by_that_name(source, loaded):
+    assert type(source.from_pretrained("bundled")) is loaded
 
 
 def test_all_weights_together_stay_below_20_megabytes_and_each_file_below_16():

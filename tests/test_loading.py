@@ -37,6 +37,7 @@ MODELS = (
     SpeakerEncoder,
     AVHubertModel,
 )
+CONFIGS = [model.config_class for model in MODELS]
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +110,30 @@ def test_a_configuration_that_is_none_is_named(vocoder, content):
     for model in (UnitVocoderModel, UnitVocoderConfig):
         with pytest.raises((NotLoadedError, WrongKindError, OSError), match="vocoder"):
             model.from_pretrained(vocoder)
+
+
+@pytest.mark.parametrize("public", [*CONFIGS, Lip2SpeechFeatureExtractor], ids=lambda one: one.__name__)
+def test_a_wrong_value_of_any_field_is_reported_as_such(tmp_path, public):
+    public().save_pretrained(tmp_path)
+    (file,) = tmp_path.iterdir()
+    contents = json.loads(file.read_text())
+    for field in contents:
+        for value in (None, "x", 0, [1], {}):
+            file.write_text(json.dumps(contents | {field: value}))
+            try:
+                public.from_pretrained(tmp_path)
+            except (NotLoadedError, WrongKindError):
+                pass
+
+
+def test_a_bug_is_not_taken_for_an_invalid_configuration(vocoder, monkeypatch):
+    def broken(self, **fields):
+        raise AttributeError("a bug")
+
+    monkeypatch.setattr(UnitVocoderConfig, "__post_init__", broken)
+    with pytest.raises(Exception, match="a bug") as caught:
+        UnitVocoderConfig.from_pretrained(vocoder)
+    assert not isinstance(caught.value, NotLoadedError)
 
 
 def test_a_missing_configuration_is_not_taken_for_the_default_one(folders, tmp_path):

@@ -2,12 +2,13 @@
 
 import functools
 import http.server
+import pickle
 import threading
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 from transformers import pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
@@ -111,14 +112,20 @@ def test_worker_processes_give_the_same(speak, files):
     assert_same_speech(speak(files, cropped=True, batch_size=2, num_workers=2), alone)
 
 
-def test_workers_that_are_started_afresh_can_be_given_the_pipeline(speak, files):
-    import pickle
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_what_spawned_workers_get_can_be_pickled_and_holds_no_model(speak, mouths, batch_size, monkeypatch):
+    made = []
 
-    preprocess = pickle.loads(pickle.dumps(speak.preprocess))
-    expected = speak.preprocess(files[0], cropped=True)
-    assert torch.equal(
-        preprocess(files[0], cropped=True)["pixel_values_videos"], expected["pixel_values_videos"]
-    )
+    def loader(dataset, collate_fn, **settings):
+        made.append(pickle.dumps((dataset, collate_fn)))
+        dataset, collate_fn = pickle.loads(made[-1])
+        return DataLoader(dataset, collate_fn=collate_fn, **settings)
+
+    expected = speak(mouths, cropped=True)
+    monkeypatch.setattr("hf_lip2speech.pipeline.DataLoader", loader)
+    assert_same_speech(speak(mouths, cropped=True, batch_size=batch_size), expected)
+    weights = sum(parameter.nbytes for parameter in speak.model.parameters())
+    assert len(made) == 1 and len(made[0]) < weights / 2
 
 
 class Rows(Dataset):
@@ -227,6 +234,35 @@ def test_a_model_without_a_default_voice_asks_for_one(mouths):
     with pytest.raises(Lip2SpeechError, match="no default voice.*ann, bob"):
         speak("no such video.mp4")
     assert speak(mouths[0], cropped=True, speaker="bob")["audio"].shape == (640 * LENGTHS[0],)
+
+
+def test_a_model_in_training_mode_is_put_into_eval_mode_and_learns_nothing(mouths):
+    model = tiny_model().train()
+    before = {name: value.clone() for name, value in model.named_buffers()}
+    speak = LipToSpeechPipeline(model=model, device="cpu", cropped=True)
+    first, second = (speak(mouths[0])["audio"] for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert not model.training
+    assert all(torch.equal(value, before[name]) for name, value in model.named_buffers())
+
+
+def test_the_video_stays_where_it_is_and_its_windows_are_moved(speak, mouths, monkeypatch):
+    given = []
+    generate = speak.model.generate_speech
+    monkeypatch.setattr(speak, "device", torch.device("meta"))
+    monkeypatch.setattr(
+        speak.model, "generate_speech", lambda video, **rest: given.append(video) or generate(video, **rest)
+    )
+    speak(mouths[0], cropped=True)
+    assert given[0].device.type == "cpu"
+
+
+def test_the_sampling_rate_and_the_crop_size_are_those_of_the_model():
+    model = tiny_model(crop_size=64)
+    speak = LipToSpeechPipeline(model=model, device="cpu", cropped=True)
+    assert speak.feature_extractor.crop_size == 64
+    speech = speak({"frames": np.zeros((3, 96, 96), np.uint8), "fps": 25})
+    assert speech["sampling_rate"] == model.config.sampling_rate == 16_000
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

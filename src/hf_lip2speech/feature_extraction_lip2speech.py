@@ -50,6 +50,11 @@ class Lip2SpeechFeatureExtractor(StrictConfigMixin, FeatureExtractionMixin):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
+        numbers = {"mouth_size": mouth_size, "crop_size": crop_size, "pixel_mean": pixel_mean}
+        numbers |= {"pixel_std": pixel_std, "padding_value": padding_value}
+        for name, value in numbers.items():
+            if not isinstance(value, int | float):
+                raise Lip2SpeechError(f"{name} must be a number, got {value!r}.")
         if not 0 < crop_size <= mouth_size:
             raise Lip2SpeechError(f"crop_size must be in 1..mouth_size ({mouth_size}), got {crop_size}.")
         self.feature_size = feature_size

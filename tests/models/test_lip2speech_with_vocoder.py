@@ -1,12 +1,15 @@
-"""The composite: voices, saving and loading whole or in parts, batches, long videos."""
+"""The composite: voices, saving and loading whole or in parts, offloading, batches, long videos."""
 
+import json
+import shutil
 import subprocess
 import sys
 
 import pytest
 import torch
+from transformers import AutoModel
 
-from hf_lip2speech.errors import Lip2SpeechError
+from hf_lip2speech.errors import Lip2SpeechError, NotLoadedError
 from hf_lip2speech.models import modeling_lip2speech_with_vocoder as composite_module
 from hf_lip2speech.models.configuration_lip2speech import Lip2SpeechConfig
 from hf_lip2speech.models.configuration_lip2speech_with_vocoder import Lip2SpeechWithVocoderConfig
@@ -139,17 +142,67 @@ def test_windows_with_enough_context_give_what_the_whole_clip_gives():
     torch.testing.assert_close(windowed.waveform, whole.waveform, atol=1e-4, rtol=0)
 
 
-def test_windows_are_as_many_as_needed_and_progress_is_told(model):
-    calls = []
+def test_no_call_sees_more_than_a_window_and_progress_is_told(model, monkeypatch):
+    monkeypatch.setattr(composite_module, "VOCODER_CHUNK_UNITS", 20)
+    calls, seen = [], {"pixel_values_videos": [], "unit_ids": []}
+
+    def note(_, __, given: dict) -> None:
+        for name in seen.keys() & given.keys():
+            seen[name].append(given[name].shape[1])
+
+    hooks = [
+        part.register_forward_pre_hook(note, with_kwargs=True) for part in (model.lip2speech, model.vocoder)
+    ]
     model.generate_speech(
         video(25), window_frames=10, context_frames=5, progress=lambda *call: calls.append(call)
     )
-    assert calls == [
-        ("reading lips", 10, 25),
-        ("reading lips", 20, 25),
-        ("reading lips", 25, 25),
-        ("speaking", 25, 25),
-    ]
+    for hook in hooks:
+        hook.remove()
+    assert calls == [(step, done, 25) for step in ("reading lips", "speaking") for done in (10, 20, 25)]
+    assert seen["pixel_values_videos"] == [15, 20, 10]
+    assert max(seen["unit_ids"]) <= 20 + 2 * model.config.vocoder.context_units
+
+
+@pytest.mark.parametrize("windows", [{}, {"window_frames": 5, "context_frames": 2}], ids=["whole", "windows"])
+def test_hidden_states_and_attentions_are_joined_over_windows_and_zero_in_the_padding(model, windows):
+    model.lip2speech.set_attn_implementation("eager")
+    wanted = {"output_hidden_states": True, "output_attentions": True}
+    videos, mask = video(12, batch=2), torch.tensor([[1] * 12, [1] * 7 + [0] * 5])
+    with torch.no_grad():
+        output = model(videos, mask, **windows, **wanted)
+        alone = model.lip2speech(
+            videos[1:, :7], speaker_embeddings=model.voice()[None], return_dict=True, **wanted
+        )
+        unasked = model(videos, mask, **windows)
+    assert unasked.hidden_states is unasked.attentions is None
+    torch.testing.assert_close(unasked.waveform, output.waveform)
+    assert output.unit_logits.shape == (2, 24, 24)
+    for states in output.hidden_states:
+        assert states.shape == (2, 24, 16) and states[0].any() and not states[1, 14:].any()
+    for weights in output.attentions:
+        assert weights.shape == (2, 2, 24, 24) and not weights[1, :, 14:].any()
+        torch.testing.assert_close(weights[0].sum(-1), torch.ones(2, 24))
+        torch.testing.assert_close(weights[1, :, :14].sum(-1), torch.ones(2, 14))
+        if windows:
+            assert not weights[0, :, :10, 14:].any()  # a window sees two frames, four units, beyond its end
+    if not windows:
+        for whole, single in zip(output.hidden_states, alone.hidden_states, strict=True):
+            torch.testing.assert_close(whole[1:, :14], single, atol=1e-5, rtol=0)
+
+
+def test_it_gives_tuples_and_states_where_the_call_or_the_config_asks(model):
+    whole = model.generate_speech(video(3))
+    names = ["waveform", "waveform_lengths", "unit_ids", "spectrogram", "unit_logits"]
+    assert list(whole) == names
+    given = model(video(3), return_dict=False)
+    assert isinstance(given, tuple) and all(
+        torch.equal(one, whole[name]) for one, name in zip(given, names, strict=True)
+    )
+    again = Lip2SpeechWithVocoder.from_parts(model.lip2speech, model.vocoder, model.voices, "anna")
+    again.config.return_dict, again.config.output_hidden_states = False, True
+    assert len(again(video(3))) == 6 and len(again(video(3), output_hidden_states=False)) == 5
+    assert again(video(3), return_dict=True).hidden_states is not None
+    assert list(again.generate_speech(video(3))) == names
 
 
 def test_forward_lets_gradients_through_the_mel():
@@ -214,10 +267,28 @@ def test_an_impossible_config_is_refused_with_the_reason(changes, message):
         Lip2SpeechWithVocoderConfig(**{"lip2speech": LIP2SPEECH, "vocoder": VOCODER, **changes})
 
 
-def test_the_only_voice_is_the_default():
-    config = Lip2SpeechWithVocoderConfig(lip2speech=LIP2SPEECH, vocoder=VOCODER, voices={"anna": [0.1] * 256})
+@pytest.mark.parametrize(
+    ("voices", "default", "message"),
+    [
+        ({"anna": [0.1] * 255}, None, "'anna' is not a speaker embedding: expected 256 finite numbers"),
+        ({"anna": [float("nan")] * 256}, None, "expected 256 finite numbers"),
+        ({"anna": [0.0] * 256}, None, "not all zero"),
+        ({"anna": [0.1] * 256}, "ben", "'ben' is not among the voices: anna"),
+    ],
+)
+def test_an_impossible_voice_is_refused_and_the_voices_stay(model, voices, default, message):
+    with pytest.raises(Lip2SpeechError, match=message):
+        model.set_voices(voices, default)
+    assert list(model.voices) == model.config.voices == ["anna", "ben"]
+
+
+def test_the_only_voice_is_the_default(model):
+    config = Lip2SpeechWithVocoderConfig(lip2speech=LIP2SPEECH, vocoder=VOCODER, voices=["anna"])
     assert config.default_voice == "anna"
     assert config.sampling_rate == 16_000
+    assert Lip2SpeechWithVocoder.from_parts(
+        model.lip2speech, model.vocoder, {"eve": voice(3)}
+    ).voice().tolist() == pytest.approx(voice(3))
 
 
 def test_from_parts_holds_the_given_models(model):
@@ -239,8 +310,9 @@ def repository(model, tmp_path_factory):
 def test_it_survives_saving_with_every_buffer_and_voice(model, repository):
     loaded, report = Lip2SpeechWithVocoder.from_pretrained(repository, output_loading_info=True)
     assert not report["missing_keys"] and not report["unexpected_keys"] and not report["mismatched_keys"]
-    assert loaded.config.voices == model.config.voices
-    assert loaded.config.default_voice == "anna"
+    assert loaded.config.voices == ["anna", "ben"] and loaded.config.default_voice == "anna"
+    assert all(torch.equal(loaded.voices[name], model.voices[name]) for name in model.voices)
+    assert len(str(loaded.config).splitlines()) < 120  # names alone: embeddings would be 256 lines each
     for part in ("lip2speech", "vocoder"):
         saved, kept = getattr(loaded.config, part).to_diff_dict(), getattr(model.config, part).to_diff_dict()
         assert {**saved, "dtype": None} == {**kept, "dtype": None}
@@ -255,15 +327,41 @@ def test_it_survives_saving_with_every_buffer_and_voice(model, repository):
 @pytest.mark.parametrize(("part", "kind"), [("lip2speech", Lip2SpeechModel), ("vocoder", UnitVocoderModel)])
 def test_a_part_loads_from_the_repository_of_the_whole(model, repository, part, kind):
     loaded, report = kind.from_pretrained(repository, output_loading_info=True)
-    assert not report["missing_keys"] and not report["mismatched_keys"]
+    assert not report["missing_keys"] and not report["mismatched_keys"] and not report["unexpected_keys"]
     assert type(loaded.config) is kind.config_class
     expected = getattr(model, part).state_dict()
     assert all(torch.equal(expected[name], value) for name, value in loaded.state_dict().items())
 
 
-def test_the_vocoder_ignores_the_other_part_without_a_word(repository):
-    _, report = UnitVocoderModel.from_pretrained(repository, output_loading_info=True)
-    assert not report["unexpected_keys"]
+def test_a_folder_of_version_0_1_has_its_voices_in_the_config(model, repository, tmp_path):
+    old = shutil.copytree(repository, tmp_path / "old")
+    (old / "voices.safetensors").unlink()
+    config = json.loads((old / "config.json").read_text())
+    config["voices"] = {name: value.tolist() for name, value in model.voices.items()}
+    (old / "config.json").write_text(json.dumps(config))
+    for loaded in (Lip2SpeechWithVocoder.from_pretrained(old), AutoModel.from_pretrained(old)):
+        assert loaded.config.voices == ["anna", "ben"]
+        assert all(torch.equal(loaded.voices[name], model.voices[name]) for name in model.voices)
+    config["voices"] = ["anna", "ben"]
+    (old / "config.json").write_text(json.dumps(config))
+    with pytest.raises(NotLoadedError, match="names the voices anna, ben but has no voices.safetensors"):
+        Lip2SpeechWithVocoder.from_pretrained(old)
+
+
+@pytest.mark.parametrize(
+    "places",
+    [{"lip2speech": "disk", "vocoder": "cpu"}, {"lip2speech": "cpu", "vocoder": "disk"}, {"": "disk"}],
+    ids=["lip2speech", "vocoder", "all"],
+)
+def test_a_part_on_disk_speaks_as_one_in_memory(model, repository, tmp_path, places):
+    offloaded = Lip2SpeechWithVocoder.from_pretrained(
+        repository, device_map=places, offload_folder=tmp_path
+    ).eval()
+    assert any(parameter.is_meta for parameter in offloaded.parameters())
+    expected = model.generate_speech(video(7, batch=2), torch.tensor([[1] * 7, [1] * 4 + [0] * 3]))
+    given = offloaded.generate_speech(video(7, batch=2), torch.tensor([[1] * 7, [1] * 4 + [0] * 3]))
+    for name in given:
+        torch.testing.assert_close(given[name], expected[name], atol=1e-5, rtol=0)
 
 
 def test_a_saved_whole_does_not_tell_where_its_parts_lay(model, tmp_path):

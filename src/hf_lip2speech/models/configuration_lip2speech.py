@@ -111,7 +111,11 @@ class Lip2SpeechConfig(StrictConfigMixin, PreTrainedConfig):
         super().validate_architecture()
         if self.encoder is not None:
             self._validate_encoder()
-        if self.hidden_size % self.num_attention_heads or self.hidden_size % 2:
+        if (
+            self.num_attention_heads < 1
+            or self.hidden_size % self.num_attention_heads
+            or self.hidden_size % 2
+        ):
             raise ValueError(
                 f"hidden_size must be even and a multiple of num_attention_heads: got "
                 f"hidden_size={self.hidden_size}, num_attention_heads={self.num_attention_heads}."

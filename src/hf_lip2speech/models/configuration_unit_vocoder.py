@@ -69,7 +69,9 @@ class UnitVocoderConfig(StrictConfigMixin, PreTrainedConfig):
         self.upsample_rates = list(self.upsample_rates)
         self.upsample_kernel_sizes = list(self.upsample_kernel_sizes)
         self.resblock_kernel_sizes = list(self.resblock_kernel_sizes)
-        self.resblock_dilation_sizes = [list(dilations) for dilations in self.resblock_dilation_sizes]
+        self.resblock_dilation_sizes = [
+            list(row) if isinstance(row, list | tuple) else row for row in self.resblock_dilation_sizes
+        ]
         rate = kwargs.pop("sampling_rate", SAMPLING_RATE)  # a field until 0.1
         if rate != SAMPLING_RATE:
             raise ValueError(f"sampling_rate is {rate}; the vocoder's waveforms have {SAMPLING_RATE} Hz.")
@@ -130,7 +132,7 @@ class UnitVocoderConfig(StrictConfigMixin, PreTrainedConfig):
                 f"resblock_kernel_sizes {kernels} must be odd, so that a block keeps the length."
             )
         for row in dilations:
-            if not row or any(not isinstance(value, int) or value < 1 for value in row):
+            if not isinstance(row, list) or not row or any(not isinstance(v, int) or v < 1 for v in row):
                 raise ValueError(f"resblock_dilation_sizes {dilations} must hold lists of positive integers.")
 
     @property
