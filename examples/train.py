@@ -1,54 +1,51 @@
 """Train stage 1, silent video -> speech units and mel, on a prepared folder.
 
-    accelerate launch examples/train.py examples/configs/grid_s1.yaml
-    accelerate launch examples/train.py CONFIG [--resume] [--init-from DIR] [key.sub=value ...]
+    accelerate launch --config_file examples/accelerate/cpu.yaml examples/train.py CONFIG.yaml [key=value ...]
 
-`python` instead of `accelerate launch` trains in one process. Settings: hf_lip2speech.training.config.
+`python` instead of `accelerate launch ...` trains in one process.
 """
 
 import torch
 
 from hf_lip2speech.data.augmentation import VideoAugmentation
-from hf_lip2speech.data.collation import Lip2SpeechCollator
 from hf_lip2speech.data.prepared import prepared_split
 from hf_lip2speech.data.sampling import AugmentedDataset
-from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
+from hf_lip2speech.loading import model_source
 from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
-from hf_lip2speech.training.arguments import checked, lip2speech_to_train, parse_arguments
-from hf_lip2speech.training.config import Lip2SpeechTrainingConfig
-from hf_lip2speech.training.lip2speech_stage import Lip2SpeechStage
-from hf_lip2speech.training.loop import start, train
+from hf_lip2speech.training.arguments import Lip2SpeechTrainingArguments
+from hf_lip2speech.training.checkpoints import checkpoint_to_resume
+from hf_lip2speech.training.config import checked, parse_command_line, run_command, save_settings
+from hf_lip2speech.training.lip2speech_trainer import Lip2SpeechTrainer
+from hf_lip2speech.training.models import lip2speech_to_train
 
 FIELDS = ("frames", "mel", "unit_ids", "speaker_embeddings")
 
 
 def main(argv=None):
-    config, arguments = parse_arguments(Lip2SpeechTrainingConfig, __doc__, argv)
-    accelerator = start(config)
-
-    model = lip2speech_to_train(config)
-    augmentation = checked(VideoAugmentation, config.augmentation, "augmentation.")
-    clips = prepared_split(config.data, "train", fields=FIELDS, cache=config.cache)
-    train_data = AugmentedDataset(clips, augmentation, max_frames=config.max_frames, seed=config.seed)
-    clips = prepared_split(config.data, "val", fields=(*FIELDS, "waveform"), cache=config.cache)
-    validation_data = AugmentedDataset(clips, None, max_frames=None)
-
-    stage = Lip2SpeechStage(
-        config,
-        accelerator,
+    args, settings, resume = parse_command_line(Lip2SpeechTrainingArguments, __doc__, argv)
+    checkpoint = checkpoint_to_resume(args, resume)
+    model, extractor = lip2speech_to_train(args, checkpoint)
+    augmentation = checked(VideoAugmentation, args.augmentation, "augmentation.")
+    train = prepared_split(args.data, "train", fields=FIELDS, cache=args.cache)
+    val = prepared_split(args.data, "val", fields=(*FIELDS, "waveform"), cache=args.cache)
+    trainer = Lip2SpeechTrainer(
         model,
-        train_data,
-        validation_data,
-        Lip2SpeechCollator(model.config),
-        extras=(Lip2SpeechFeatureExtractor(),),
-        voice=vocoder_voice(config.vocoder, accelerator.device) if config.vocoder else None,
+        args,
+        AugmentedDataset(
+            train, augmentation, max_frames=args.max_frames, seed=args.seed, extractor=extractor
+        ),
+        AugmentedDataset(val, None, max_frames=None, extractor=extractor),
+        extractor,
+        voice=speaking_vocoder(args.vocoder, args.device) if args.vocoder else None,
     )
-    return train(stage, config, accelerator, resume=arguments.resume)
+    save_settings(settings, trainer.accelerator)
+    trainer.train(resume_from_checkpoint=checkpoint)
+    return trainer
 
 
-def vocoder_voice(path, device):
-    """A trained unit vocoder to speak the validation samples with."""
-    vocoder = UnitVocoderModel.from_pretrained(path).to(device).eval()
+def speaking_vocoder(name, device):
+    """A trained unit vocoder that speaks the validation samples."""
+    vocoder = UnitVocoderModel.from_pretrained(model_source(name)).to(device).eval()
 
     def speak(unit_ids, spectrogram, speaker_embedding):
         with torch.no_grad():
@@ -58,4 +55,4 @@ def vocoder_voice(path, device):
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

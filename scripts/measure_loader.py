@@ -1,9 +1,9 @@
-"""How many frames a second the training's data loader delivers, with how much padding, and at what cost.
+"""How many frames per second the training's data loader delivers, with how much padding, and at what cost.
 
     python scripts/measure_loader.py PREPARED [--workers 2] [--batch-frames 3600] [--epochs 2]
 
-Prints, for each epoch after the first (which starts the workers), the frames and clips delivered a second,
-the frames for a second of all processes' CPU time, and the memory of each at the epoch's end. Linux only.
+Prints, for each epoch after the first (which starts the workers), the frames and clips per second, the
+frames per second of all processes' CPU time, and the memory of each at the epoch's end. Linux only.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from hf_lip2speech.data.collation import Lip2SpeechCollator
 from hf_lip2speech.data.prepared import PreparedDataset
 from hf_lip2speech.data.sampling import AugmentedDataset
 from hf_lip2speech.models.configuration_lip2speech import Lip2SpeechConfig
-from hf_lip2speech.training.loop import leave_inherited_objects
+from hf_lip2speech.training.common import start_worker
 
 FIELDS = ("frames", "mel", "unit_ids", "speaker_embeddings")
 
@@ -46,7 +46,7 @@ def main() -> None:
         collate_fn=Lip2SpeechCollator(Lip2SpeechConfig(num_units=NUM_UNITS)),
         num_workers=arguments.workers,
         persistent_workers=arguments.workers > 0,
-        worker_init_fn=leave_inherited_objects,
+        worker_init_fn=start_worker,
     )
     for epoch in range(arguments.epochs + 1):
         dataset.set_epoch(epoch)

@@ -1,29 +1,35 @@
-"""What an update of a training costs on the device at hand, and so its whole run.
+"""What an update of a training costs on this device, and from that the whole run.
 
     python scripts/measure_throughput.py examples/train.py examples/configs/lrs3.yaml [key=value ...]
         [--updates 5] [--frames-per-update 28800] [--peak 312]
 
-Runs the training script as it is, but for its loop: some updates are timed and nothing is written. On a CPU
-the whole run is reckoned from CPU time, in core-hours, which other programs on the machine change little; on
-a GPU from wall-clock time. Under it stands the same from floating-point operations alone, for GPUs that are
-not at hand: computed at an assumed share of their peak, not measured.
+Runs the training script for a few updates and times them; nothing is kept. On a CPU the whole run is
+estimated from CPU time, in core-hours, which other programs on the machine change little; on a GPU from
+wall-clock time. Below that is the same from floating-point operations alone, for other GPUs: computed at an
+assumed share of their peak, not measured.
 """
 
 import argparse
 import contextlib
 import importlib.util
 import resource
+import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain, islice, repeat
+from typing import Any
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from hf_lip2speech.constants import SAMPLES_PER_FRAME
-from hf_lip2speech.training.loop import endless_batches
+from hf_lip2speech.training.arguments import Lip2SpeechTrainingArguments, VocoderTrainingArguments
+from hf_lip2speech.training.config import load_arguments
+from hf_lip2speech.training.lip2speech_trainer import Lip2SpeechTrainer
+from hf_lip2speech.training.vocoder_trainer import VocoderTrainer
 
 LOADED_BATCHES = 10  # by which the loader's own pace is measured
 
@@ -71,40 +77,94 @@ def main() -> None:
     spec = importlib.util.spec_from_file_location("training_script", arguments.script)
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    script.train = lambda stage, config, accelerator, resume: measure(stage, config, accelerator, arguments)
-    script.main([arguments.config, *arguments.overrides])
+    stage_1 = hasattr(script, "Lip2SpeechTrainer")
+    kind = Lip2SpeechTrainingArguments if stage_1 else VocoderTrainingArguments
+    max_steps = load_arguments(kind, arguments.config, arguments.overrides).max_steps
+    measured = Measured(arguments.updates)
+    with tempfile.TemporaryDirectory() as folder:  # for what the script writes
+        changes = [f"output_dir={folder}", f"max_steps={arguments.updates + 1}", "report_to=none"]
+        changes += ["eval_strategy=no", "save_strategy=no"] if stage_1 else ["adversarial_from_step=0"]
+        vars(script).update(measured_trainers(measured))
+        trainer = script.main([arguments.config, *arguments.overrides, *changes])
+        report(trainer, measured, max_steps, arguments)
 
 
-def measure(stage, config, accelerator, arguments: argparse.Namespace) -> None:
-    """In the place of `hf_lip2speech.training.loop.train`."""
-    step = getattr(config, "adversarial_from_step", 0)  # a GAN's earlier ones may lack the discriminators
-    batches = endless_batches(stage.loader, done=0)
-    training, frames, places, flops = Clock(), 0, 0, 0
-    for update in range(arguments.updates + 1):
-        ended = False
-        while not ended:
-            epoch, batch = next(batches)
-            with operations() if update == 0 else contextlib.nullcontext() as counted:
-                with training.running(), accelerator.accumulate(*stage.modules):
-                    stage.training_step(batch, step, epoch)
-                    ended = accelerator.sync_gradients
-            flops += counted.get_total_flops() if counted is not None else 0
-            frames, places = frames + video_frames(batch)[0], places + video_frames(batch)[1]
-        with training.running():
-            stage.after_update()
-        if update == 0:  # it started workers, chose kernels, made the optimiser's state: counted, not timed
-            flops_per_frame = flops / places
-            training, frames, places = Clock(), 0, 0
-        print(f"update {update} done", flush=True)
+@dataclass
+class Measured:
+    """What updates cost. The first one, which starts workers, chooses kernels and makes the optimiser's
+    state, is counted but not timed."""
 
+    updates: int
+    training: Clock = field(default_factory=Clock)
+    frames: int = 0
+    places: int = 0
+    flops_per_frame: float = 0.0
+    step: int = -1
+
+    def micro_batch(self, step: int, batch: dict, work: Callable[[], Any]) -> Any:
+        """work(), timed, or counted if it is part of the first update."""
+        first = step == 0
+        if step == 1 and self.step == 0:
+            self.flops_per_frame /= self.places
+            self.training, self.frames, self.places = Clock(), 0, 0
+        self.step = step
+        with operations() if first else contextlib.nullcontext() as counted, self.training.running():
+            done = work()
+        self.flops_per_frame += counted.get_total_flops() if first else 0
+        frames, places = video_frames(batch)
+        self.frames, self.places = self.frames + frames, self.places + places
+        return done
+
+
+def measured_trainers(measured: Measured) -> dict[str, type]:
+    """Both trainers, by name, whose updates are measured and which neither validate nor write."""
+
+    class Stage1(Lip2SpeechTrainer):
+        def training_step(self, model, inputs, *rest):
+            work = partial(super().training_step, model, inputs, *rest)
+            return measured.micro_batch(self.state.global_step, inputs, work)
+
+        def create_optimizer(self, *args):
+            optimizer = super().create_optimizer(*args)
+            update = optimizer.step
+
+            def timed(*args, **options):
+                with measured.training.running():
+                    return update(*args, **options)
+
+            optimizer.step = timed
+            return optimizer
+
+        def _export(self, name):
+            pass
+
+    class Stage2(VocoderTrainer):
+        def training_step(self, batch, epoch):
+            return measured.micro_batch(self.step, batch, partial(super().training_step, batch, epoch))
+
+        def _validate(self):
+            pass
+
+        _save = _validate
+
+        def _export(self, name):
+            pass
+
+    return {"Lip2SpeechTrainer": Stage1, "VocoderTrainer": Stage2}
+
+
+def report(trainer: Any, measured: Measured, max_steps: int, arguments: argparse.Namespace) -> None:
+    accelerator, training, places = trainer.accelerator, measured.training, measured.places
+    frames, flops_per_frame = measured.frames, measured.flops_per_frame
+    batches = trainer.get_train_dataloader() if hasattr(trainer, "get_train_dataloader") else trainer.loader
     loading = Clock()
     with loading.running():
-        batches = islice(endless_batches(stage.loader, done=0), LOADED_BATCHES)
-        loaded = sum(video_frames(batch)[0] for _, batch in batches)
+        epochs = chain.from_iterable(repeat(batches))
+        loaded = sum(video_frames(batch)[0] for batch in islice(epochs, LOADED_BATCHES))
 
     updates = arguments.updates
     per_update = arguments.frames_per_update or places / updates
-    whole = config.max_steps * per_update
+    whole = max_steps * per_update
     on_gpu = accelerator.device.type == "cuda"
     seconds, unit = (
         (training.wall, "hours of this GPU") if on_gpu else (training.cpu, "core-hours of this CPU")
@@ -115,11 +175,11 @@ def measure(stage, config, accelerator, arguments: argparse.Namespace) -> None:
         f"peak memory {peak_memory():.1f} GiB\n"
         f"update of {places / updates:.0f} video frames, {1 - frames / places:.1%} of them padding: "
         f"{training.wall / updates:.2f} s wall, {training.cpu / updates:.2f} s CPU\n"
-        f"data alone, {config.num_workers} worker(s): {loaded / loading.wall:,.0f} frames/s by wall clock, "
-        f"{loaded / loading.cpu:,.0f} for a second of the main process's CPU time\n"
+        f"data alone, {trainer.args.dataloader_num_workers} worker(s): {loaded / loading.wall:,.0f} frames/s "
+        f"by wall clock, {loaded / loading.cpu:,.0f} for a second of the main process's CPU time\n"
         f"training: {places / seconds:,.1f} frames/s, {flops_per_frame / 1e9:.3g} GFLOP a frame forward and "
         f"backward, {flops_per_second / 1e12:.3g} TFLOP/s\n"
-        f"whole run: {config.max_steps:,} updates x {per_update:,.0f} frames = {whole:.3g} frames, "
+        f"whole run: {max_steps:,} updates x {per_update:,.0f} frames = {whole:.3g} frames, "
         f"{whole * flops_per_frame:.3g} FLOP\n"
         f"measured: {whole * seconds / places / 3600:,.0f} {unit}"
     )

@@ -27,8 +27,7 @@ from hf_lip2speech.evaluation.metrics import wer
 from hf_lip2speech.evaluation.recognisers import PocketsphinxGrid
 from hf_lip2speech.loading import BUNDLED
 from hf_lip2speech.synthetic import RenderedTalker
-from hf_lip2speech.training.arguments import build_model
-from hf_lip2speech.training.config import TrainingConfig
+from hf_lip2speech.training.models import build_model
 from hf_lip2speech_cli import main
 
 from .training.prepared_folder import write_prepared_folder
@@ -130,8 +129,7 @@ def test_every_voice_sounds_more_like_itself_than_like_any_other(speak, rendered
 
 @pytest.mark.parametrize("part, kind", [("lip2speech", Lip2SpeechModel), ("vocoder", UnitVocoderModel)])
 def test_a_training_starts_from_it_by_the_name_bundled(speak, part, kind):
-    config = TrainingConfig(data="prepared", output_dir="run", init_from="bundled")
-    model = build_model(kind, kind.config_class, config)
+    model = build_model(kind, {}, "bundled")
     expected = getattr(speak.model, part).state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
 

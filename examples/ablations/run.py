@@ -23,21 +23,18 @@ import yaml
 
 from hf_lip2speech.cards import show_score
 from hf_lip2speech.data.layout import PreparedFolder
+from hf_lip2speech.errors import ConfigError
 from hf_lip2speech.evaluation.measures import MEASURES, Measure
 from hf_lip2speech.evaluation.results import interval
 from hf_lip2speech.evaluation.systems import COPY_SYNTHESIS, END_TO_END, GROUND_TRUTH
 from hf_lip2speech.files import write_text
-from hf_lip2speech.training.config import (
-    ConfigError,
-    Lip2SpeechTrainingConfig,
-    VocoderTrainingConfig,
-    load_config,
-)
+from hf_lip2speech.training.arguments import Lip2SpeechTrainingArguments, VocoderTrainingArguments
+from hf_lip2speech.training.config import load_arguments
 
 HERE = Path(__file__).parent
 SHOWN = ("wer", "stoi", "estoi", "pesq_wb", "unit_accuracy", "speaker_similarity")
 BY_KEY = {measure.key: measure for measure in MEASURES}
-CONFIGS = {"train.py": Lip2SpeechTrainingConfig, "train_vocoder.py": VocoderTrainingConfig}
+ARGUMENTS = {"train.py": Lip2SpeechTrainingArguments, "train_vocoder.py": VocoderTrainingArguments}
 PARTS = ("lip2speech", "vocoder")  # what a system is put together of
 LEAST_CLIPS = 10  # of fewer no interval says anything
 RUNNING: list[subprocess.Popen] = []
@@ -95,7 +92,7 @@ def checked_settings(args: argparse.Namespace, plan: dict[str, Any]) -> dict[str
     seeds, steps = set(), {}
     for name, (script, config, *changes) in plan["trainings"].items():
         try:
-            loaded = load_config(CONFIGS[script], HERE / config, [*changes, *args.overrides])
+            loaded = load_arguments(ARGUMENTS[script], HERE / config, [*changes, *args.overrides])
         except ConfigError as error:
             sys.exit(f"{name}: {error}")
         seeds.add(loaded.seed)

@@ -78,6 +78,14 @@ class UnsafeCheckpointError(CheckpointError):
     """A checkpoint names something that only code to be run would name."""
 
 
+class ConfigError(Lip2SpeechError):
+    """The settings of a training hold an unknown key or an impossible value, or cannot be read."""
+
+
+class TrainingError(Lip2SpeechError):
+    """A training cannot start, continue or resume."""
+
+
 class NotLoadedError(Lip2SpeechError, OSError):
     """Nothing could be loaded: no such folder, repository or revision, no access, or no connection."""
 

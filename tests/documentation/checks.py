@@ -16,15 +16,15 @@ from pathlib import Path
 from accelerate.commands.launch import launch_command_parser
 
 from hf_lip2speech.cards import KINDS, model_card, read_facts
-from hf_lip2speech.training.arguments import parse_arguments
-from hf_lip2speech.training.config import Lip2SpeechTrainingConfig, VocoderTrainingConfig
+from hf_lip2speech.training.arguments import Lip2SpeechTrainingArguments, VocoderTrainingArguments
+from hf_lip2speech.training.config import parse_command_line
 from hf_lip2speech_cli import make_parser
 
 from .snippets import ROOT, Command
 
 TRAININGS = {
-    "examples/train.py": Lip2SpeechTrainingConfig,
-    "examples/train_vocoder.py": VocoderTrainingConfig,
+    "examples/train.py": Lip2SpeechTrainingArguments,
+    "examples/train_vocoder.py": VocoderTrainingArguments,
 }
 PLACEHOLDER_CONFIG = re.compile(r"(?:[A-Z]+_)?[A-Z]+\.yaml")  # CONFIG.yaml, VOCODER.yaml
 
@@ -101,7 +101,7 @@ def training(kind: type, arguments: Sequence[str], folder: Path) -> None:
     """The script's own parser, which loads the configuration."""
     (folder / "config.yaml").write_text("data: prepared\noutput_dir: runs/x\n", encoding="utf-8")
     known = [str(folder / "config.yaml") if PLACEHOLDER_CONFIG.fullmatch(a) else a for a in arguments]
-    parse_arguments(kind, "", [str(ROOT / a) if (ROOT / a).is_file() else a for a in known])
+    parse_command_line(kind, "", [str(ROOT / a) if (ROOT / a).is_file() else a for a in known])
 
 
 def options_in(text: str, arguments: Sequence[str]) -> None:

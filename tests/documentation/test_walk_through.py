@@ -21,7 +21,7 @@ from .stand_ins import face_videos
 
 PAGE = "docs/own_talker.md"
 LEFT_OUT = ("pip install", "hf auth login", "tensorboard")
-FEW = "max_steps=2 warmup_steps=1 eval_every=1 batch_size=2"
+FEW = "max_steps=2 warmup_steps=1 eval_steps=1 per_device_train_batch_size=2"
 FEW_UPDATES = {"examples/train.py": FEW, "examples/train_vocoder.py": f"{FEW} adversarial_from_step=1"}
 
 

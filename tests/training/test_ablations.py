@@ -11,7 +11,8 @@ from hf_lip2speech.models.configuration_lip2speech import Lip2SpeechConfig
 from hf_lip2speech.models.configuration_unit_vocoder import UnitVocoderConfig
 from hf_lip2speech.models.modeling_lip2speech import Lip2SpeechModel
 from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
-from hf_lip2speech.training.config import Lip2SpeechTrainingConfig, VocoderTrainingConfig, load_config
+from hf_lip2speech.training.arguments import Lip2SpeechTrainingArguments, VocoderTrainingArguments
+from hf_lip2speech.training.config import load_arguments
 
 from .conftest import EXAMPLES
 from .prepared_folder import NUM_UNITS, write_prepared_folder
@@ -19,8 +20,8 @@ from .prepared_folder import NUM_UNITS, write_prepared_folder
 FOLDER = EXAMPLES / "ablations"
 PLAN = yaml.safe_load((FOLDER / "ablations.yaml").read_text(encoding="utf-8"))
 KINDS = {
-    "train.py": (Lip2SpeechTrainingConfig, Lip2SpeechConfig, Lip2SpeechModel),
-    "train_vocoder.py": (VocoderTrainingConfig, UnitVocoderConfig, UnitVocoderModel),
+    "train.py": (Lip2SpeechTrainingArguments, Lip2SpeechConfig, Lip2SpeechModel),
+    "train_vocoder.py": (VocoderTrainingArguments, UnitVocoderConfig, UnitVocoderModel),
 }
 
 
@@ -37,10 +38,12 @@ def test_the_arms_of_a_stage_have_one_size_and_one_budget():
     sizes: dict[str, set] = {}
     for script, config, *changes in PLAN["trainings"].values():
         kind, model_config, model = KINDS[script]
-        loaded = load_config(kind, FOLDER / config, changes)
+        loaded = load_arguments(kind, FOLDER / config, changes)
         with torch.device("meta"):
             parameters = sum(p.numel() for p in model(model_config(**loaded.model)).parameters())
-        sizes.setdefault(script, set()).add((parameters, loaded.max_steps, loaded.batch_size, loaded.seed))
+        sizes.setdefault(script, set()).add(
+            (parameters, loaded.max_steps, loaded.per_device_train_batch_size, loaded.seed)
+        )
     assert {script: len(found) for script, found in sizes.items()} == {"train.py": 1, "train_vocoder.py": 1}
 
 
@@ -88,7 +91,7 @@ def test_the_page_shows_what_was_measured_with_these_configurations(ablations):
     docs = EXAMPLES.parent / "docs"
     results = json.loads((docs / "ablations.json").read_text(encoding="utf-8"))
     assert ablations.as_markdown(results) in (docs / "ablations.md").read_text(encoding="utf-8")
-    trainings = [load_config(KINDS[s][0], FOLDER / c, more) for s, c, *more in PLAN["trainings"].values()]
+    trainings = [load_arguments(KINDS[s][0], FOLDER / c, more) for s, c, *more in PLAN["trainings"].values()]
     assert set(results["settings"]["updates"].values()) == {loaded.max_steps for loaded in trainings}
     assert set(results["settings"]["seeds"]) == {loaded.seed for loaded in trainings}
     assert results["settings"]["changes"] == []
@@ -105,7 +108,13 @@ def test_all_arms_are_trained_evaluated_and_set_against_each_other(ablations, tm
         "comparisons": {"both are better": ["both", "mel", ["stoi"]]},
     }
     monkeypatch.setattr(ablations, "read_plan", lambda: plan)
-    small = ["max_steps=1", "batch_size=2", "num_samples=1", "tracker=none", f"model.num_units={NUM_UNITS}"]
+    small = [
+        "max_steps=1",
+        "per_device_train_batch_size=2",
+        "num_samples=0",
+        "report_to=none",
+        f"model.num_units={NUM_UNITS}",
+    ]
     arguments = [str(folder), str(folder), "--out", str(tmp_path / "out"), *small]
     ablations.main(arguments)
     found = json.loads((tmp_path / "out/ablations.json").read_text())

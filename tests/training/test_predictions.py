@@ -1,50 +1,81 @@
 """A lip-to-speech model's predictions as the vocoder's training inputs."""
 
 import numpy as np
+import pytest
 import torch
+from accelerate import Accelerator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hf_lip2speech import Lip2SpeechConfig, Lip2SpeechModel
 from hf_lip2speech.data.augmentation import evaluation_transform
+from hf_lip2speech.data.prepared import PreparedDataset
 from hf_lip2speech.data.sampling import AugmentedDataset
-from hf_lip2speech.training.predictions import predicted_inputs
+from hf_lip2speech.training.predictions import predict
 
-from ..tiny_model import tiny_model
-from .prepared_folder import NUM_UNITS
+from .conftest import STAGES
 
 
-def test_predictions_are_the_models_own_outputs_clip_by_clip():
-    model = tiny_model().lip2speech.eval()
-    random = np.random.default_rng(0)
-    clips = [
-        {
-            "frames": random.integers(0, 256, (length, 96, 96), dtype=np.uint8),
-            "speaker_embeddings": random.random(256, dtype=np.float32),
-        }
-        for length in (6, 9)
-    ]
-    predictions = predicted_inputs(model, AugmentedDataset(clips, None, max_frames=None), progress=False)
-    for clip, prediction in zip(clips, predictions, strict=True):
-        length = len(clip["frames"])
-        assert prediction["mel"].shape == (4 * length, 80) and prediction["mel"].dtype == np.float32
-        assert prediction["unit_ids"].shape == (2 * length,)
+class Share:
+    """One of several processes, as far as `predict` asks."""
+
+    def __init__(self, index: int, count: int):
+        self.process_index, self.num_processes = index, count
+        self.is_main_process = self.is_local_main_process = index == 0
+
+    def wait_for_everyone(self):
+        pass
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return Lip2SpeechModel(Lip2SpeechConfig(**STAGES["train"]["model"], max_av_offset=2)).eval()
+
+
+def test_processes_share_the_clips_and_write_the_models_own_outputs(model, prepared, tmp_path):
+    clips = PreparedDataset(prepared, "train", fields=("frames", "speaker_embeddings"))
+    dataset = AugmentedDataset(clips, None, max_frames=None)
+    for index in (0, 1):
+        assert len(list(tmp_path.glob("*.npz"))) == 3 * index
+        stored = predict(model, dataset, tmp_path, Share(index, 2), batch_frames=25)
+    assert len(stored) == len(clips) == 6
+    for clip, prediction in zip(clips, stored, strict=True):
         with torch.no_grad():
             output = model(
                 evaluation_transform(clip["frames"])[None],
                 speaker_embeddings=torch.from_numpy(clip["speaker_embeddings"])[None],
             )
-        assert np.array_equal(prediction["mel"], output.spectrogram[0].numpy())
+        assert prediction["mel"].dtype == np.float32 and prediction["unit_ids"].dtype == np.int64
+        np.testing.assert_allclose(prediction["mel"], output.spectrogram[0].numpy(), atol=1e-4)
         assert prediction["unit_ids"].tolist() == model.unit_ids(output.unit_logits)[0].tolist()
 
 
-def test_a_vocoder_learns_from_predictions_too_and_from_what_stoi_measures(scripts, configuration, tmp_path):
-    sizes = {"frontend_stem_channels": 4, "frontend_channels": [4, 4], "frontend_blocks": [1, 1]}
-    encoder = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "mel_head_size": 16}
-    lip2speech = Lip2SpeechModel(Lip2SpeechConfig(**sizes, **encoder, num_units=NUM_UNITS, max_av_offset=2))
-    lip2speech.save_pretrained(tmp_path / "lip2speech")
-    changes = {"segment_units": 20, "max_steps": 2, "gradient_accumulation": 1, "tracker": "tensorboard"}
-    changes |= {"lip2speech": str(tmp_path / "lip2speech"), "correlation_loss_weight": 10.0, "batch_size": 6}
-    scripts["train_vocoder"].main([str(configuration("train_vocoder", **changes))])
+def test_what_is_there_is_kept_unless_another_model_made_it(model, prepared, tmp_path):
+    dataset = AugmentedDataset(
+        PreparedDataset(prepared, "train", fields=("frames", "speaker_embeddings")), None
+    )
+    stored = predict(model, dataset, tmp_path, Accelerator())
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.npz")}
+    stored.path(3).unlink()  # killed before it was made
+    predict(model, dataset, tmp_path, Accelerator())
+    again = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.npz")}
+    assert [path for path in times if times[path] != again[path]] == [stored.path(3)]
+    torch.nn.init.ones_(model.unit_head.bias)
+    predict(model, dataset, tmp_path, Accelerator())
+    assert all(times[path] != path.stat().st_mtime_ns for path in times)
+
+
+def test_a_vocoder_learns_from_predictions_too_and_from_what_stoi_measures(model, train, tmp_path):
+    model.save_pretrained(tmp_path / "lip2speech")
+    changes = {
+        "segment_units": 20,
+        "max_steps": 2,
+        "gradient_accumulation_steps": 1,
+        "report_to": "tensorboard",
+    }
+    changes |= {"correlation_loss_weight": 10.0, "per_device_train_batch_size": 6}
+    trainer = train("train_vocoder", lip2speech=str(tmp_path / "lip2speech"), **changes)
+    assert trainer.max_av_offset == 2 and len(list((tmp_path / "run/predictions").glob("*.npz"))) == 6
     events = EventAccumulator(str(tmp_path / "run/logs")).Reload()
     said = {
         name: [event.value for event in events.Scalars(f"train/{name}")]

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..constants import CROP_SIZE, FRAME_RATE, PIXEL_MEAN, PIXEL_STD
+from ..constants import FRAME_RATE
 from ..errors import Lip2SpeechError
+from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 
 
 def sample_generator(seed: int, epoch: int, index: int) -> torch.Generator:
@@ -22,21 +23,16 @@ def sample_generator(seed: int, epoch: int, index: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(state[0]))
 
 
-def normalise(frames: torch.Tensor) -> torch.Tensor:
-    """Gray uint8 in [0, 255] -> float32 (x / 255 - 0.421) / 0.165, of the same shape."""
-    return frames.to(torch.float32).mul_(1 / (255 * PIXEL_STD)).sub_(PIXEL_MEAN / PIXEL_STD)
+def evaluation_transform(
+    frames: np.ndarray | torch.Tensor, extractor: Lip2SpeechFeatureExtractor | None = None
+) -> torch.Tensor:
+    """Mouth crops uint8 (T, 96, 96) -> what the model sees outside training, float32 (T, 1, 88, 88).
 
-
-def centre_crop(frames: torch.Tensor, size: int = CROP_SIZE) -> torch.Tensor:
-    """(T, H, W) -> the middle (T, size, size)."""
-    _, height, width = frames.shape
-    top, left = (height - size) // 2, (width - size) // 2
-    return frames[:, top : top + size, left : left + size]
-
-
-def evaluation_transform(frames: np.ndarray | torch.Tensor) -> torch.Tensor:
-    """Mouth crops uint8 (T, 96, 96) -> what the model sees outside training, float32 (T, 1, 88, 88)."""
-    return normalise(centre_crop(torch.as_tensor(frames))).unsqueeze(1)
+    Args:
+        extractor: The model's feature extractor; default: one with the default numbers.
+    """
+    extractor = extractor or Lip2SpeechFeatureExtractor()
+    return extractor([frames], return_tensors="pt")["pixel_values_videos"][0]
 
 
 @dataclass(frozen=True)
@@ -46,7 +42,7 @@ class VideoAugmentation:
     Crop, flip and erased box are the same in all frames of a clip.
 
     Attributes:
-        crop: Crop 88x88 at a random place; False: the centre.
+        crop: Crop the model's input (88x88) at a random place; False: the centre.
         flip: Probability of a horizontal flip.
         erasing: Probability that one box is set to 0 (the mean gray) in all frames.
         erasing_area: Smallest and largest part of the image that the box covers.
@@ -74,7 +70,7 @@ class VideoAugmentation:
                 f"time_mask={self.time_mask}; expected 0 to {FRAME_RATE} frames of each second."
             )
         if not 0 <= self.speed < 1:
-            raise ValueError(f"speed={self.speed}; expected a fraction, 0 to less than 1.")
+            raise Lip2SpeechError(f"speed={self.speed}; expected a fraction, 0 to less than 1.")
         for name in ("erasing_area", "erasing_ratio"):
             low, high = getattr(self, name)
             if not 0 < low <= high or (name == "erasing_area" and high > 1):
@@ -82,41 +78,49 @@ class VideoAugmentation:
                     f"{name}={(low, high)}; expected 0 < smallest <= largest (an area at most 1)."
                 )
 
-    def __call__(self, frames: np.ndarray | torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Mouth crops uint8 (T, 96, 96) -> one random view of them, float32 (T, 1, 88, 88)."""
-        clip = torch.as_tensor(frames)
+    def __call__(
+        self,
+        frames: np.ndarray | torch.Tensor,
+        generator: torch.Generator,
+        extractor: Lip2SpeechFeatureExtractor | None = None,
+    ) -> torch.Tensor:
+        """Mouth crops uint8 (T, 96, 96) -> one random view of them, float32 (T, 1, 88, 88).
+
+        Args:
+            extractor: Gives the size of the crop and the mean and deviation of the normalisation.
+        """
+        extractor = extractor or Lip2SpeechFeatureExtractor()
+        clip, size = torch.as_tensor(frames), extractor.crop_size
         _, height, width = clip.shape
         # Every number is drawn, used or not: with one step switched off the others stay what they were.
         draws = torch.rand(4, generator=generator, dtype=torch.float64).tolist()
-        box = self._box(generator)
+        box = self._box(generator, size)
         spans = self._spans(len(clip), generator)
 
-        if self.crop:
-            top = int(draws[0] * (height - CROP_SIZE + 1))
-            left = int(draws[1] * (width - CROP_SIZE + 1))
-            clip = clip[:, top : top + CROP_SIZE, left : left + CROP_SIZE]
-        else:
-            clip = centre_crop(clip)
+        down, right = draws[:2] if self.crop else (0.5, 0.5)
+        top, left = int(down * (height - size + 1)), int(right * (width - size + 1))
+        clip = clip[:, top : top + size, left : left + size]
         if draws[2] < self.flip:
             clip = clip.flip(-1)
-        pixels = normalise(clip)
+        mean, deviation = extractor.pixel_mean, extractor.pixel_std
+        pixels = clip.to(torch.float32).mul_(1 / (255 * deviation)).sub_(mean / deviation)
         if draws[3] < self.erasing and box is not None:
             pixels[:, box[0], box[1]] = 0
         for span in spans:
             pixels[span] = 0
         return pixels.unsqueeze(1)
 
-    def _box(self, generator: torch.Generator, attempts: int = 10) -> tuple[slice, slice] | None:
+    def _box(self, generator: torch.Generator, side: int, attempts: int = 10) -> tuple[slice, slice] | None:
         """Rows and columns to erase; None in the rare case that every drawn box was larger than the image."""
         draws = torch.rand(attempts, 4, generator=generator, dtype=torch.float64).tolist()
         low, high = (math.log(ratio) for ratio in self.erasing_ratio)
         smallest, largest = self.erasing_area
         for size, shape, down, right in draws:
-            area = (smallest + size * (largest - smallest)) * CROP_SIZE**2
+            area = (smallest + size * (largest - smallest)) * side**2
             ratio = math.exp(low + shape * (high - low))
             rows, columns = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-            if 0 < rows <= CROP_SIZE and 0 < columns <= CROP_SIZE:
-                top, left = int(down * (CROP_SIZE - rows + 1)), int(right * (CROP_SIZE - columns + 1))
+            if 0 < rows <= side and 0 < columns <= side:
+                top, left = int(down * (side - rows + 1)), int(right * (side - columns + 1))
                 return slice(top, top + rows), slice(left, left + columns)
         return None
 

@@ -8,6 +8,7 @@ from torch.utils.data import Dataset
 
 from ..constants import MEL_FLOOR, MEL_PER_FRAME, SAMPLES_PER_FRAME, SAMPLES_PER_UNIT, UNITS_PER_FRAME
 from ..errors import Lip2SpeechError
+from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from .augmentation import VideoAugmentation, evaluation_transform, sample_generator
 
 # of `Lip2SpeechModel.forward`, by field of a `PreparedDataset`, where they differ
@@ -51,6 +52,7 @@ class AugmentedDataset(EpochDataset):
         max_frames: Longer clips are cut to this many frames at a random place (a place drawn from seed, epoch
             and index), together with their targets; None: never (evaluation).
         seed: Of all draws.
+        extractor: The model's feature extractor: size of the crop, mean and deviation of the pixels.
 
     An item holds the fields of `dataset` as tensors, named as the arguments of `Lip2SpeechModel.forward`:
     "frames" becomes "pixel_values_videos", float32 (T, 1, 88, 88), "mel" becomes "mel_labels", "unit_ids"
@@ -64,9 +66,11 @@ class AugmentedDataset(EpochDataset):
         *,
         max_frames: int | None = 600,
         seed: int = 0,
+        extractor: Lip2SpeechFeatureExtractor | None = None,
     ):
         super().__init__(dataset, seed=seed)
         self.augmentation = augmentation
+        self.extractor = extractor or Lip2SpeechFeatureExtractor()
         self.max_frames = max_frames
 
     @property
@@ -87,8 +91,10 @@ class AugmentedDataset(EpochDataset):
             item = cut_frames(item, start, start + self.max_frames)
         item = _as_tensors(item)
         clip = item.pop("frames")
-        transform = self.augmentation
-        pixels = evaluation_transform(clip) if transform is None else transform(clip, generator)
+        if self.augmentation is None:
+            pixels = evaluation_transform(clip, self.extractor)
+        else:
+            pixels = self.augmentation(clip, generator, self.extractor)
         named = {ARGUMENT_OF.get(field, field): value for field, value in item.items()}
         return {**named, "pixel_values_videos": pixels}
 
@@ -160,6 +166,29 @@ class VocoderSegmentDataset(EpochDataset):
             "speaker_embeddings": item["speaker_embeddings"],
             "waveform": waveform[SAMPLES_PER_UNIT * start : SAMPLES_PER_UNIT * (start + size)],
             "predicted": torch.tensor(predicted),
+        }
+
+
+class WholeClips(Dataset):
+    """Stage 2, validation: whole clips as items of `VocoderSegmentDataset`, scaled to the same peak, the
+    loudness that the vocoder learns."""
+
+    def __init__(self, dataset: Dataset):
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # ty: ignore[invalid-argument-type]
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        item = _as_tensors(self.dataset[index])
+        peak = item["waveform"].abs().max().clamp(min=1e-8)
+        return {
+            "id": item["id"],
+            "unit_ids": item["unit_ids"],
+            "spectrogram": item["mel"],
+            "speaker_embeddings": item["speaker_embeddings"],
+            "waveform": item["waveform"] * (PEAK / peak),
+            "predicted": torch.tensor(False),
         }
 
 

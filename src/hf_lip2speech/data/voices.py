@@ -9,19 +9,22 @@ from ..constants import SPEAKER_EMBEDDING_DIM
 from .prepared import PreparedDataset
 
 
-def speaker_voices(root: str | Path) -> dict[str, np.ndarray]:
+def speaker_voices(root: str | Path, *, most: int | None = None) -> dict[str, np.ndarray]:
     """Speaker name -> float32 (256,): the mean of the speaker's embeddings, scaled to length 1 as GE2E's are.
 
     Args:
         root: A prepared folder. The train split's clips count; where there is none, all do.
+        most: A folder with more speakers than this has no voices; of thousands, nobody chooses one by name.
 
     Raises:
         DatasetError: It is not a prepared folder.
     """
     dataset = PreparedDataset(root, fields=("speaker_embeddings",))
     speakers, splits = dataset.column("speaker"), dataset.column("split")
-    train = [index for index, split in enumerate(splits) if split == "train"]
+    train = [index for index, split in enumerate(splits) if split == "train"] or range(len(dataset))
+    if most is not None and len({speakers[index] for index in train}) > most:
+        return {}
     sums: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(SPEAKER_EMBEDDING_DIM))
-    for index in train or range(len(dataset)):
+    for index in train:
         sums[speakers[index]] += dataset[index]["speaker_embeddings"]
     return {speaker: (total / np.linalg.norm(total)).astype(np.float32) for speaker, total in sums.items()}

@@ -1,126 +1,260 @@
-"""The command line that both training scripts share, and what they build from a configuration."""
+"""The settings of both trainings. Names that `transformers.TrainingArguments` has mean the same here."""
 
 from __future__ import annotations
 
-import argparse
-import inspect
-import json
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TypeVar, cast
+import math
+from dataclasses import dataclass, field
+from typing import Any
 
-from transformers import PreTrainedConfig, PreTrainedModel
+import torch
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import LoggerType
+from transformers import TrainingArguments
+from transformers.integrations.integration_utils import (
+    INTEGRATION_TO_CALLBACK,
+    get_available_reporting_integrations,
+)
 
-from ..loading import model_source, states_type
-from ..models.configuration_avhubert import AVHubertConfig
-from ..models.configuration_lip2speech import Lip2SpeechConfig
-from ..models.modeling_avhubert import AVHubertModel
-from ..models.modeling_lip2speech import Lip2SpeechModel
-from .config import Config, ConfigError, Lip2SpeechTrainingConfig, TrainingConfig, check_keys, load_config
+from ..errors import ConfigError
+from ..losses.gan import VOCODER_LOSS_WEIGHTS
+from ..losses.stoi_like import WINDOW
 
-Part = TypeVar("Part")
-Model = TypeVar("Model", bound=PreTrainedModel)
-
-
-def parse_arguments(
-    kind: type[Config], description: str, argv: Sequence[str] | None = None
-) -> tuple[Config, argparse.Namespace]:
-    """CONFIG.yaml [--init-from DIR] [--resume] [key.sub=value ...] -> the configuration and the arguments."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "config", help="YAML file: what differs from the defaults of hf_lip2speech.training.config"
-    )
-    parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="such as optimizer.learning_rate=3e-4"
-    )
-    parser.add_argument(
-        "--init-from", metavar="DIR", help="start from this saved model, or `bundled` (fine-tuning)"
-    )
-    parser.add_argument(
-        "--resume", action="store_true", help="go on from the latest checkpoint in output_dir"
-    )
-    arguments = parser.parse_intermixed_args(argv)
-    overrides = list(arguments.overrides)
-    if arguments.init_from is not None:
-        overrides.append(f"init_from={arguments.init_from!r}")
-    try:
-        return load_config(kind, arguments.config, overrides), arguments
-    except ConfigError as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
+METRICS = ("loss", "unit_accuracy", "mel_l1", "stoi_like_correlation")  # what stage 1 measures in validation
+PIP_NAMES = {"azure_ml": "azureml-mlflow", "flyte": "flytekit"}  # of trackers; else the name with hyphens
+UNLISTED = ("flyte",)  # transformers knows it, but does not say whether it is installed
 
 
-def checked(kind: Callable[..., Part], fields: dict, prefix: str) -> Part:
-    """kind(**fields), with a ConfigError that names `prefix` + field where `kind` takes no such argument."""
-    check_keys(fields, inspect.signature(kind).parameters, prefix)
-    return kind(
-        **{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-    )
+@dataclass(kw_only=True)
+class RunArguments:
+    """What both stages share beside the names of `transformers.TrainingArguments`.
 
-
-def known_fields(model_config: type[PreTrainedConfig]) -> set[str]:
-    """The fields that a model's config adds to those which every config of transformers has."""
-    own = [
-        parent for parent in model_config.__mro__ if parent.__module__.startswith(__package__.split(".")[0])
-    ]
-    return {name for parent in own for name in inspect.get_annotations(parent)} - {"model_type"}
-
-
-def build_model(model: type[Model], model_config: type[PreTrainedConfig], config: TrainingConfig) -> Model:
-    """A new model of the sizes in config.model, or the one in config.init_from with config.model's changes.
-
-    A composite (Lip2SpeechWithVocoder) to start from gives the part of it that is trained here.
-
-    Raises:
-        ConfigError: config.model has a field that the model's config does not have, or init_from holds no
-        such model.
+    Args:
+        data: The prepared folder, or a list of several whose units come from the same extractor.
+        model: Fields of the model's config that differ from its defaults, or from those of `init_from`.
+        init_from: A saved model to start from: `bundled`, a folder or a Hub repository. Its sizes cannot
+            be changed by `model`; dropout, loss weights and the like can.
+        cache: Keep the data set in memory.
+        num_threads: CPU threads of torch; null = torch's default.
+        ema_decay: Validate and save an exponential moving average of the weights; 0 = off. It is warmed up:
+            the n-th average uses min(ema_decay, (1 + n) / (10 + n)).
+        max_minutes: Stop after this wall-clock time with a checkpoint. The learning-rate schedule still ends
+            at max_steps, so that `--resume` continues it.
+        max_eval_clips: Validate on that many clips; null = all.
+        num_samples: Validation clips whose sound and picture are written at each validation.
     """
-    check_keys(config.model, known_fields(model_config), prefix="model.")
-    if config.init_from is None:
-        return model(model_config(**config.model))
-    source = model_source(config.init_from)
-    path = Path(source) / "config.json"
-    if not path.is_file():
-        raise ConfigError(
-            f"init_from {config.init_from} has no config.json: give a folder of a saved model, such as "
-            "RUN/best, or `bundled`."
-        )
-    saved = json.loads(path.read_text(encoding="utf-8"))
-    part = saved.get(model.base_model_prefix, saved)
-    if not states_type(part, model_config):
-        raise ConfigError(
-            f"init_from {config.init_from} holds a {saved.get('model_type')}; this training starts from a "
-            f"{model_config.model_type} or from a composite with one."
-        )
-    changed = model_config.from_dict(part | config.model)
-    loaded, report = cast(tuple, model.from_pretrained(source, config=changed, output_loading_info=True))
-    if report["missing_keys"]:
-        raise ConfigError(
-            f"init_from {config.init_from} lacks weights such as {min(report['missing_keys'])}."
-        )
-    return loaded
+
+    data: str | list[str] = field(default_factory=list)
+    model: dict = field(default_factory=dict)
+    init_from: str | None = None
+    cache: bool = False
+    num_threads: int | None = None
+    ema_decay: float = 0.0
+    max_minutes: float | None = None
+    max_eval_clips: int | None = None
+    num_samples: int = 2
+
+    def check(self: Any, known_trackers: list[str], available_trackers: list[str]) -> None:
+        """Raise ConfigError for values that cannot work, and for trackers that are not installed."""
+        for name in COUNTS:
+            if (value := getattr(self, name, None)) is not None and value < 1:
+                raise ConfigError(f"{name} must be at least 1: got {value}.")
+        if not 0 <= self.ema_decay < 1:
+            raise ConfigError(f"ema_decay must be in [0, 1), 0 = off: got {self.ema_decay}.")
+        if self.fp16 and not torch.accelerator.is_available():
+            raise ConfigError("fp16 needs a GPU; on a CPU use bf16, or neither.")
+        for name in self.report_to:
+            if name not in known_trackers:
+                raise ConfigError(
+                    f"report_to is {name}; expected none or some of {', '.join(known_trackers)}."
+                )
+            if name not in available_trackers and name not in UNLISTED:
+                package = PIP_NAMES.get(name, name.replace("_", "-"))
+                raise ConfigError(
+                    f"report_to is {name}, which is not installed: pip install {package}, or give "
+                    "report_to=none."
+                )
+
+    @property
+    def folders(self) -> list[str]:
+        """The prepared folders."""
+        return [self.data] if isinstance(self.data, str) else list(self.data)
 
 
-def lip2speech_to_train(config: Lip2SpeechTrainingConfig) -> Lip2SpeechModel:
-    """As `build_model`; a new model has the AV-HuBERT in config.encoder, if one is given.
+COUNTS = (
+    "max_steps", "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps",
+    "logging_steps", "eval_steps", "save_steps", "save_total_limit", "batch_frames", "max_frames",
+    "unfreeze_encoder_after", "max_eval_clips", "num_threads", "segment_units",
+)  # fmt: skip
 
-    Raises:
-        ConfigError: see `build_model`; or config.encoder holds no AV-HuBERT.
+
+@dataclass(kw_only=True)
+class Lip2SpeechTrainingArguments(RunArguments, TrainingArguments):
+    """Stage 1, mouth frames -> units and mel: `transformers.TrainingArguments` and the following.
+
+    The defaults are the paper's (Choi, Kim & Ro 2023), where it names them: AdamW with betas 0.9 and 0.98,
+    10,000 warm-up updates to 1e-3, then cosine to 0 at max_steps. Biases and normalisation gains are not
+    decayed (the published training decays all).
+
+    Args:
+        max_frames: Longer training clips are cut to a random stretch of this many frames.
+        batch_frames: Batches hold clips of about one length and at most this many frames per device, padding
+            included; per_device_train_batch_size is then not used, and every clip counts the same whatever
+            the size of its batch. null = per_device_train_batch_size clips of any length.
+        augmentation: Fields of `VideoAugmentation` that differ from its defaults.
+        encoder: A saved AV-HuBERT (folder or Hub repository) that a new model reads lips with, frozen unless
+            model.freeze_encoder is false; null = the front end.
+        unfreeze_encoder_after: Updates after which a frozen encoder is trained with the rest, at the same
+            learning rate; null = never.
+        freeze_frontend: Leave the lip reading as init_from brings it and train the rest, at a third of the
+            cost.
+        vocoder: A saved unit vocoder that speaks the validation samples; null = Griffin-Lim on the mel.
+        metric_for_best_model: The validation metric that decides what best/ holds: loss, unit_accuracy,
+            mel_l1 or stoi_like_correlation.
+        max_grad_norm: Gradients are scaled down to this global norm; 0 = they are left alone, as published.
     """
-    if config.encoder is None:
-        return build_model(Lip2SpeechModel, Lip2SpeechConfig, config)
-    check_keys(config.model, known_fields(Lip2SpeechConfig) - {"encoder"}, prefix="model.")
-    try:
-        found, _ = AVHubertConfig.get_config_dict(config.encoder)
-    except OSError as error:
-        raise ConfigError(f"encoder {config.encoder} cannot be loaded: {error}") from error
-    if found.get("model_type") != AVHubertConfig.model_type:
-        raise ConfigError(
-            f"encoder {config.encoder} holds a {found.get('model_type')}; expected a "
-            f"{AVHubertConfig.model_type}, as the conversion of a published AV-HuBERT makes it."
-        )
-    encoder, report = cast(tuple, AVHubertModel.from_pretrained(config.encoder, output_loading_info=True))
-    if report["missing_keys"]:
-        raise ConfigError(f"encoder {config.encoder} lacks weights such as {min(report['missing_keys'])}.")
-    return Lip2SpeechModel.with_encoder(encoder, **config.model)
+
+    max_frames: int = 600
+    batch_frames: int | None = None
+    augmentation: dict = field(default_factory=dict)
+    encoder: str | None = None
+    unfreeze_encoder_after: int | None = None
+    freeze_frontend: bool = False
+    vocoder: str | None = None
+    ema_decay: float = 0.999
+
+    learning_rate: float = 1e-3
+    lr_scheduler_type: str = "cosine"
+    warmup_steps: float = 10_000
+    weight_decay: float = 0.01
+    adam_beta2: float = 0.98
+    max_grad_norm: float = 0.0
+    max_steps: int = 150_000
+    per_device_train_batch_size: int = 16
+    logging_steps: float = 50
+    eval_strategy: str = "steps"
+    eval_steps: float | None = 1000
+    save_steps: float = 1000
+    save_total_limit: int | None = 2
+    metric_for_best_model: str | None = "unit_accuracy"
+    report_to: None | str | list[str] = "tensorboard"
+    seed: int = 0
+    dataloader_drop_last: bool = True
+    logging_nan_inf_filter: bool = False
+    disable_tqdm: bool | None = True
+
+    def __post_init__(self):
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        if self.greater_is_better is None:
+            self.greater_is_better = self.metric_for_best_model in ("unit_accuracy", "stoi_like_correlation")
+        if self.data_seed is None:
+            self.data_seed = self.seed
+        if self.unfreeze_encoder_after is not None and self.ddp_find_unused_parameters is None:
+            self.ddp_find_unused_parameters = True
+        super().__post_init__()
+        self.check([*INTEGRATION_TO_CALLBACK], get_available_reporting_integrations())
+        if self.metric_for_best_model not in METRICS:
+            raise ConfigError(
+                f"metric_for_best_model is {self.metric_for_best_model}; expected one of "
+                f"{', '.join(METRICS)}."
+            )
+        if self.load_best_model_at_end:
+            raise ConfigError("load_best_model_at_end is not supported: best/ holds the best model anyway.")
+        if self.encoder is not None and self.init_from is not None:
+            raise ConfigError(
+                f"encoder {self.encoder} is for a new model, but init_from {self.init_from} names a saved "
+                "one, which has its own: give one of them."
+            )
+
+
+@dataclass(kw_only=True)
+class VocoderTrainingArguments(RunArguments):
+    """Stage 2, units, mel and speaker -> waveform, a GAN; named as in `transformers.TrainingArguments`.
+
+    Args:
+        output_dir: Checkpoints, best/, last/, logs/, samples/.
+        learning_rate: Of AdamW, for generator and discriminators; multiplied by lr_decay after each epoch.
+        lr_decay: See learning_rate.
+        warmup_steps: Linear warm-up. Rates above 2e-4 need some, since a generator that falls silent stays
+            silent: below the mel loss's floor there is no gradient.
+        adam_beta1, adam_beta2, adam_epsilon: Of AdamW.
+        weight_decay: Of weight matrices and kernels, not of biases and gains.
+        max_grad_norm: Gradients are scaled down to this global norm; 0 = they are left alone, as published.
+        max_steps: Updates of the generator.
+        per_device_train_batch_size: Segments per device and micro-batch.
+        gradient_accumulation_steps: Micro-batches per update.
+        logging_steps, eval_steps, save_steps: In updates.
+        save_total_limit: How many of the latest checkpoints are kept.
+        seed: Of weights, order and augmentation.
+        bf16, fp16: Mixed precision; bf16=null = what `accelerate launch` says, false = float32.
+        dataloader_num_workers: Processes that load data.
+        report_to: tensorboard (the default), another tracker that accelerate knows, a list of them, or none.
+        run_name: Of the run in the tracker.
+        resume_from_checkpoint: A checkpoint folder to resume from; `--resume` takes the latest one.
+        discriminators: Sizes of the discriminators that differ from the defaults, under `period` and `scale`.
+        segment_units: Training segments are this many units (320 samples each) long.
+        adversarial_from_step: Before this update the generator is trained alone, on the mel loss.
+        mel_loss_windows: FFT sizes in samples whose log-mel L1 losses are averaged; hops are a quarter. The
+            published one is 1024 alone; shorter ones sharpen the sound's onsets. Validation measures 1024
+            always.
+        correlation_loss_weight: Of 1 - `stoi_like_correlation` of speech and recording, which the published
+            training does not have.
+        mel_loss_weight, feature_matching_weight: Against the generator's adversarial loss of weight 1.
+        mel_augmentation: Fields of `MelAugmentation`, the blur and noise on the input mel; null = none.
+        lip2speech: A trained lip-to-speech model (`bundled`, a folder, a Hub repository) whose predictions
+            replace the true mel and units in half of the segments, so that the vocoder learns to speak what
+            it will be given in use; null = none.
+    """
+
+    output_dir: str = ""
+    learning_rate: float = 2e-4
+    lr_decay: float = 0.999
+    warmup_steps: int = 0
+    adam_beta1: float = 0.8
+    adam_beta2: float = 0.99
+    adam_epsilon: float = 1e-8
+    weight_decay: float = 0.01
+    max_grad_norm: float = 0.0
+    max_steps: int = 1_000_000
+    per_device_train_batch_size: int = 16
+    gradient_accumulation_steps: int = 1
+    logging_steps: int = 50
+    eval_steps: int = 1000
+    save_steps: int = 1000
+    save_total_limit: int = 2
+    seed: int = 0
+    bf16: bool | None = None
+    fp16: bool = False
+    dataloader_num_workers: int = 0
+    report_to: None | str | list[str] = "tensorboard"
+    run_name: str | None = None
+    resume_from_checkpoint: str | None = None
+    discriminators: dict = field(default_factory=dict)
+    segment_units: int = 28
+    adversarial_from_step: int = 0
+    mel_loss_weight: float = VOCODER_LOSS_WEIGHTS["mel"]
+    mel_loss_windows: list[int] = field(default_factory=lambda: [1024])
+    feature_matching_weight: float = VOCODER_LOSS_WEIGHTS["feature_matching"]
+    correlation_loss_weight: float = 0.0
+    mel_augmentation: dict | None = None
+    lip2speech: str | None = None
+    max_eval_clips: int | None = 50
+
+    def __post_init__(self):
+        names = [] if self.report_to in (None, "none") else self.report_to
+        self.report_to = [names] if isinstance(names, str) else list(names)
+        self.check([str(name) for name in LoggerType], [str(name) for name in get_available_trackers()])
+        if self.bf16 and self.fp16:
+            raise ConfigError("bf16 and fp16 are both true: give one of them.")
+        if self.fp16 and self.gradient_accumulation_steps > 1:
+            raise ConfigError(
+                "fp16 with gradient_accumulation_steps > 1 does not work for the vocoder: its two optimisers "
+                "share one loss scale, which may change between them. Use bf16, or a larger batch."
+            )
+        if not self.mel_loss_windows:
+            raise ConfigError("mel_loss_windows is empty: give at least one FFT size, such as 1024.")
+        least = math.ceil(WINDOW / 2)
+        if self.correlation_loss_weight and self.segment_units < least:
+            raise ConfigError(
+                f"correlation_loss_weight compares windows of {WINDOW} mel frames, and segment_units is "
+                f"{self.segment_units}, {2 * self.segment_units} frames: give at least {least} units."
+            )

@@ -1,40 +1,130 @@
-"""A trained lip-to-speech model's mel and units of prepared clips: what a vocoder will be given in use."""
+"""A lip-to-speech model's mel and units of the training clips: what a vocoder will be given in use."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
+from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
+from ..constants import MEL_PER_FRAME, UNITS_PER_FRAME
 from ..data.sampling import AugmentedDataset
+from ..files import atomic_file
 from ..models.modeling_lip2speech import Lip2SpeechModel
+from .common import loader
+
+MADE_BY = "made_by.json"
+
+
+class StoredPredictions(Sequence):
+    """Clip by clip {"mel": float32 (4T, 80), "unit_ids": int64 (2T,)}, read from a folder when asked for."""
+
+    def __init__(self, folder: str | Path, clips: int):
+        self.folder, self.clips = Path(folder), clips
+
+    def __len__(self) -> int:
+        return self.clips
+
+    def path(self, index: int) -> Path:
+        return self.folder / f"{index:07d}.npz"
+
+    def __getitem__(self, index: Any) -> Any:
+        if index >= len(self):
+            raise IndexError(f"clip {index} of {len(self)}")
+        with np.load(self.path(index)) as arrays:
+            return dict(arrays)
 
 
 @torch.no_grad()
-def predicted_inputs(
-    model: Lip2SpeechModel, clips: AugmentedDataset, *, progress: bool = True
-) -> list[dict[str, np.ndarray]]:
-    """Predict every clip, one by one, in its own voice.
+def predict(
+    model: Lip2SpeechModel,
+    clips: AugmentedDataset,
+    folder: str | Path,
+    accelerator: Accelerator,
+    *,
+    batch_frames: int = 2000,
+    workers: int = 0,
+) -> StoredPredictions:
+    """Predict every clip in its own voice; the processes share the work, and what is there already is kept.
 
     A model is better at the clips that it learned from than at new ones. Augmentation makes its predictions
-    of them about as poor as those a vocoder will meet.
+    of them about as poor as those that a vocoder will meet.
 
     Args:
-        model: In evaluation mode, on any device.
+        model: In evaluation mode, on the accelerator's device.
         clips: Whole (`max_frames=None`), with the field "speaker_embeddings".
-        progress: Show a progress bar.
-
-    Returns:
-        For each clip {"mel": float32 (4T, 80), "unit_ids": int64 (2T,)}: the fields of a `PreparedDataset`.
+        folder: Where they are stored, one file per clip; those of another model or other clips are removed.
+        batch_frames: Frames per batch, padding included.
+        workers: Processes that load clips.
     """
-    predictions = []
-    for index in tqdm(range(len(clips)), "predicting clips", disable=not progress):
-        item = clips[index]
-        videos = item["pixel_values_videos"][None].to(model.device, model.dtype)
-        speaker = item["speaker_embeddings"][None].to(model.device, model.dtype)
-        output = model(videos, speaker_embeddings=speaker)
-        predictions.append(
-            {
-                "mel": output.spectrogram[0].float().cpu().numpy(),
-                "unit_ids": model.unit_ids(output.unit_logits)[0].cpu().numpy(),
-            }
+    stored = StoredPredictions(folder, len(clips))
+    made_by = stored.folder / MADE_BY
+    about = {"model": _fingerprint(model), "seed": clips.seed, "lengths": _digest(np.array(clips.lengths))}
+    if accelerator.is_main_process:
+        if not made_by.is_file() or json.loads(made_by.read_text(encoding="utf-8")) != about:
+            shutil.rmtree(stored.folder, ignore_errors=True)
+            with atomic_file(made_by) as unfinished:
+                unfinished.write_text(json.dumps(about), encoding="utf-8")
+    accelerator.wait_for_everyone()
+    ordered = sorted(range(len(clips)), key=clips.lengths.__getitem__)
+    share = ordered[accelerator.process_index :: accelerator.num_processes]
+    batches: list[list[int]] = []
+    for index in (index for index in share if not stored.path(index).is_file()):
+        if not batches or (len(batches[-1]) + 1) * clips.lengths[index] > batch_frames:
+            batches.append([])
+        batches[-1].append(index)
+    found = loader(_Numbered(clips), list, workers, batch_sampler=batches)
+    for items in tqdm(
+        found, "predicting clips", disable=not accelerator.is_local_main_process or not batches
+    ):
+        videos = [item["pixel_values_videos"] for _, item in items]
+        mask = pad_sequence([torch.ones(len(video), dtype=torch.long) for video in videos], batch_first=True)
+        output = model(
+            pad_sequence(videos, batch_first=True).to(model.device, model.dtype),
+            mask.to(model.device),
+            speaker_embeddings=torch.stack([item["speaker_embeddings"] for _, item in items]).to(
+                model.device, model.dtype
+            ),
         )
-    return predictions
+        units = model.unit_ids(output.unit_logits).cpu().numpy()
+        mels = output.spectrogram.float().cpu().numpy()
+        for (index, _), video, mel, ids in zip(items, videos, mels, units, strict=True):
+            frames = len(video)
+            with atomic_file(stored.path(index)) as unfinished:
+                np.savez(
+                    unfinished, mel=mel[: MEL_PER_FRAME * frames], unit_ids=ids[: UNITS_PER_FRAME * frames]
+                )
+    accelerator.wait_for_everyone()
+    return stored
+
+
+class _Numbered(torch.utils.data.Dataset):
+    """(index, item) of a data set."""
+
+    def __init__(self, dataset: AugmentedDataset):
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[int, dict]:
+        return index, self.dataset[index]
+
+
+def _fingerprint(model: Lip2SpeechModel) -> str:
+    return _digest(*(value.float().cpu().numpy() for value in model.state_dict().values()))
+
+
+def _digest(*arrays: np.ndarray) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
