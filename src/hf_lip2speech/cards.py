@@ -295,8 +295,11 @@ def _name(results: Mapping[str, Any]) -> str:
 
 
 def _caption(results: Mapping[str, Any]) -> str:
-    listener = results["facts"]["recogniser"]
-    return f"{_name(results)}" + (f"; words recognised by {listener['name']}." if listener else ".")
+    """What a table is of; a validation split usually chose the model, which is to be said beside it."""
+    facts = results["facts"]
+    listener = f"; words recognised by {facts['recogniser']['name']}" if facts["recogniser"] else ""
+    optimistic = " Figures on a split that chose the model are optimistic." if facts["split"] == "val" else ""
+    return f"{_name(results)}{listener}.{optimistic}"
 
 
 def _table(

@@ -124,6 +124,15 @@ def test_several_evaluations_share_a_section_and_its_definitions():
     assert card.text.count("- STOI: Short-time") == 1
 
 
+def test_figures_on_validation_clips_are_called_optimistic():
+    for split, optimistic in (("val", True), ("test", False)):
+        results = some_results()
+        results["facts"]["split"] = split
+        assert (
+            "chose the model are optimistic" in model_card(KINDS[0], {"title": "Small"}, results).text
+        ) == optimistic
+
+
 @pytest.mark.parametrize(
     ("facts", "said"),
     [
