@@ -1,6 +1,7 @@
 """A small corpus of made-up clips, prepared without face or voice models, so that hundreds of runs take
 seconds."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from hf_lip2speech.data import clip_files
 from hf_lip2speech.data.corpora import Clip
 from hf_lip2speech.data.layout import Journal
 from hf_lip2speech.data.prepare import prepare
-from hf_lip2speech.media.audio import write_audio
+from hf_lip2speech.media.audio import read_audio, write_audio
+from hf_lip2speech.media.mux import mux_speech
 from hf_lip2speech.media.video import iter_frames, write_video
 
 from ..fake_corpora import FakeCorpus, Talk, made_talks, make_lrs3
@@ -31,6 +33,15 @@ def make_clip(folder: Path, clip_id: str, frames: int = 10, samples: int | None 
         write_audio(audio, random.uniform(-0.5, 0.5, samples).astype(np.float32))
     defaults = {"speaker": clip_id.split("/")[0], "split": "train", "text": "a b"}
     return Clip(clip_id, video, audio if samples else None, **(defaults | fields))
+
+
+def write_talking_video(path: Path, frames: int = 10, *, silent: bool = False) -> None:
+    """A clip as a user has it: one file of a drifting pattern, with noise for sound."""
+    clip = make_clip(path.parent / ".parts", path.stem, frames)
+    if silent:
+        shutil.copy(clip.video, path)
+    else:
+        mux_speech(clip.video, read_audio(clip.audio), path)
 
 
 class ListCorpus(list):

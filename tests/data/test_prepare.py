@@ -19,18 +19,19 @@ from hf_lip2speech.data import clip_files
 from hf_lip2speech.data import units as unit_targets
 from hf_lip2speech.data.clip_files import common_frames
 from hf_lip2speech.data.corpora import GRID, LRS3, Clip, FaceVideoFolder, Word
+from hf_lip2speech.data.corpora.clip import shuffled
 from hf_lip2speech.data.dry_run import estimate
 from hf_lip2speech.data.layout import PreparedFolder
 from hf_lip2speech.data.prepare import prepare
 from hf_lip2speech.data.prepared import PreparedDataset, read_crops
-from hf_lip2speech.errors import ClipLengthError, DatasetError, NoFaceError, UnexpectedError
+from hf_lip2speech.errors import ClipLengthError, DatasetError, Lip2SpeechError, NoFaceError, UnexpectedError
 from hf_lip2speech.media.audio import read_audio
 from hf_lip2speech.media.video import open_video
 from hf_lip2speech.models.modeling_speaker_encoder import SpeakerEncoder
 from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
 from hf_lip2speech.video.mouth import mouth_crops
 
-from .conftest import ListCorpus, contents, manifest, records
+from .conftest import ListCorpus, contents, manifest, records, write_talking_video
 
 
 @pytest.fixture(scope="module")
@@ -162,13 +163,13 @@ class TestSkipping:
     )
     def test_a_foreign_error_of_reading_the_file_skips_its_clip(self, corpus, run, out, before_crops, error):
         def fail(video):
-            if video == corpus[1].video:
+            if video == corpus[2].video:
                 raise error
 
         before_crops(fail)
         report = run(corpus, out)
         ((reason, clips),) = report["skipped"].items()
-        assert (reason, clips[0]["id"], report["failed"]) == ("UnreadableVideoError", "anna/two", {})
+        assert (reason, clips[0]["id"], report["failed"]) == ("UnreadableVideoError", "ben/one", {})
         assert error.strerror in clips[0]["message"]
 
     def test_a_full_disk_stops_the_work_and_the_clip_is_named(self, cropped, corpus, run, out, monkeypatch):
@@ -215,11 +216,11 @@ class TestBugs:
     def test_a_bug_is_not_a_skipped_clip_its_traceback_is_kept_and_the_clip_is_tried_again(
         self, corpus, run, out, before_crops
     ):
-        before_crops(lambda video: [][0] if video == corpus[1].video else None)
+        before_crops(lambda video: [][0] if video == corpus[2].video else None)
         report = run(corpus, out)
         assert (report["clips"], report["lost"]["clips"], report["skipped"]) == (2, 1, {})
         ((where, bug),) = report["failed"].items()
-        assert where.startswith("IndexError at test_prepare.py:") and bug["ids"] == ["anna/two"]
+        assert where.startswith("IndexError at test_prepare.py:") and bug["ids"] == ["ben/one"]
         assert "[][0] if video" in bug["traceback"]
         assert bug["traceback"] in [record.get("traceback") for record in records(out)]
         before_crops(lambda video: None)
@@ -277,10 +278,38 @@ class TestUnits:
         with pytest.raises(DatasetError, match="fitted on the train split, but the clips are of val only"):
             run(corpus, out, splits=["val"], unit_extractor="mfcc")
 
-    def test_an_unknown_model_is_named_before_any_work(self, cropped, corpus, run, out):
-        with pytest.raises(DatasetError, match="'no/such-model' is neither a folder"):
+    @pytest.mark.parametrize(
+        ("config", "message"),
+        [
+            (None, "has no config.json"),
+            ("{", "is neither a folder with a config.json"),
+            ('{"model_type": "bert", "hidden_size": 8}', "is not a speech model that units can come from"),
+        ],
+        ids=["no config", "a damaged config", "another kind of model"],
+    )
+    def test_what_is_no_unit_model_is_named_before_any_work(
+        self, cropped, corpus, run, out, tmp_path, config, message
+    ):
+        folder = tmp_path / "model"
+        folder.mkdir()
+        if config is not None:
+            (folder / "config.json").write_text(config)
+        with pytest.raises(DatasetError, match=f"{message}.*Give a saved SpeechUnitExtractor"):
+            run(corpus, out, unit_extractor=folder)
+        with pytest.raises(
+            DatasetError, match="neither a folder with a config.json nor available from the Hub"
+        ):
             run(corpus, out, unit_extractor="no/such-model")
-        assert cropped == []
+        assert cropped == [] and not out.exists()
+
+    def test_where_no_clip_has_sound_to_fit_units_on_the_reasons_of_the_clips_are_told(
+        self, cropped, clip_maker, run, out
+    ):
+        corpus = ListCorpus(clip_maker(f"a/{number}", samples=0) for number in range(2))
+        with pytest.raises(DatasetError, match="None of the 2 clips could be prepared: 2 x NoAudioError"):
+            run(corpus, out, unit_extractor="mfcc")
+        with pytest.raises(Lip2SpeechError, match="200 units need at least"):
+            run(ListCorpus([clip_maker("a/0")]), out, unit_extractor="mfcc")
 
     def test_clips_of_one_length_go_through_the_model_together_and_get_what_each_gets_alone(
         self, cropped, corpus, clip_maker, tiny_hubert, run, out, monkeypatch
@@ -298,7 +327,7 @@ class TestUnits:
         assert sorted(sizes) == [(1, 10 * 640), (1, 11 * 640), (6, 12 * 640)]
         extractor = SpeechUnitExtractor.from_pretrained(out / "unit_extractor")
         for item in PreparedDataset(out):
-            np.testing.assert_array_equal(item["unit_ids"], extractor(item["waveform"]))
+            np.testing.assert_array_equal(item["unit_ids"], extractor.encode(item["waveform"]))
 
     def test_where_there_is_a_gpu_this_process_makes_the_units_there(
         self, cropped, corpus, run, out, monkeypatch
@@ -324,7 +353,65 @@ class TestUnits:
         assert 3 <= len(read) <= 7 and "anna/two" not in read, "train only"
 
 
+class TestHeldOutClips:
+    @pytest.fixture
+    def videos(self, tmp_path) -> FaceVideoFolder:
+        for name in "abcdef":
+            write_talking_video(tmp_path / "videos" / f"{name}.mp4")
+        return FaceVideoFolder(tmp_path / "videos")
+
+    def test_validation_clips_are_drawn_among_those_that_are_usable(self, cropped, videos, run, out):
+        (drawn,) = [clip for clip, split in videos.splits.items() if split == "val"]
+        write_talking_video(videos.data_dir / f"{drawn}.mp4", silent=True)
+        report = run(videos, out)
+        assert {split: counts["clips"] for split, counts in report["splits"].items()} == {
+            "train": 4,
+            "val": 1,
+        }
+        second = shuffled(videos.splits, seed=0)[1]
+        assert {row["id"] for row in manifest(out) if row["split"] == "val"} == {second}
+        write_talking_video(videos.data_dir / f"{drawn}.mp4")  # mended
+        assert run(videos, out)["splits"]["train"]["clips"] == 5
+        assert {row["id"] for row in manifest(out) if row["split"] == "val"} == {drawn}
+
+    def test_a_split_that_loses_all_clips_is_an_error_with_advice(
+        self, cropped, corpus, clip_maker, run, out
+    ):
+        corpus[1] = clip_maker("anna/two", samples=0, split="val")
+        corpus[1].video.with_suffix(".wav").unlink(missing_ok=True)
+        with pytest.raises(
+            DatasetError, match=r"split val could be prepared \(1 x NoAudioError.*Add or mend"
+        ):
+            run(corpus, out)
+        assert json.loads((out / "report.json").read_text())["splits"]["val"]["clips"] == 0
+        assert not (out / "manifest.parquet").exists()
+        assert run(corpus, out, splits=["train"])["clips"] == 2
+
+    def test_a_drawn_clip_is_replaced_by_one_of_the_same_speaker(self, tmp_path):
+        for speaker in ("s1", "s2"):
+            for digit in "z123456789":
+                for end in "an":
+                    path = tmp_path / speaker / f"bbaf{digit}{end}.mpg"
+                    path.parent.mkdir(exist_ok=True)
+                    path.touch()
+        corpus = GRID(tmp_path)
+        assert corpus.draw_seed == 0
+        assert {corpus.drawn_from(clip) for clip in corpus.splits} == {"s1", "s2"}
+
+
 class TestChoice:
+    @pytest.mark.parametrize(
+        ("data_dir", "out"),
+        [("videos", "videos"), ("videos", "videos/prepared"), ("prepared/video", "prepared")],
+        ids=["the same folder", "inside the corpus", "the corpus inside"],
+    )
+    def test_the_corpus_is_not_written_to(self, cropped, run, tmp_path, data_dir, out):
+        write_talking_video(tmp_path / data_dir / "a.mp4")
+        before = contents(tmp_path)
+        with pytest.raises(DatasetError, match="Choose a folder beside it"):
+            run(FaceVideoFolder(tmp_path / data_dir), tmp_path / out)
+        assert contents(tmp_path) == before
+
     def test_splits_and_limit_choose_the_first_clips_of_each(self, cropped, corpus, run, out, tmp_path):
         run(corpus, out, limit=1)
         assert [row["id"] for row in manifest(out)] == ["anna/one", "anna/two"]

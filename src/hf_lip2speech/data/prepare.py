@@ -20,9 +20,10 @@ from tqdm import tqdm
 from transformers.utils import logging
 
 from ..constants import FRAME_RATE, NUM_UNITS
-from ..errors import DatasetError, UnexpectedError
+from ..errors import DatasetError, Lip2SpeechError, UnexpectedError
 from .clip_files import RULES, ClipWriter, file_signature
-from .corpora import Clip, Corpus, ListedCorpus
+from .corpora import Clip, Corpus, FaceVideoFolder, ListedCorpus
+from .corpora.clip import shuffled
 from .layout import COLUMNS, Journal, PreparedFolder
 from .report import make_report, write_contact_sheet, write_manifest
 from .units import DEFAULT_UNITS, Units, place_unit_extractor, unfitted_config
@@ -30,6 +31,7 @@ from .workers import POOLS, Run, local_pool, sole_use
 
 MAX_SECONDS = 24.0  # 600 frames, which training takes at once (published setup)
 UNIT_BATCH = 60 * FRAME_RATE  # frames; HuBERT Base's first layer takes 0.4 GB of memory for them
+FOLDERS = {pattern.split("/")[0] for pattern in COLUMNS.values()}
 SAME_BUG = 3  # clips over which one bug stops the run
 
 
@@ -108,10 +110,12 @@ def prepare(
         raise DatasetError(
             f"shard {shard[0]}/{shard[1]}; expected i/n with i from 1 to n, such as 1/8 to 8/8."
         )
+    _check_apart(corpus, Path(out))
     whole = list_clips(corpus, splits, limit)
     train = [clip for clip, split in whole.splits.items() if split == "train"]
     # Asked before the long work, so that a wrong name does not turn up after hours.
-    if unfitted_config(unit_extractor, num_units) is not None and not train:
+    config = unfitted_config(unit_extractor, num_units)
+    if config is not None and not train:
         raise DatasetError(
             f"unit_extractor={str(unit_extractor)!r} is to be fitted on the train split, but the clips are "
             f"of {', '.join(sorted(set(whole.splits.values())))} only. Prepare train too, or give a "
@@ -128,22 +132,32 @@ def prepare(
         _quiet_transformers(),
         POOLS[engine](partial(ClipWriter, folder), num_proc, f"preparing {folder.root}") as run,
     ):
-        origin = place_unit_extractor(
-            folder,
-            unit_extractor,
-            num_units=num_units,
-            seed=seed,
-            train=train,
-            clip=whole.clip,
-            device=device,
-            replace=not part,
-            progress=progress,
-        )
+        origin, unfit = {}, None
+        try:
+            origin = place_unit_extractor(
+                folder,
+                unit_extractor,
+                num_units=num_units,
+                seed=seed,
+                train=train,
+                clip=whole.clip,
+                device=device,
+                replace=not part,
+                progress=progress,
+            )
+        except Lip2SpeechError as error:
+            if config is None or isinstance(error, DatasetError):
+                raise
+            unfit = error  # too little sound to fit units on: the reasons of skipped clips come first
         records = _write_files(folder, Listing(mine, whole.clip, whole.sources), run, max_frames, progress)
+        if not part:
+            _draw_again(corpus, mine, records)
         report = make_report(corpus.name, mine, records)
-        if not report["clips"] and not part:
+        if not part and (lost := _lost_splits(report, folder.report)):
             folder.write_json(folder.report, report)
-            raise _nothing_usable(report, folder.report)
+            raise lost
+        if unfit is not None:
+            raise unfit
         report["unit_extractor"] = origin
         if device == "cpu":
             _write_units(folder, records, run, progress)
@@ -157,6 +171,19 @@ def prepare(
         folder.write_json(folder.report, report)
         write_manifest(folder, mine, records, whole.clip)
     return report
+
+
+def _check_apart(corpus: Corpus, out: Path) -> None:
+    """Raise a DatasetError if the corpus's own folder would be written to."""
+    if not isinstance(corpus, ListedCorpus):
+        return
+    source, target = corpus.data_dir.resolve(), out.resolve()
+    inside = isinstance(corpus, FaceVideoFolder) and target.is_relative_to(source)
+    if source == target or inside or any(source.is_relative_to(target / name) for name in FOLDERS):
+        raise DatasetError(
+            f"{out} is inside the corpus {corpus.data_dir}, or the other way round: the prepared videos "
+            "would be taken for clips, or the corpus be written over. Choose a folder beside it."
+        )
 
 
 def list_clips(corpus: Corpus, splits: Iterable[str] | None = None, limit: int | None = None) -> Listing:
@@ -265,16 +292,41 @@ def _write_units(
             bar.update(count)
 
 
-def _nothing_usable(report: dict[str, Any], path: Path) -> DatasetError | UnexpectedError:
-    for bug in report["failed"].values():
+def _draw_again(corpus: Corpus, splits: dict[str, str], records: Mapping[str, dict[str, Any]]) -> None:
+    """Replace unusable clips of a drawn split by usable ones of train, in the order of the draw."""
+    if not isinstance(corpus, ListedCorpus) or corpus.draw_seed is None:
+        return
+    usable = [clip for clip in shuffled(splits, corpus.draw_seed) if records[clip].get("segments")]
+    for lost in [clip for clip, split in splits.items() if split != "train" and clip not in usable]:
+        train = [clip for clip in usable if splits[clip] == "train"]
+        same = (clip for clip in train if corpus.drawn_from(clip) == corpus.drawn_from(lost))
+        if len(train) > 1 and (chosen := next(same, None)) is not None:
+            splits[chosen], splits[lost] = splits[lost], "train"
+
+
+def _lost_splits(report: dict[str, Any], path: Path) -> DatasetError | UnexpectedError | None:
+    """The error of a preparation that left nothing in a split."""
+    empty = [split for split, counts in report["splits"].items() if not counts["clips"]]
+    if not empty:
+        return None
+    if not report["clips"] and report["failed"]:
+        bug = next(iter(report["failed"].values()))
         return UnexpectedError(
             "No clip could be prepared because of a bug of this package. Please report it with this "
-            "traceback:\n" + bug["traceback"]
+            f"traceback:\n{bug['traceback']}"
         )
-    reasons = "; ".join(f"{len(skipped)} x {reason}" for reason, skipped in report["skipped"].items())
+    counts = {reason: len(skipped) for reason, skipped in report["skipped"].items()}
+    counts |= {bug: len(failed["ids"]) for bug, failed in report["failed"].items()}
+    reasons = "; ".join(f"{count} x {reason}" for reason, count in counts.items())
+    if not report["clips"]:
+        return DatasetError(
+            f"None of the {report['found']} clips could be prepared: {reasons}. {path} names each with its "
+            "reason."
+        )
     return DatasetError(
-        f"None of the {report['found']} clips could be prepared: {reasons}. {path} names each with its "
-        "reason."
+        f"No clip of the split {' and '.join(empty)} could be prepared ({reasons}; {path} names each), and "
+        "training needs clips to learn from and others to validate on. Add or mend clips and run the same "
+        "command again, which keeps what is done, or choose other splits."
     )
 
 

@@ -58,7 +58,9 @@ def unfitted_config(units: Units, num_units: int) -> SpeechUnitExtractorConfig |
         ) from error
     if {"features", "num_units"} <= config.keys():  # a saved extractor's, under any of its model types
         return None
-    if not isinstance(config.get("hidden_size"), int):
+    if not config:
+        raise DatasetError(f"The unit model {str(units)!r} has no config.json. {ADVICE}")
+    if not isinstance(config.get("hidden_size"), int) or "conv_kernel" not in config:
         raise DatasetError(
             f"The model {str(units)!r} is not a speech model that units can come from. {ADVICE}"
         )

@@ -68,6 +68,7 @@ class ListedCorpus(ABC):
         name: The corpus's name in reports.
         data_dir: Its folder.
         splits: The split of each clip, in the order of the IDs.
+        draw_seed: Of the random draw of held-out clips; None where lists or folders give the splits.
         names_speakers: Whether `Clip.speaker` is a speaker that the corpus names, and not a substitute for
         one.
     """
@@ -75,6 +76,7 @@ class ListedCorpus(ABC):
     name: str
     data_dir: Path
     splits: dict[str, str]
+    draw_seed: int | None = None
     names_speakers = True
 
     def __iter__(self) -> Iterator[Clip]:
@@ -90,6 +92,10 @@ class ListedCorpus(ABC):
     @abstractmethod
     def files(self, clip_id: str) -> list[Path]:
         """The files, present or not, on which the clip depends."""
+
+    def drawn_from(self, clip_id: str) -> str:
+        """A name that the clips share among which a held-out clip was drawn."""
+        return ""
 
 
 def existing_folder(path: str | Path | None, corpus: str, layout: str) -> Path:

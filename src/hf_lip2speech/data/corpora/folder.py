@@ -59,6 +59,7 @@ class FaceVideoFolder(ListedCorpus):
                 f"No video in {self.data_dir} or below; expected files ending in {', '.join(VIDEO_SUFFIXES)}."
             )
         self.splits = dict(sorted(self._split(validation_fraction, seed).items()))
+        self.draw_seed = None if self.has_split_folders else seed
 
     def clip(self, clip_id: str) -> Clip:
         video, transcript = self.files(clip_id)

@@ -132,6 +132,7 @@ class GRID(ListedCorpus):
                 f"split_dir={lists} is not a folder; expected lists such as s1_train.txt in it."
             )
         self.speakers = self._find_speakers(speakers)
+        self.draw_seed = None if setting == "unseen-speaker" or lists.is_dir() else seed
         self._videos: dict[str, Path] = {}
         self.splits = {}
         ignored: list[Path] = []
@@ -189,6 +190,9 @@ class GRID(ListedCorpus):
                 for suffix in (".flac", ".wav")
             ),
         ]
+
+    def drawn_from(self, clip_id: str) -> str:
+        return clip_id.split("/")[0]
 
     def _find_speakers(self, wanted: Iterable[str] | None) -> list[str]:
         folders = [

@@ -199,11 +199,15 @@ class LRS3(_LRS):
         splits = {clip: "train" for part in training for clip in listed[part]}
         splits |= dict.fromkeys(listed["test"], "test") | dict.fromkeys(valid, "val")
         self.splits = dict(sorted(splits.items()))
+        self.draw_seed = seed if valid_ids is None else None
         warn_of_ignored(self._ignored, "00001.mp4, 00001.txt")
 
     def files(self, clip_id: str) -> list[Path]:
         video = self._videos.get(clip_id, self.data_dir / f"{clip_id}.mp4")
         return [video, self.data_dir / f"{clip_id}.txt"]
+
+    def drawn_from(self, clip_id: str) -> str:
+        return clip_id.split("/")[0]
 
     def _list(self, part: str) -> list[str]:
         folder = self.data_dir / part
