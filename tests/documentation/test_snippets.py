@@ -56,8 +56,7 @@ def test_options_and_commands_that_the_text_names_exist(page, tmp_path):
 
 @pytest.mark.parametrize("page", pages())
 def test_every_row_belongs_to_a_table(page):
-    text = (ROOT / page).read_text(encoding="utf-8")
-    parsed = MarkdownIt("commonmark").enable("table").parse(text)
+    parsed = MarkdownIt("commonmark").enable("table").parse((ROOT / page).read_text(encoding="utf-8"))
     assert not [
         token.content for token in parsed if token.type == "inline" and token.content.startswith("| ")
     ]
