@@ -239,7 +239,7 @@ def test_every_import_is_declared_by_the_extra_of_its_package():
         wrong += [
             f"{path.relative_to(SOURCE)}: {module[0]}"
             for module in imports(path)
-            if module[0] not in {"httpx2", *sys.stdlib_module_names, *OURS}
+            if module[0] not in {*sys.stdlib_module_names, *OURS}
             and not known.get(module[0], {module[0]}) & allowed
         ]
     assert wrong == []

@@ -5,9 +5,8 @@ import re
 import tempfile
 from pathlib import Path
 
-import httpx2
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard, get_token
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError  # its HTTP client's
 
 from ..errors import PublishError
 from ..loading import one_line
@@ -64,7 +63,7 @@ def publish(
             )
         except PublishError:
             raise
-        except (HfHubHTTPError, HFValidationError, httpx2.HTTPError, OSError, RuntimeError) as error:
+        except (HfHubHTTPError, HFValidationError, HTTPError, OSError, RuntimeError) as error:
             raise PublishError(
                 f"{repo_id!r} cannot be published: {_advice(error)} ({one_line(error)})"
             ) from error
