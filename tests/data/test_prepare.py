@@ -31,6 +31,7 @@ from hf_lip2speech.models.modeling_speaker_encoder import SpeakerEncoder
 from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
 from hf_lip2speech.video.mouth import mouth_crops
 
+from ..fake_corpora import RENDERED
 from .conftest import ListCorpus, contents, manifest, records, write_talking_video
 
 
@@ -210,6 +211,33 @@ class TestSkipping:
         long = [row for row in rows if row["source"] == "pretrain/-pAQW3_1dEk/00002"]
         assert len(long) > 1 and max(row["frames"] for row in long) <= 50
         assert report["cut"] >= 1 and len(PreparedDataset(out)) == report["clips"]
+
+
+def test_of_several_sound_tracks_the_one_with_speech_is_taken_and_named(cropped, run, out, tmp_path):
+    speech = read_audio(RENDERED / "audio_16k" / "slt" / "pgay4a.flac")
+    noise = np.random.default_rng(0).uniform(-0.01, 0.01, len(speech)).astype(np.float32)
+    path = tmp_path / "videos" / "a.mkv"
+    path.parent.mkdir()
+    frames = np.zeros((75, 96, 96, 3), dtype=np.uint8)
+    with av.open(str(path), "w") as file:
+        video = file.add_stream("mpeg4", rate=25)
+        video.width, video.height, video.pix_fmt = 96, 96, "yuv420p"
+        sounds = [(file.add_stream("pcm_s16le", rate=16_000, layout="mono"), s) for s in (noise, speech)]
+        sounds[1][0].metadata["title"] = "Mic"
+        for picture in frames:
+            file.mux(video.encode(av.VideoFrame.from_ndarray(picture)))
+        file.mux(video.encode(None))
+        for stream, sound in sounds:
+            pcm = av.AudioFrame.from_ndarray(
+                (sound[None] * 32767).astype(np.int16), format="s16", layout="mono"
+            )
+            pcm.sample_rate, pcm.pts = 16_000, 0
+            file.mux([*stream.encode(pcm), *stream.encode(None)])
+    report = run(FaceVideoFolder(path.parent), out)
+    (warning,) = report["warnings"]
+    assert "has 2 sound tracks; track 2 (Mic), which has most speech, is used" in warning["message"]
+    item = PreparedDataset(out)[0]
+    assert np.corrcoef(item["waveform"], speech[: len(item["waveform"])])[0, 1] > 0.99
 
 
 class TestBugs:

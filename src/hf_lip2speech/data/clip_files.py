@@ -5,6 +5,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ import soundfile
 import torch
 
 from ..audio.mel import log_mel_spectrogram
+from ..audio.speech import voiced_frames
 from ..constants import FRAME_RATE, MEL_PER_FRAME, SAMPLES_PER_FRAME, SAMPLING_RATE, UNITS_PER_FRAME
 from ..errors import ClipLengthError, Lip2SpeechError, NoAudioError, UnreadableVideoError
-from ..media.audio import read_audio, write_audio
+from ..media.audio import read_audio, sound_tracks, write_audio
 from ..media.video import iter_frames, open_video, write_video
 from ..models.modeling_speaker_encoder import SpeakerEncoder
 from ..models.modeling_speech_units import SpeechUnitExtractor
@@ -73,10 +75,30 @@ def common_frames(frames: int, samples: int) -> int:
 def read_sound(clip: Clip) -> np.ndarray:
     """A clip's sound, float32 (N,) in [-1, 1], rounded to the 16 bits in which it is stored.
 
-    What is computed from it can therefore be computed from the stored file as well.
+    What is computed from it can therefore be computed from the stored file as well. Of several sound tracks,
+    as OBS and cameras record them, the one with most speech is read, and a warning names it.
     """
-    sound = read_audio(clip.audio or clip.video)
+    source = clip.audio or clip.video
+    titles = sound_tracks(source)
+    sound = read_audio(source) if len(titles) < 2 else _most_spoken_track(source, titles)
     return np.clip(np.round(sound * 32768), -32768, 32767).astype(np.float32) / 32768
+
+
+def _most_spoken_track(source: Path, titles: Sequence[str]) -> np.ndarray:
+    speech, sounds = {}, {}
+    for track in range(len(titles)):
+        with suppress(NoAudioError):
+            sounds[track] = read_audio(source, track=track)
+            speech[track] = voiced_frames(sounds[track]).sum()
+    if not sounds:
+        return read_audio(source)  # whose error is the reason
+    best = max(speech, key=lambda track: speech[track])
+    title = f" ({titles[best]})" if titles[best] else ""
+    warnings.warn(
+        f"{source} has {len(titles)} sound tracks; track {best + 1}{title}, which has most speech, is used.",
+        stacklevel=3,
+    )
+    return sounds[best]
 
 
 def read_crops(path: Path, *, detector: LandmarkDetector) -> np.ndarray:

@@ -7,6 +7,7 @@ extractor before any other shard is done, and all shards fit the same one.
 import hashlib
 import json
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from transformers import PreTrainedConfig
 
 from ..constants import SAMPLING_RATE
 from ..errors import DatasetError, NoAudioError
+from ..loading import model_source
 from ..models.configuration_speech_units import SpeechUnitExtractorConfig
 from ..models.modeling_speech_units import SpeechUnitExtractor
 from .clip_files import read_sound
@@ -39,7 +41,7 @@ def unfitted_config(units: Units, num_units: int) -> SpeechUnitExtractorConfig |
 
     Args:
         units: "mfcc", the Hub name or path of a self-supervised model, those of a saved SpeechUnitExtractor,
-            or a loaded one.
+            "bundled", or a loaded extractor.
         num_units: Clusters to fit.
 
     Raises:
@@ -47,6 +49,7 @@ def unfitted_config(units: Units, num_units: int) -> SpeechUnitExtractorConfig |
     """
     if isinstance(units, SpeechUnitExtractor):
         return None
+    units = model_source(units, SpeechUnitExtractorConfig.bundled_folder)
     if str(units) == "mfcc":
         return SpeechUnitExtractorConfig(features="mfcc", num_units=num_units)
     try:
@@ -151,7 +154,9 @@ def _sounds(ids: Sequence[str], clip: Callable[[str], Clip], progress: bool) -> 
         if left <= 0:
             return
         try:
-            sound = read_sound(clip(clip_id))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the report has them
+                sound = read_sound(clip(clip_id))
         except NoAudioError:
             continue
         left -= len(sound)

@@ -23,7 +23,7 @@ SMALLEST_GAP = 0.05  # seconds
 LARGEST_GAP = 60.0
 
 
-def read_audio(source: AudioSource, sampling_rate: int = SAMPLING_RATE) -> np.ndarray:
+def read_audio(source: AudioSource, sampling_rate: int = SAMPLING_RATE, *, track: int = 0) -> np.ndarray:
     """Read the sound of a sound or video file as one channel.
 
     Args:
@@ -31,6 +31,7 @@ def read_audio(source: AudioSource, sampling_rate: int = SAMPLING_RATE) -> np.nd
             {"array": (N,), (channels, N) or (N, channels), "sampling_rate": int} with floats in [-1, 1] or
             integers of any type.
         sampling_rate: samples per second to return.
+        track: which of the file's sound tracks; see `sound_tracks`.
 
     Returns:
         float32 (N,) in [-1, 1]. Channels are averaged. The sound of a video starts with its first picture:
@@ -42,7 +43,7 @@ def read_audio(source: AudioSource, sampling_rate: int = SAMPLING_RATE) -> np.nd
     if isinstance(source, Mapping):
         samples, rate = _from_array(source)
     else:
-        samples, rate = _decode(source)
+        samples, rate = _decode(source, track)
     if not len(samples):
         raise NoAudioError(
             f"{describe(source)} has a sound track without samples. Give a recording that has sound."
@@ -123,13 +124,25 @@ def _to_float(array: np.ndarray) -> np.ndarray:
     return ((array.astype(np.float64) - centre) / half).astype(np.float32)
 
 
-def _decode(source: str | os.PathLike[str] | bytes | BinaryIO) -> tuple[np.ndarray, int]:
+def sound_tracks(source: str | os.PathLike[str] | bytes | BinaryIO) -> list[str]:
+    """The titles of a file's sound tracks; their languages, or "", where they have none.
+
+    Raises:
+        NoAudioError: the source cannot be read.
+    """
+    name = describe(source)
+    with local_source(source, SOUND) as opened, open_container(opened, name, SOUND) as container:
+        tags = [stream.metadata for stream in container.streams.audio]
+    return [tag.get("title") or tag.get("language", "") for tag in tags]
+
+
+def _decode(source: str | os.PathLike[str] | bytes | BinaryIO, track: int = 0) -> tuple[np.ndarray, int]:
     """Samples (N,) and their rate, with time 0 at the first picture if there are pictures."""
     name = describe(source)
     with local_source(source, SOUND) as opened, open_container(opened, name, SOUND) as container:
         if not container.streams.audio:
             raise NoAudioError(f"{name} has no sound track. Give a file with sound.")
-        stream = container.streams.audio[0]
+        stream = container.streams.audio[track]
         try:
             chunks = list(_in_time(container, stream))
         except (av.FFmpegError, OSError) as error:
