@@ -162,7 +162,7 @@ def converted_card(
     Args:
         title: What was converted.
         papers: (citation, address of code and weights) of each source.
-        parts: Objects with the lines `file` and `tensors` (see conversion.card.Part).
+        parts: Of each file, the lines "file" and "tensors".
         model_class: The class that loads it; None: the pipeline does.
         has_voice: The pipeline needs no recording of a voice.
     """

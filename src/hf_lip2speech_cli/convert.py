@@ -65,13 +65,14 @@ def run(args: argparse.Namespace) -> int:
     else:
         conversions = [convert(*sources, destination)]
     for conversion in conversions:
-        _report(conversion)
+        if conversion.file is not None:
+            _report(conversion)
     print(destination)
     return 0
 
 
 def _report(conversion: Any) -> None:
-    from hf_lip2speech.conversion.recognise import Kind
+    from hf_lip2speech.conversion.published import Kind
 
     file, dropped = conversion.file, conversion.dropped
     used = len(file.tensors) - len(dropped)

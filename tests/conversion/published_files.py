@@ -12,8 +12,7 @@ from typing import Any
 
 import torch
 
-from hf_lip2speech.conversion.avhubert_names import avhubert_names
-from hf_lip2speech.conversion.names import lip2speech_names, vocoder_names
+from hf_lip2speech.conversion.names import avhubert_names, lip2speech_names, vocoder_names
 from hf_lip2speech.models.configuration_avhubert import AVHubertConfig
 from hf_lip2speech.models.configuration_lip2speech import Lip2SpeechConfig
 from hf_lip2speech.models.configuration_unit_vocoder import UnitVocoderConfig

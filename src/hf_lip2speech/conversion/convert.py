@@ -1,5 +1,6 @@
 """Published checkpoints -> models of this package, tensor by tensor; and the vocoder's way back."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,23 +12,34 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedModel
 from transformers.initialization import no_init_weights
 
+from ..cards import converted_card
 from ..composite import feature_extractor_for, save_beside_weights, save_composite
-from ..constants import NUM_MEL_BINS, SAMPLES_PER_UNIT
+from ..constants import NUM_MEL_BINS, SAMPLES_PER_UNIT, SAMPLING_RATE
 from ..errors import CheckpointError, Lip2SpeechError
 from ..files import new_folder
+from ..models.configuration_avhubert import AVHubertConfig
 from ..models.configuration_unit_vocoder import UnitVocoderConfig
 from ..models.modeling_avhubert import AVHubertModel
 from ..models.modeling_lip2speech import Lip2SpeechModel
 from ..models.modeling_lip2speech_with_vocoder import Embedding, Lip2SpeechWithVocoder
 from ..models.modeling_unit_vocoder import UnitVocoderModel, fold_weight_norm
-from .avhubert_names import avhubert_names
-from .card import Part, composite_card, model_card
-from .names import lip2speech_names, vocoder_names
-from .recognise import Kind, PublishedFile, read_published
-from .sizes import avhubert_config, lip2speech_config, vocoder_config
+from .names import avhubert_names, lip2speech_names, vocoder_names
+from .published import Kind, PublishedFile, read_published
 
 PUBLISHED_VOCODER = "g_00000000"  # the published code looks for g_ and eight digits
 _NAMED = 10  # tensors that an error names of each sort of mistake
+
+
+_LIP2SPEECH = (  # for cards: the paper, and where its code and weights are
+    'Choi, Kim, Ro, "Intelligible Lip-to-Speech Synthesis with Speech Units", Interspeech 2023 '
+    "([arXiv 2305.19603](https://arxiv.org/abs/2305.19603))",
+    "https://github.com/choijeongsoo/lip2speech-unit",
+)
+_AVHUBERT = (
+    'Shi, Hsu, Lakhotia, Mohamed, "Learning Audio-Visual Speech Representation by Masked Multimodal Cluster '
+    'Prediction", ICLR 2022 ([arXiv 2201.02184](https://arxiv.org/abs/2201.02184))',
+    "https://github.com/facebookresearch/av_hubert",
+)
 
 
 @dataclass(frozen=True)
@@ -35,19 +47,36 @@ class Conversion:
     """A published checkpoint and the model that was made of it.
 
     Attributes:
-        file: what was read.
+        kind: what it is.
         model: float32, on the CPU, in eval mode.
+        file: what was read; None where the source was a model of this package already.
         dropped: published names of the tensors that no model here has.
+        source: file or folder.
     """
 
-    file: PublishedFile
-    model: PreTrainedModel
+    kind: Kind
+    model: Any
+    file: PublishedFile | None
     dropped: list[str]
+    source: str | Path
 
-    @property
-    def part(self) -> Part:
-        """What a card tells of it."""
-        return Part.of_file(self.file, self.dropped)
+    def card_lines(self) -> dict[str, str]:
+        """What a card says of the file and of its tensors."""
+        name = Path(self.source).name
+        if self.file is None:
+            return {
+                "file": f"{name}, converted before: {self.kind.value}",
+                "tensors": f"{name}: see its own card",
+            }
+        with self.file.path.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256").hexdigest()
+        size, tensors = self.file.path.stat().st_size, len(self.file.tensors)
+        names = ", ".join(f"`{dropped}`" for dropped in self.dropped)
+        left_out = f"; dropped, because only pre-training needs them: {names}" if names else ""
+        return {
+            "file": f"{name} ({size:,} bytes, SHA-256 {digest}): {self.kind.value}",
+            "tensors": f"{name}: {tensors - len(self.dropped)} of {tensors} tensors used{left_out}",
+        }
 
 
 def convert(source: str | Path, destination: str | Path) -> Conversion:
@@ -64,10 +93,9 @@ def convert(source: str | Path, destination: str | Path) -> Conversion:
     with new_folder(destination) as folder:
         conversion = load_published(source)
         conversion.model.save_pretrained(folder)
-        if conversion.file.kind is not Kind.VOCODER:
+        if conversion.kind is not Kind.VOCODER:
             save_beside_weights(folder, feature_extractor_for(None, conversion.model))
-        card = model_card(conversion.part, type(conversion.model).__name__)
-        (folder / "README.md").write_text(card, encoding="utf-8")
+        _write_card(folder, conversion.kind.value, conversion, model_class=type(conversion.model).__name__)
     return conversion
 
 
@@ -86,7 +114,7 @@ def convert_composite(
         voices, default_voice: as of `Lip2SpeechWithVocoder.set_voices`; the first voice is the default.
 
     Returns:
-        A Conversion per published file.
+        Both parts.
 
     Raises:
         CheckpointError: see `load_published`; or a file holds another kind of model.
@@ -94,30 +122,38 @@ def convert_composite(
     """
     default_voice = default_voice or next(iter(voices or ()), None)
     with new_folder(destination) as folder:
-        reader, speaker = _part(lip2speech, Lip2SpeechModel), _part(vocoder, UnitVocoderModel)
-        model = Lip2SpeechWithVocoder.from_parts(reader[0], speaker[0], voices, default_voice)
-        source = None if Path(lip2speech).is_file() else lip2speech
+        parts = [_part(lip2speech, Lip2SpeechModel), _part(vocoder, UnitVocoderModel)]
+        model = Lip2SpeechWithVocoder.from_parts(parts[0].model, parts[1].model, voices, default_voice)
+        source = None if parts[0].file else lip2speech
         save_composite(model, folder, feature_extractor_for(source, model))
-        card = composite_card([reader[1], speaker[1]], has_voice=bool(voices))
-        (folder / "README.md").write_text(card, encoding="utf-8")
-    return [conversion for _, _, conversion in (reader, speaker) if conversion]
+        _write_card(folder, "multi-target lip-to-speech model with vocoder", *parts, has_voice=bool(voices))
+    return parts
 
 
-def _part(source: str | Path, model_class: Any) -> tuple[Any, Part, Conversion | None]:
-    """The model of a published file, or of a folder or repository; and what the card says of it."""
+def _part(source: str | Path, model_class: Any) -> Conversion:
     if not Path(source).is_file():
         model = model_class.from_pretrained(source)
         kind = Kind.VOCODER
         if isinstance(model, Lip2SpeechModel):
             kind = Kind.LIP2SPEECH if model.config.encoder is None else Kind.LIP2SPEECH_AVHUBERT
-        return model, Part.of_folder(source, kind), None
+        return Conversion(kind, model, None, [], source)
     conversion = load_published(source)
     if not isinstance(conversion.model, model_class):
         raise CheckpointError(
-            f"{source} holds a {conversion.file.kind.value}; expected, in this order, a "
+            f"{source} holds a {conversion.kind.value}; expected, in this order, a "
             f"{Kind.LIP2SPEECH.value} and a {Kind.VOCODER.value}."
         )
-    return conversion.model, conversion.part, conversion
+    return conversion
+
+
+def _write_card(folder: Path, title: str, *parts: Conversion, **options: Any) -> None:
+    papers: list[tuple[str, str]] = []
+    for part in parts:
+        papers += [_LIP2SPEECH] if part.kind is not Kind.AVHUBERT else []
+        papers += [_AVHUBERT] if part.kind in (Kind.AVHUBERT, Kind.LIP2SPEECH_AVHUBERT) else []
+    lines = [part.card_lines() for part in parts]
+    card = converted_card(title[:1].upper() + title[1:], list(dict.fromkeys(papers)), lines, **options)
+    (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def load_published(source: str | Path) -> Conversion:
@@ -132,14 +168,7 @@ def load_published(source: str | Path) -> Conversion:
         model, names = _empty_model(file)
     except Lip2SpeechError:
         raise
-    except (
-        StrictDataclassError,
-        ArithmeticError,
-        LookupError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ) as error:  # wherever in the model they show
+    except (StrictDataclassError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{file.path} was recognised as a {file.kind.value}, but its sizes are impossible: "
             f"{' '.join(str(error).split())}"
@@ -156,20 +185,18 @@ def load_published(source: str | Path) -> Conversion:
     }
     model.load_state_dict(weights, assign=True)
     dropped = sorted(name for name in file.tensors if names[name] is None)
-    return Conversion(file, model.eval(), dropped)
+    return Conversion(file.kind, model.eval(), file, dropped, source)
 
 
 def _empty_model(file: PublishedFile) -> tuple[PreTrainedModel, dict[str, str | None]]:
     """A model of the file's sizes without memory behind it, and how the file calls its tensors."""
+    config = file.config()
     with torch.device("meta"), no_init_weights():
-        if file.kind is Kind.VOCODER:
-            config = vocoder_config(file)
+        if isinstance(config, UnitVocoderConfig):
             normed = any(name.endswith(".weight_g") for name in file.tensors)
             return UnitVocoderModel(config), dict(vocoder_names(config, weight_norm=normed))
-        if file.kind is Kind.AVHUBERT:
-            config = avhubert_config(file, file.tensors, file.settings)
+        if isinstance(config, AVHubertConfig):
             return AVHubertModel(config), avhubert_names(config)
-        config = lip2speech_config(file)
         return Lip2SpeechModel(config), lip2speech_names(config)
 
 
@@ -275,5 +302,5 @@ def _published_settings(config: UnitVocoderConfig) -> dict[str, object]:
         "model_in_dim": config.input_channels,
         "code_hop_size": SAMPLES_PER_UNIT,
         "num_mels": NUM_MEL_BINS,
-        "sampling_rate": config.sampling_rate,
+        "sampling_rate": SAMPLING_RATE,
     }

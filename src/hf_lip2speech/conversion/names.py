@@ -1,73 +1,114 @@
-"""The tensor names of published multi-target and vocoder files, and the names here: facts about file formats.
+"""The tensor names in published files and the names here: facts about file formats.
 
-Each function gives all names of one model, so that what a file lacks can be called by the name it has there.
+Each function gives all names of one model, so that a missing tensor can be reported by its published name.
 """
 
-from typing import cast
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.initialization import no_init_weights
 
 from ..models.configuration_avhubert import AVHubertConfig
 from ..models.configuration_lip2speech import Lip2SpeechConfig
 from ..models.configuration_unit_vocoder import UnitVocoderConfig
-from .avhubert_names import avhubert_names, frontend_names
+from ..models.modeling_avhubert import AVHubertModel
+from ..models.modeling_lip2speech import Lip2SpeechModel
+from ..models.modeling_unit_vocoder import UnitVocoderModel
 
 AVHUBERT_PREFIX = "encoder.w2v_model."  # of AV-HuBERT's tensors inside a multi-target file
-AFFINE = ("weight", "bias")
-BATCH_NORM = (*AFFINE, "running_mean", "running_var", "num_batches_tracked")
+# For masking and for the labels of pre-training; some files have them. No model here does.
+AVHUBERT_DROPPED = ("mask_emb", "label_embs_concat", "final_proj.weight", "final_proj.bias")
 
+# Module or tensor here -> published. `#` stands for a layer's number.
+_CONFORMER = {
+    "avhubert_proj": "proj_in",
+    "encoder.in_proj": "encoder.embed.0",
+    "encoder.final_norm": "encoder.after_norm",
+    "unit_head": "proj_out",
+    "mel_head.convs.#": "mel_conv.#",
+    "mel_head.out_proj": "mel_proj",
+}
 _CONFORMER_LAYER = {
-    "norm_ff_macaron": ("macaron_norm", AFFINE),
-    "feed_forward_macaron.w_1": ("macaron.in_proj", AFFINE),
-    "feed_forward_macaron.w_2": ("macaron.out_proj", AFFINE),
-    "norm_mha": ("attention_norm", AFFINE),
-    "self_attn.linear_q": ("attention.q_proj", AFFINE),
-    "self_attn.linear_k": ("attention.k_proj", AFFINE),
-    "self_attn.linear_v": ("attention.v_proj", AFFINE),
-    "self_attn.linear_out": ("attention.out_proj", AFFINE),
-    "self_attn.linear_pos": ("attention.position_proj", ("weight",)),
-    "norm_conv": ("convolution_norm", AFFINE),
-    "conv_module.pointwise_cov1": ("convolution.pointwise_in", AFFINE),
-    "conv_module.depthwise_conv": ("convolution.depthwise", AFFINE),
-    "conv_module.norm": ("convolution.norm", BATCH_NORM),
-    "conv_module.pointwise_cov2": ("convolution.pointwise_out", AFFINE),
-    "norm_ff": ("feed_forward_norm", AFFINE),
-    "feed_forward.w_1": ("feed_forward.in_proj", AFFINE),
-    "feed_forward.w_2": ("feed_forward.out_proj", AFFINE),
-    "norm_final": ("final_norm", AFFINE),
+    "macaron_norm": "norm_ff_macaron",
+    "macaron.in_proj": "feed_forward_macaron.w_1",
+    "macaron.out_proj": "feed_forward_macaron.w_2",
+    "attention_norm": "norm_mha",
+    "attention.q_proj": "self_attn.linear_q",
+    "attention.k_proj": "self_attn.linear_k",
+    "attention.v_proj": "self_attn.linear_v",
+    "attention.out_proj": "self_attn.linear_out",
+    "attention.position_proj": "self_attn.linear_pos",
+    "attention.position_bias_u": "self_attn.pos_bias_u",
+    "attention.position_bias_v": "self_attn.pos_bias_v",
+    "convolution_norm": "norm_conv",
+    "convolution.pointwise_in": "conv_module.pointwise_cov1",
+    "convolution.depthwise": "conv_module.depthwise_conv",
+    "convolution.norm": "conv_module.norm",
+    "convolution.pointwise_out": "conv_module.pointwise_cov2",
+    "feed_forward_norm": "norm_ff",
+    "feed_forward.in_proj": "feed_forward.w_1",
+    "feed_forward.out_proj": "feed_forward.w_2",
+    "final_norm": "norm_final",
+}
+_CONFORMER |= {
+    f"encoder.layers.#.{ours}": f"encoder.encoders.#.{it}" for ours, it in _CONFORMER_LAYER.items()
+}
+_AVHUBERT = {
+    "video_proj": "feature_extractor_video.proj",
+    "audio_proj": "feature_extractor_audio.proj",
+    "fusion_norm": "layer_norm",
+    "fusion_proj": "post_extract_proj",
+    "final_norm": "encoder.layer_norm",
+    "positions.bias": "encoder.pos_conv.0.bias",
+    "positions.magnitude": "encoder.pos_conv.0.weight_g",
+    "positions.direction": "encoder.pos_conv.0.weight_v",
+    "layers.#.attention.q_proj": "encoder.layers.#.self_attn.q_proj",
+    "layers.#.attention.k_proj": "encoder.layers.#.self_attn.k_proj",
+    "layers.#.attention.v_proj": "encoder.layers.#.self_attn.v_proj",
+    "layers.#.attention.out_proj": "encoder.layers.#.self_attn.out_proj",
+    "layers.#.attention_norm": "encoder.layers.#.self_attn_layer_norm",
+    "layers.#.in_proj": "encoder.layers.#.fc1",
+    "layers.#.out_proj": "encoder.layers.#.fc2",
+    "layers.#.feed_forward_norm": "encoder.layers.#.final_layer_norm",
+}
+_FRONTEND = {"stem": "frontend3D.0", "stem_norm": "frontend3D.1", "stem_activation": "frontend3D.2"}
+_VOCODER = {
+    "unit_embedding": "dict",
+    "unit_upsampler": "layer.0",
+    "unit_projection": "fc",
+    "speaker_projection": "spkr",
+    "conv_pre": "conv_pre",
+    "conv_post": "conv_post",
+    "stages.#.upsampler": "ups.#",
 }
 
 
 def lip2speech_names(config: Lip2SpeechConfig) -> dict[str, str | None]:
     """Published name -> name in `Lip2SpeechModel`, or None for a tensor that is knowingly dropped."""
     names: dict[str, str | None] = {}
-    if config.encoder is None:
-        shared, prefix = "encoder.", "encoder.encoder.frontend."
-        names |= {prefix + theirs: f"frontend.{ours}" for theirs, ours in frontend_names(config).items()}
-    else:
-        shared = "conformer."
-        names |= {f"conformer.proj_in.{kind}": f"avhubert_proj.{kind}" for kind in AFFINE}
-        for theirs, ours in avhubert_names(cast(AVHubertConfig, config.encoder)).items():
-            names[AVHUBERT_PREFIX + theirs] = None if ours is None else f"avhubert.{ours}"
-    return names | {shared + theirs: ours for theirs, ours in _conformer_names(config).items()}
+    for ours in _state_names(Lip2SpeechModel, config):
+        part, _, rest = ours.partition(".")
+        if part == "frontend":
+            names[f"encoder.encoder.frontend.{_frontend_name(config, rest)}"] = ours
+        elif part == "avhubert":
+            names[AVHUBERT_PREFIX + _avhubert_name(config.encoder, rest)] = ours
+        else:
+            theirs = _renamed(ours, _CONFORMER)
+            # In the list of the mel head, each convolution is followed by a dropout and an activation.
+            theirs = re.sub(r"^mel_conv\.(\d+)", lambda match: f"mel_conv.{3 * int(match[1])}", theirs)
+            names[("encoder." if config.encoder is None else "conformer.") + theirs] = ours
+    if config.encoder is not None:
+        names |= dict.fromkeys(AVHUBERT_PREFIX + name for name in AVHUBERT_DROPPED)
+    return names
 
 
-def _conformer_names(config: Lip2SpeechConfig) -> dict[str, str]:
-    """The conformer and the heads, behind the prefix that either kind of model has for them."""
-    modules = {
-        "encoder.embed.0": ("encoder.in_proj", AFFINE),
-        "encoder.after_norm": ("encoder.final_norm", AFFINE),
-        "proj_out": ("unit_head", AFFINE),
-        "mel_proj": ("mel_head.out_proj", AFFINE),
-    }
-    for index in range(config.mel_head_layers):  # each is a convolution, a dropout and an activation
-        modules[f"mel_conv.{3 * index}"] = (f"mel_head.convs.{index}", AFFINE)
-    names = {}
-    for layer in range(config.num_hidden_layers):
-        theirs, ours = f"encoder.encoders.{layer}", f"encoder.layers.{layer}"
-        for module, (our_module, kinds) in _CONFORMER_LAYER.items():
-            modules[f"{theirs}.{module}"] = (f"{ours}.{our_module}", kinds)
-        for bias in ("u", "v"):
-            names[f"{theirs}.self_attn.pos_bias_{bias}"] = f"{ours}.attention.position_bias_{bias}"
-    return names | _each_tensor(modules)
+def avhubert_names(config: AVHubertConfig) -> dict[str, str | None]:
+    """Published name -> name in `AVHubertModel`, or None for a tensor that is knowingly dropped."""
+    names = {_avhubert_name(config, ours): ours for ours in _state_names(AVHubertModel, config)}
+    return names | dict.fromkeys(AVHUBERT_DROPPED)
 
 
 def vocoder_names(config: UnitVocoderConfig, weight_norm: bool = False) -> dict[str, str]:
@@ -76,27 +117,48 @@ def vocoder_names(config: UnitVocoderConfig, weight_norm: bool = False) -> dict[
     With `weight_norm`, as in the files in circulation, every convolution of the generator has a `weight_g`
     and a `weight_v`, which keep these endings: `fold_weight_norm` makes a weight of them.
     """
-    convolution = ("bias", "weight_g", "weight_v") if weight_norm else AFFINE
-    modules = {
-        "dict": ("unit_embedding", ("weight",)),
-        "layer.0": ("unit_upsampler", AFFINE),
-        "fc": ("unit_projection", AFFINE),
-        "spkr": ("speaker_projection", AFFINE),
-        "conv_pre": ("conv_pre", convolution),
-        "conv_post": ("conv_post", convolution),
-    }
-    blocks = len(config.resblock_kernel_sizes)
-    for stage in range(len(config.upsample_rates)):
-        modules[f"ups.{stage}"] = (f"stages.{stage}.upsampler", convolution)
-        for block, dilations in enumerate(config.resblock_dilation_sizes):
-            theirs, ours = f"resblocks.{stage * blocks + block}", f"stages.{stage}.resblocks.{block}"
-            for index in range(len(dilations)):
-                modules[f"{theirs}.convs1.{index}"] = (f"{ours}.dilated_convs.{index}", convolution)
-                modules[f"{theirs}.convs2.{index}"] = (f"{ours}.plain_convs.{index}", convolution)
-    return _each_tensor(modules)
+    blocks, names = len(config.resblock_kernel_sizes), {}
+    for ours in _state_names(UnitVocoderModel, config):
+        if match := re.fullmatch(r"stages\.(\d+)\.resblocks\.(\d+)\.(dilated|plain)_convs\.(.+)", ours):
+            kind = 1 if match[3] == "dilated" else 2
+            theirs = f"resblocks.{int(match[1]) * blocks + int(match[2])}.convs{kind}.{match[4]}"
+        else:
+            theirs = _renamed(ours, _VOCODER)
+        if weight_norm and theirs.endswith(".weight") and theirs.startswith(("conv_", "ups.", "resblocks.")):
+            names |= {f"{theirs}{ending}": f"{ours}{ending}" for ending in ("_g", "_v")}
+        else:
+            names[theirs] = ours
+    return names
 
 
-def _each_tensor(modules: dict[str, tuple[str, tuple[str, ...]]]) -> dict[str, str]:
-    return {
-        f"{theirs}.{kind}": f"{ours}.{kind}" for theirs, (ours, kinds) in modules.items() for kind in kinds
-    }
+def _state_names(model: type[PreTrainedModel], config: PreTrainedConfig) -> Iterator[str]:
+    with torch.device("meta"), no_init_weights():
+        yield from model(config).state_dict()
+
+
+def _avhubert_name(config: Any, ours: str) -> str:
+    part, _, rest = ours.partition(".")
+    if part == "frontend":
+        return f"feature_extractor_video.resnet.{_frontend_name(config, rest)}"
+    return _renamed(ours, _AVHUBERT)
+
+
+def _frontend_name(config: AVHubertConfig | Lip2SpeechConfig, ours: str) -> str:
+    """Of a tensor in `VisualFrontend`, whose blocks are numbered through; published: by stage."""
+    if not ours.startswith("blocks."):
+        return _renamed(ours, _FRONTEND)
+    _, index, rest = ours.split(".", 2)
+    places = [
+        (stage, block) for stage, count in enumerate(config.frontend_blocks, 1) for block in range(count)
+    ]
+    stage, block = places[int(index)]
+    return f"trunk.layer{stage}.{block}.{re.sub('^activation', 'relu', rest)}"
+
+
+def _renamed(ours: str, table: dict[str, str]) -> str:
+    """By the table's entry for the tensor, or for its module."""
+    number = re.search(r"\d+", ours)
+    key = re.sub(r"\d+", "#", ours, count=1)
+    module, _, kind = key.rpartition(".")
+    theirs = table[key] if key in table else f"{table[module]}.{kind}"
+    return theirs.replace("#", number[0] if number else "")

@@ -1,14 +1,13 @@
 """Reading a PyTorch checkpoint without running anything in it.
 
-A pickle is a program: it may name any function of any module and call it. This reader imports nothing that a
+A pickle is a program: it can name any function of any module and call it. This reader imports nothing that a
 file names. Tensors, dictionaries, lists, strings and numbers become themselves; every class becomes an inert
-stand-in that keeps its state and does nothing; what only a program would want is refused by name.
+stand-in that keeps its state and does nothing; what only a program would need is refused by name.
 """
 
 import pickle
 import sys
 import zipfile
-from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -33,6 +32,9 @@ _DTYPES = {
     "BoolStorage": torch.bool,
 }
 _NESTING = 8  # stand-ins around a value; a hostile file can hold one inside itself
+# torch writes pickles with the names of Python 2, where these modules were called otherwise. Others that were
+# renamed since are not in the standard library's list and become inert stand-ins like any foreign one.
+_RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg", "commands": "subprocess"}
 # Of the standard library, what describes data; all else in it can only be meant to be run.
 _DATA_MODULES = {
     "argparse",
@@ -47,8 +49,8 @@ _DATA_MODULES = {
 }
 _DATA_NAMES = {
     "builtins": {
-        *("bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list"),
-        *("object", "range", "set", "slice", "str", "tuple", "type"),
+        *("bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "long"),
+        *("object", "range", "set", "slice", "str", "tuple", "type", "unicode", "xrange"),
     },
     "copyreg": {"_reconstructor"},
     "numpy": {"dtype", "ndarray"},
@@ -59,17 +61,17 @@ _DATA_NAMES = {
 
 
 class _NamedLikeAFunction(type):
-    """The type of stand-ins for what may be a function: they may stand in a file, but not be called in it."""
+    """The type of stand-ins for possible functions: a file may name them, but not call them."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         raise UnsafeCheckpointError(f"{cls.__module__}.{cls.__qualname__}")
 
 
 class StandIn:
-    """An object of a class that is not imported: what its pickle says of it, without its behaviour.
+    """An object of a class that is not imported: its pickled state, without its behaviour.
 
     Attributes:
-        state: what the class's `__setstate__` would have been given; None where it has none.
+        state: the argument for the class's `__setstate__`; None where there is none.
     """
 
     __slots__ = ("state",)
@@ -144,8 +146,7 @@ class _Unpickler(pickle.Unpickler):
         self._stand_ins: dict[tuple[str, str], type] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        # The names of Python 2, in which torch's pickles are written.
-        module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
+        module = _RENAMED.get(module, module)
         if (module, name) in _REBUILT:
             return _REBUILT[module, name]()
         if (module, name) == ("collections", "OrderedDict"):
