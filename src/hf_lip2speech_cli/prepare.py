@@ -9,7 +9,7 @@ import os
 import sys
 from typing import Any
 
-from .options import BUNDLED, CommandError, check_folder, positive
+from .options import CommandError, check_folder, positive
 
 OPTIONS_OF = {
     "grid": ("speaker", "configuration"),
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     corpus = _corpus(args.corpus, args.data_dir, given)
     arguments: dict[str, Any] = {
         "num_proc": args.num_proc,
-        "unit_extractor": _bundled_units() if args.units == BUNDLED else args.units or DEFAULT_UNITS,
+        "unit_extractor": args.units or DEFAULT_UNITS,
         "num_units": args.num_units or NUM_UNITS,
         "splits": args.splits,
         "limit": args.limit,
@@ -106,12 +106,6 @@ def _corpus(name: str, data_dir: str, given: dict[str, Any]) -> Any:
         return RenderedTalker(data_dir, speakers=speakers)
     setting: dict[str, Any] = {"setting": given["configuration"]} if "configuration" in given else {}
     return GRID(data_dir, speakers=speakers, **setting)
-
-
-def _bundled_units() -> Any:
-    from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
-
-    return SpeechUnitExtractor.from_pretrained(BUNDLED).eval()
 
 
 def _shard(text: str) -> tuple[int, int]:

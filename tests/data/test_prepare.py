@@ -576,6 +576,12 @@ class TestCommandLine:
         assert hf_lip2speech_cli.main(command) == 0
         assert len(cropped) == len(manifest(out)) == 4
 
+    def test_the_bundled_units_have_a_name(self, cropped, out, grid_dir):
+        command = ["prepare", "grid", str(grid_dir), str(out), "--units", "bundled", "--limit", "1"]
+        assert hf_lip2speech_cli.main(command) == 0
+        placed = SpeechUnitExtractor.from_pretrained(out / "unit_extractor")
+        assert torch.equal(placed.centroids, SpeechUnitExtractor.from_pretrained("bundled").centroids)
+
     @pytest.mark.parametrize("shard", ["2", "0/2", "3/2", "a/b"])
     def test_what_is_no_shard_is_wrong_usage(self, shard, capsys):
         with pytest.raises(SystemExit) as stop:

@@ -47,6 +47,7 @@ class SpeechUnitExtractor(StrictLoadingMixin, PreTrainedModel):
 
     config_class = SpeechUnitExtractorConfig
     base_model_prefix = "speech_unit_extractor"
+    bundled_folder = SpeechUnitExtractorConfig.bundled_folder
     main_input_name = "waveform"
 
     def __init__(self, config: SpeechUnitExtractorConfig):
