@@ -7,16 +7,19 @@
 
 import torch
 
-from hf_lip2speech.data.augmentation import VideoAugmentation
-from hf_lip2speech.data.prepared import prepared_split
-from hf_lip2speech.data.sampling import AugmentedDataset
-from hf_lip2speech.loading import model_source
-from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
-from hf_lip2speech.training.arguments import Lip2SpeechTrainingArguments
-from hf_lip2speech.training.checkpoints import checkpoint_to_resume
-from hf_lip2speech.training.config import checked, parse_command_line, run_command, save_settings
-from hf_lip2speech.training.lip2speech_trainer import Lip2SpeechTrainer
-from hf_lip2speech.training.models import lip2speech_to_train
+from hf_lip2speech.extras import needs_extra
+
+with needs_extra("train"):
+    from hf_lip2speech.data.augmentation import VideoAugmentation
+    from hf_lip2speech.data.prepared import prepared_split
+    from hf_lip2speech.data.sampling import AugmentedDataset
+    from hf_lip2speech.loading import model_source
+    from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
+    from hf_lip2speech.training.arguments import Lip2SpeechTrainingArguments
+    from hf_lip2speech.training.checkpoints import checkpoint_to_resume
+    from hf_lip2speech.training.config import checked, parse_command_line, run_command, save_settings
+    from hf_lip2speech.training.lip2speech_trainer import Lip2SpeechTrainer
+    from hf_lip2speech.training.models import lip2speech_to_train
 
 FIELDS = ("frames", "mel", "unit_ids", "speaker_embeddings")
 

@@ -8,20 +8,23 @@ r"""Train stage 2, speech units and mel -> sound, on a prepared folder.
 
 from pathlib import Path
 
-from hf_lip2speech.composite import feature_extractor_for
-from hf_lip2speech.data.augmentation import VideoAugmentation
-from hf_lip2speech.data.collation import VocoderSegmentCollator
-from hf_lip2speech.data.prepared import prepared_split
-from hf_lip2speech.data.sampling import AugmentedDataset, VocoderSegmentDataset, WholeClips
-from hf_lip2speech.models.modeling_lip2speech import Lip2SpeechModel
-from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
-from hf_lip2speech.training.arguments import VocoderTrainingArguments
-from hf_lip2speech.training.checkpoints import checkpoint_to_resume
-from hf_lip2speech.training.config import checked, parse_command_line, run_command, save_settings
-from hf_lip2speech.training.models import build_model
-from hf_lip2speech.training.predictions import predict
-from hf_lip2speech.training.vocoder_augmentation import MelAugmentation
-from hf_lip2speech.training.vocoder_trainer import Discriminators, VocoderTrainer, start
+from hf_lip2speech.extras import needs_extra
+
+with needs_extra("train"):
+    from hf_lip2speech.composite import feature_extractor_for
+    from hf_lip2speech.data.augmentation import VideoAugmentation
+    from hf_lip2speech.data.collation import VocoderSegmentCollator
+    from hf_lip2speech.data.prepared import prepared_split
+    from hf_lip2speech.data.sampling import AugmentedDataset, VocoderSegmentDataset, WholeClips
+    from hf_lip2speech.models.modeling_lip2speech import Lip2SpeechModel
+    from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
+    from hf_lip2speech.training.arguments import VocoderTrainingArguments
+    from hf_lip2speech.training.checkpoints import checkpoint_to_resume
+    from hf_lip2speech.training.config import checked, parse_command_line, run_command, save_settings
+    from hf_lip2speech.training.models import build_model
+    from hf_lip2speech.training.predictions import predict
+    from hf_lip2speech.training.vocoder_augmentation import MelAugmentation
+    from hf_lip2speech.training.vocoder_trainer import Discriminators, VocoderTrainer, start
 
 FIELDS = ("mel", "unit_ids", "speaker_embeddings", "waveform")
 

@@ -14,13 +14,17 @@ import argparse
 import numpy as np
 import soxr
 import torch
-from pystoi import stoi
 
-from hf_lip2speech.constants import SAMPLING_RATE
-from hf_lip2speech.data.augmentation import evaluation_transform
-from hf_lip2speech.data.prepared import PreparedDataset
-from hf_lip2speech.loading import BUNDLED
-from hf_lip2speech.models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
+from hf_lip2speech.extras import needs_extra
+
+with needs_extra("eval"):
+    from pystoi import stoi
+
+    from hf_lip2speech.constants import SAMPLING_RATE
+    from hf_lip2speech.data.augmentation import evaluation_transform
+    from hf_lip2speech.data.prepared import PreparedDataset
+    from hf_lip2speech.loading import BUNDLED
+    from hf_lip2speech.models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
 
 MARGIN = 6  # mel frames, the largest lag tried
 

@@ -25,11 +25,14 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
-from hf_lip2speech.constants import SAMPLES_PER_FRAME
-from hf_lip2speech.training.arguments import Lip2SpeechTrainingArguments, VocoderTrainingArguments
-from hf_lip2speech.training.config import load_arguments
-from hf_lip2speech.training.lip2speech_trainer import Lip2SpeechTrainer
-from hf_lip2speech.training.vocoder_trainer import VocoderTrainer
+from hf_lip2speech.extras import needs_extra
+
+with needs_extra("train"):
+    from hf_lip2speech.constants import SAMPLES_PER_FRAME
+    from hf_lip2speech.training.arguments import Lip2SpeechTrainingArguments, VocoderTrainingArguments
+    from hf_lip2speech.training.config import load_arguments
+    from hf_lip2speech.training.lip2speech_trainer import Lip2SpeechTrainer
+    from hf_lip2speech.training.vocoder_trainer import VocoderTrainer
 
 LOADED_BATCHES = 10  # by which the loader's own pace is measured
 

@@ -13,14 +13,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hf_lip2speech.data.augmentation import evaluation_transform
-from hf_lip2speech.data.prepared import PreparedDataset
-from hf_lip2speech.evaluation.metrics import word_errors
-from hf_lip2speech.evaluation.recognisers import PocketsphinxGrid, is_grid_sentence
-from hf_lip2speech.loading import BUNDLED
-from hf_lip2speech.media.audio import write_audio
-from hf_lip2speech.models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
-from hf_lip2speech.models.modeling_speaker_encoder import SpeakerEncoder
+from hf_lip2speech.extras import needs_extra
+
+with needs_extra("eval"):
+    from hf_lip2speech.data.augmentation import evaluation_transform
+    from hf_lip2speech.data.prepared import PreparedDataset
+    from hf_lip2speech.evaluation.metrics import word_errors
+    from hf_lip2speech.evaluation.recognisers import PocketsphinxGrid, is_grid_sentence
+    from hf_lip2speech.loading import BUNDLED
+    from hf_lip2speech.media.audio import write_audio
+    from hf_lip2speech.models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
+    from hf_lip2speech.models.modeling_speaker_encoder import SpeakerEncoder
 
 
 @torch.no_grad()

@@ -17,27 +17,35 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pyarrow
-import pyarrow.parquet
-import pyworld
 import torch
-from scipy.fft import dct
-from scipy.ndimage import uniform_filter1d
 from tqdm import tqdm
 
-from hf_lip2speech.audio.mel import log_mel_spectrogram
-from hf_lip2speech.constants import SAMPLING_RATE
-from hf_lip2speech.data.corpora import Word
-from hf_lip2speech.data.layout import PreparedFolder
-from hf_lip2speech.data.prepared import PreparedDataset
-from hf_lip2speech.errors import Lip2SpeechError
-from hf_lip2speech.evaluation.recognisers import is_grid_sentence
-from hf_lip2speech.files import new_folder
-from hf_lip2speech.media.audio import write_audio
-from hf_lip2speech.models.modeling_speaker_encoder import SpeakerEncoder
-from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
-from hf_lip2speech.synthetic.render import LOUDNESS, ROOM
-from hf_lip2speech.synthetic.speech import VOICES, Speech, flite_version, speak
+from hf_lip2speech.extras import needs_extra
+
+with needs_extra("train"):
+    import pyarrow
+    import pyarrow.parquet
+    from scipy.fft import dct
+    from scipy.ndimage import uniform_filter1d
+
+    from hf_lip2speech.audio.mel import log_mel_spectrogram
+    from hf_lip2speech.constants import SAMPLING_RATE
+    from hf_lip2speech.data.corpora import Word
+    from hf_lip2speech.data.layout import PreparedFolder
+    from hf_lip2speech.data.prepared import PreparedDataset
+    from hf_lip2speech.errors import Lip2SpeechError
+    from hf_lip2speech.evaluation.recognisers import is_grid_sentence
+    from hf_lip2speech.files import new_folder
+    from hf_lip2speech.media.audio import write_audio
+    from hf_lip2speech.models.modeling_speaker_encoder import SpeakerEncoder
+    from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
+    from hf_lip2speech.synthetic.render import LOUDNESS, ROOM
+    from hf_lip2speech.synthetic.speech import VOICES, Speech, flite_version, speak
+
+try:
+    import pyworld
+except ModuleNotFoundError:
+    raise SystemExit('revoice.py: error: pyworld is missing: pip install pyworld "setuptools<81"') from None
 
 STEP = 0.005  # seconds, of WORLD's frames and of the warping
 REACH = 16  # steps by which the warping may leave the line through the words' ends

@@ -55,6 +55,14 @@ PLAIN = {
     "cli evaluate model videos --out out": '[eval]"',
     "cli demo -m model": '[demo]"',
     "cli publish bundled anna/ann": "or set HF_TOKEN.",
+    "examples/train.py lrs3.yaml": '[train]"',
+    "examples/train_vocoder.py lrs3_vocoder.yaml": '[train]"',
+    "examples/ablations/run.py prepared prepared --out runs": '[train]"',
+    "scripts/measure_limits.py prepared": '[eval]"',
+    "scripts/measure_loader.py prepared": '[train]"',
+    "scripts/measure_throughput.py examples/train.py lrs3.yaml": '[train]"',
+    "scripts/measure_voices.py prepared": '[eval]"',
+    "scripts/revoice.py prepared revoiced": '[train]"',
 }
 
 
@@ -128,7 +136,8 @@ def plain(tmp_path_factory) -> dict[str, tuple[int | str, str]]:
     (folder / "videos" / "talker.mp4").symlink_to(TALKER)
     (folder / "published").mkdir()
     small_lip2speech(folder / "published")
-    (folder / "examples").symlink_to(ROOT / "examples")
+    for scripts in ("examples", "scripts"):
+        (folder / scripts).symlink_to(ROOT / scripts)
     optional = declared("all", "pitch") | declared(*EXTRAS.values())
     blocked = [name for name, brought_by in distributions().items() if brought_by & (optional - declared())]
     done = subprocess.run(

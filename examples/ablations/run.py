@@ -18,18 +18,22 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet
 import yaml
 
-from hf_lip2speech.cards import show_score
-from hf_lip2speech.data.layout import PreparedFolder
-from hf_lip2speech.errors import ConfigError
-from hf_lip2speech.evaluation.measures import MEASURES, Measure
-from hf_lip2speech.evaluation.results import interval
-from hf_lip2speech.evaluation.systems import COPY_SYNTHESIS, END_TO_END, GROUND_TRUTH
-from hf_lip2speech.files import write_text
-from hf_lip2speech.training.arguments import Lip2SpeechTrainingArguments, VocoderTrainingArguments
-from hf_lip2speech.training.config import load_arguments
+from hf_lip2speech.extras import needs_extra
+
+with needs_extra("train"):
+    import pyarrow.parquet
+
+    from hf_lip2speech.cards import show_score
+    from hf_lip2speech.data.layout import PreparedFolder
+    from hf_lip2speech.errors import ConfigError
+    from hf_lip2speech.evaluation.measures import MEASURES, Measure
+    from hf_lip2speech.evaluation.results import interval
+    from hf_lip2speech.evaluation.systems import COPY_SYNTHESIS, END_TO_END, GROUND_TRUTH
+    from hf_lip2speech.files import write_text
+    from hf_lip2speech.training.arguments import Lip2SpeechTrainingArguments, VocoderTrainingArguments
+    from hf_lip2speech.training.config import load_arguments
 
 HERE = Path(__file__).parent
 SHOWN = ("wer", "stoi", "estoi", "pesq_wb", "unit_accuracy", "speaker_similarity")
