@@ -124,31 +124,17 @@ class Lip2SpeechFeatureExtractor(StrictConfigMixin, FeatureExtractionMixin):
                 "them first, as hf_lip2speech.video.mouth.mouth_crops does."
             )
         crops = [self._centre_crop(clip, index) for index, clip in enumerate(clips)]
-        return self._batch(
-            crops,
-            lambda crop, out: self.normalize(crop, out[:, 0]),
-            *(padding, max_length, truncation, pad_to_multiple_of, return_attention_mask, return_tensors),
-        )
+        options = (padding, max_length, truncation, pad_to_multiple_of, return_attention_mask, return_tensors)
+        return self._batch(crops, lambda crop, out: self.normalize(crop, out[:, 0]), *options)
 
     def pad(
-        self,
-        processed_features: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]],
-        padding: bool | str | PaddingStrategy = True,
-        max_length: int | None = None,
-        truncation: bool = False,
-        pad_to_multiple_of: int | None = None,
-        return_attention_mask: bool | None = None,
-        return_tensors: str | None = None,
+        self, processed_features: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]], **options: Any
     ) -> BatchFeature:
-        """Pads items that were made one by one; arguments as in a call."""
-        name = self.model_input_names[0]
-        items = processed_features
+        """Pads items that were made one by one; the options are those of a call."""
+        name, items = self.model_input_names[0], processed_features
         frames = items[name] if isinstance(items, Mapping) else [item[name] for item in items]
-        return self._batch(
-            [np.asarray(clip, dtype=np.float32) for clip in frames],
-            lambda clip, out: np.copyto(out, clip),
-            *(padding, max_length, truncation, pad_to_multiple_of, return_attention_mask, return_tensors),
-        )
+        clips = [np.asarray(clip, dtype=np.float32) for clip in frames]
+        return self._batch(clips, lambda clip, out: np.copyto(out, clip), **options)
 
     def normalize(self, frames: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Gray values 0..255 of any shape -> float32 (x / 255 - pixel_mean) / pixel_std, into `out`."""
@@ -160,44 +146,40 @@ class Lip2SpeechFeatureExtractor(StrictConfigMixin, FeatureExtractionMixin):
         self,
         clips: Sequence[np.ndarray],
         write: Callable[[np.ndarray, np.ndarray], Any],
-        padding: bool | str | PaddingStrategy,
-        max_length: int | None,
-        truncation: bool,
-        multiple: int | None,
-        with_mask: bool | None,
-        return_tensors: str | None,
+        padding: bool | str | PaddingStrategy = True,
+        max_length: int | None = None,
+        truncation: bool = False,
+        pad_to_multiple_of: int | None = None,
+        return_attention_mask: bool | None = None,
+        return_tensors: str | None = None,
     ) -> BatchFeature:
         """`write(clip, out)` fills the float32 frames (T, 1, S, S) of each clip: ten minutes are 465 MB, so
         they are written where they stay."""
-        strategy = PaddingStrategy(
-            {True: "longest", False: "do_not_pad"}[padding] if isinstance(padding, bool) else padding
-        )
+        if isinstance(padding, bool):
+            padding = "longest" if padding else "do_not_pad"
+        strategy, multiple = PaddingStrategy(padding), pad_to_multiple_of or 1
         if max_length is None and (truncation or strategy is PaddingStrategy.MAX_LENGTH):
             raise Lip2SpeechError("truncation=True and padding='max_length' need max_length=, in frames.")
-        lengths = [min(len(clip), max_length) if truncation and max_length else len(clip) for clip in clips]
-        sizes = lengths
+        sizes = lengths = [min(len(clip), max_length) if truncation else len(clip) for clip in clips]
         if strategy is not PaddingStrategy.DO_NOT_PAD:
-            size = max(lengths)
-            if strategy is PaddingStrategy.MAX_LENGTH:
-                size = max(size, max_length or 0)
-            sizes = [-(-size // (multiple or 1)) * (multiple or 1)] * len(clips)
+            size = max(*lengths, max_length if strategy is PaddingStrategy.MAX_LENGTH else 0)
+            sizes = [-(-size // multiple) * multiple] * len(clips)
         shape = (1, self.crop_size, self.crop_size)
-        one_array = len(set(sizes)) == 1
-        pixels: Any = (
-            np.empty((len(clips), sizes[0], *shape), dtype=np.float32)
-            if one_array
-            else [np.empty((size, *shape), dtype=np.float32) for size in sizes]
-        )
-        masks = [np.zeros(size, dtype=np.int64) for size in sizes]
+        masks: Any = [np.zeros(size, dtype=np.int64) for size in sizes]
+        if len(set(sizes)) == 1:
+            pixels: Any = np.empty((len(clips), sizes[0], *shape), dtype=np.float32)
+            masks = np.stack(masks)
+        else:
+            pixels = [np.empty((size, *shape), dtype=np.float32) for size in sizes]
         for clip, length, out, mask in zip(clips, lengths, pixels, masks, strict=True):
             write(clip[:length], out[:length])
             out[length:] = self.padding_value
             mask[:length] = 1
+        contents = {"pixel_values_videos": pixels, "attention_mask": masks}
+        if not (self.return_attention_mask if return_attention_mask is None else return_attention_mask):
+            del contents["attention_mask"]
         if return_tensors is None:
-            pixels = list(pixels)
-        contents = {"pixel_values_videos": pixels}
-        if self.return_attention_mask if with_mask is None else with_mask:
-            contents["attention_mask"] = np.stack(masks) if one_array and return_tensors else masks
+            contents = {name: list(value) for name, value in contents.items()}
         return BatchFeature(contents, tensor_type=return_tensors)
 
     def _centre_crop(self, clip: Clip, index: int) -> np.ndarray:

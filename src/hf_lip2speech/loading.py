@@ -61,6 +61,37 @@ def file_beside(source: Any, name: str, arguments: dict[str, Any] | None = None)
     return None if found is None else Path(found)
 
 
+# What to say of an error that is, or has among its causes, one of these.
+_REASONS: tuple[tuple[type[BaseException], str], ...] = (
+    (
+        SafetensorError,
+        "its weights are damaged ({error}). Download them again (force_download=True), or ask whoever "
+        "published them.",
+    ),
+    (
+        UnpicklingError,
+        "its weights are a pickle that holds more than tensors and was not read, because reading it can run "
+        "code. Ask the publisher for safetensors.",
+    ),
+    (HFValidationError, "not a local folder, and not a name of the form owner/name. Check the path."),
+    (GatedRepoError, "its owner has to grant you access. Ask on its page, and log in with `hf auth login`."),
+    (
+        RepositoryNotFoundError,
+        "not a local folder, and the Hub has no such repository, or none that you may read. Check the name; "
+        "for a private repository log in with `hf auth login` or pass token=.",
+    ),
+    (
+        RevisionNotFoundError,
+        "the repository has no branch, tag or commit {revision!r}. See its page for those it has.",
+    ),
+    (
+        LocalEntryNotFoundError,
+        "not a local folder, not in the cache, and the Hub was not asked (local_files_only or "
+        "HF_HUB_OFFLINE) or could not be reached. Check the name, or go online once to download it.",
+    ),
+)
+
+
 @contextmanager
 def readable_hub_errors(source: object, revision: str | None = None) -> Generator[None]:
     """Errors of the Hub's client and of file readers, raised inside the block, become a sentence about
@@ -96,36 +127,9 @@ def _reason(error: BaseException, revision: str | None) -> str | None:
     while cause is not None and cause not in causes:
         causes.append(cause)
         cause = cause.__cause__ or cause.__context__
-
-    def has(kind: type[BaseException]) -> bool:
-        return any(isinstance(cause, kind) for cause in causes)
-
-    if isinstance(error, SafetensorError):
-        return (
-            f"its weights are damaged ({one_line(error)}). Download them again (force_download=True), or ask "
-            "whoever published them."
-        )
-    if isinstance(error, UnpicklingError):
-        return (
-            "its weights are a pickle that holds more than tensors and was not read, because reading it can "
-            "run code. Ask the publisher for safetensors."
-        )
-    if has(HFValidationError):
-        return "not a local folder, and not a name of the form owner/name. Check the path."
-    if has(GatedRepoError):
-        return "its owner has to grant you access. Ask on its page, and log in with `hf auth login`."
-    if has(RepositoryNotFoundError):
-        return (
-            "not a local folder, and the Hub has no such repository, or none that you may read. Check the "
-            "name; for a private repository log in with `hf auth login` or pass token=."
-        )
-    if has(RevisionNotFoundError):
-        return f"the repository has no branch, tag or commit {revision!r}. See its page for those it has."
-    if has(LocalEntryNotFoundError):
-        return (
-            "not a local folder, not in the cache, and the Hub was not asked (local_files_only or "
-            "HF_HUB_OFFLINE) or could not be reached. Check the name, or go online once to download it."
-        )
+    for kind, reason in _REASONS:
+        if any(isinstance(cause, kind) for cause in causes):
+            return reason.format(error=one_line(error), revision=revision)
     # huggingface_hub lets its HTTP client's errors through, and the client is not the same in all versions.
     broken = [cause for cause in causes if any(k.__name__ == "TransportError" for k in type(cause).__mro__)]
     return f"the connection to the Hub broke off repeatedly. Try later. ({broken[0]})" if broken else None

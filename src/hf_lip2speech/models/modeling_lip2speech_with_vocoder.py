@@ -27,6 +27,7 @@ from ..loading import StrictLoadingMixin, file_beside, model_source, readable_hu
 from .configuration_lip2speech_with_vocoder import Lip2SpeechWithVocoderConfig
 from .modeling_lip2speech import Lip2SpeechModel
 from .modeling_unit_vocoder import UnitVocoderModel, fold_weight_norm
+from .padding import Padding
 
 VOICES = "voices.safetensors"  # beside the weights: a speaker embedding float32 (256,) per name
 # Units per vocoder call, besides their context. Any value gives the same waveform; this one bounds the memory
@@ -338,8 +339,7 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
         outputs: dict[str, tuple[torch.Tensor, ...]] = {}
         for (name, _), whole in joined.items():
             if inside is not None:
-                ended = inside.repeat_interleave(whole.shape[1] // frames, dim=1) == 0
-                whole = whole.masked_fill(ended.view(*ended.shape, *[1] * (whole.ndim - 2)), 0)
+                whole = Padding.from_mask(inside.bool()).repeat(whole.shape[1] // frames).zero(whole)
             outputs[name] = (*outputs.get(name, ()), whole.transpose(1, 2) if name == "attentions" else whole)
         return outputs
 
