@@ -36,7 +36,7 @@ codes = [
 ]
 HfApi().create_tag("anna/whole", tag="v1")
 codes.append(publish("{folder}/changed", "anna/whole", "--facts", "{folder}/whole/card.yaml"))
-codes.append(publish("{folder}/whole", "anna/other", "--evaluation", "{folder}/evaluation"))
+codes.append(publish("{folder}/changed", "anna/other", "--evaluation", "{folder}/evaluation"))
 HfApi().upload_file(path_or_fileobj=b"mine", path_in_repo="notes.txt", repo_id="anna/other")
 codes.append(publish("{folder}/vocoder", "anna/other"))
 print(codes)
@@ -94,7 +94,9 @@ def write_checkpoints(folder: Path) -> None:
         model.config.default_voice = voice
         model.save_pretrained(folder / name)
         Lip2SpeechFeatureExtractor().save_pretrained(folder / name)
-    unit_extractor().save_pretrained(folder / "whole" / "unit_extractor")
+        unit_extractor().save_pretrained(folder / name / "unit_extractor")
+    (folder / "changed" / "samples").mkdir()
+    (folder / "changed" / "samples" / "mine.wav").write_bytes(b"RIFF")  # so that it speaks none
     (folder / "whole" / "card.yaml").write_text(FACTS)
     (folder / "whole" / "optimizer.bin").write_bytes(b"nothing of the public's")
     model.lip2speech.save_pretrained(folder / "lip2speech")

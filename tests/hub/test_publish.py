@@ -1,6 +1,7 @@
 """`hf-lip2speech publish`: what is in the repository, and who can load it how."""
 
 import json
+import shutil
 import sys
 
 import pytest
@@ -19,7 +20,6 @@ from hf_lip2speech.models.configuration_speech_units import SpeechUnitExtractorC
 
 from ..hub_server import HubServer
 from ..hub_server.cards import problems
-from .conftest import write_checkpoints
 
 REPOSITORIES = {
     "whole": {"unit_extractor/config.json", "unit_extractor/model.safetensors", "preprocessor_config.json"}
@@ -226,45 +226,40 @@ def test_without_a_token_it_says_how_to_log_in(hub, checkpoints):
 
 
 @pytest.fixture
-def fresh(tmp_path):
-    write_checkpoints(tmp_path)
+def fresh(checkpoints, tmp_path):
+    shutil.copytree(checkpoints, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 
 def test_a_broken_checkpoint_is_refused_before_the_hub_is_asked(fresh):
     from safetensors.torch import load_file, save_file
 
-    weights = load_file(fresh / "vocoder" / "model.safetensors")
+    folder = fresh / "vocoder"
+    path = folder / "model.safetensors"
+    weights = load_file(path)
     name = next(iter(weights))
-    save_file(
-        {key: value for key, value in weights.items() if key != name}, fresh / "vocoder" / "model.safetensors"
-    )
-    with pytest.raises(PublishError, match=f"lack: {name}"):
-        publish(fresh / "vocoder", "anna/vocoder", token="hf_nobody")
-    save_file(weights | {name: torch.zeros(3, 5)}, fresh / "vocoder" / "model.safetensors")
-    with pytest.raises(PublishError, match="do not fit"):
-        publish(fresh / "vocoder", "anna/vocoder", token="hf_nobody")
-    whole = (fresh / "vocoder" / "model.safetensors").read_bytes()
-    (fresh / "vocoder" / "model.safetensors").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(PublishError, match="weights are damaged"):
-        publish(fresh / "vocoder", "anna/vocoder", token="hf_nobody")
-    weights[name].fill_(float("nan"))
-    save_file(weights, fresh / "vocoder" / "model.safetensors")
-    with pytest.raises(PublishError, match="not finite"):
-        publish(fresh / "vocoder", "anna/vocoder", token="hf_nobody")
-    (fresh / "vocoder" / "model.safetensors").unlink()
-    with pytest.raises(PublishError, match="no model.safetensors"):
-        publish(fresh / "vocoder", "anna/vocoder", token="hf_nobody")
-    (fresh / "vocoder" / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(PublishError, match="'bert'"):
-        publish(fresh / "vocoder", "anna/vocoder", token="hf_nobody")
-    with pytest.raises(PublishError, match="no config.json"):
-        publish(fresh / "nowhere", "anna/vocoder", token="hf_nobody")
+
+    def refused(said: str, broken: dict | None = None) -> None:
+        if broken is not None:
+            save_file(broken, path)
+        with pytest.raises(PublishError, match=said):
+            publish(folder, "anna/vocoder", token="hf_nobody")
+
+    refused(f"lack: {name}", {key: value for key, value in weights.items() if key != name})
+    refused("do not fit", weights | {name: torch.zeros(3, 5)})
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    refused("weights are damaged")
+    refused("not finite", weights | {name: torch.full_like(weights[name], float("nan"))})
+    path.unlink()
+    refused("no model.safetensors")
+    (folder / "config.json").write_text('{"model_type": "bert"}')
+    refused("'bert'")
+    (folder / "config.json").unlink()
+    refused("no config.json")
 
 
 def test_the_card_beside_the_weights_is_taken_with_the_repositorys_name_and_the_results(fresh, tmp_path):
     out = tmp_path / "out"
-    out.mkdir()
     (fresh / "whole" / "card.yaml").unlink()
     text = '---\nlicense: mit\n---\n# Mine\n\nmodel="THIS FOLDER"\n\n## Training data\n\nNumbers.\n'
     (fresh / "whole" / "README.md").write_text(text)
@@ -280,7 +275,6 @@ def test_the_card_beside_the_weights_is_taken_with_the_repositorys_name_and_the_
 
 
 def test_a_card_without_a_licence_is_refused(fresh, tmp_path):
-    (tmp_path / "out").mkdir()
     (fresh / "vocoder" / "README.md").write_text("---\ntags: [a]\n---\n# Mine\n")
     with pytest.raises(PublishError, match="states no license"):
         make_repository(fresh / "vocoder", tmp_path / "out")
@@ -290,7 +284,6 @@ def test_a_card_without_a_licence_is_refused(fresh, tmp_path):
     "header", ["---\nlicense: mit\n  a: b\n---\n", "---\nmodel-index: 3\nlicense: mit\n---\n"]
 )
 def test_a_card_that_is_none_is_named(fresh, tmp_path, header):
-    (tmp_path / "out").mkdir()
     (fresh / "vocoder" / "README.md").write_text(f"{header}# Mine\n")
     with pytest.raises(PublishError, match="README.md is no model card"):
         make_repository(fresh / "vocoder", tmp_path / "out")
@@ -299,26 +292,23 @@ def test_a_card_that_is_none_is_named(fresh, tmp_path, header):
 def test_results_are_published_only_with_the_weights_that_they_were_measured_with(fresh, tmp_path):
     path = fresh / "evaluation" / "results.json"
     results = json.loads(path.read_text())
-    model = AutoModel.from_pretrained(fresh / "whole")
+    model = AutoModel.from_pretrained(fresh / "changed")
     for name, weights, said in (("ours", fingerprint(model), None), ("others", "0" * 64, "other weights")):
         results["facts"]["weights_sha256"] = weights
         path.write_text(json.dumps(results))
-        (tmp_path / name).mkdir()
         if said is None:
-            make_repository(fresh / "whole", tmp_path / name, evaluation=fresh / "evaluation")
+            make_repository(fresh / "changed", tmp_path / name, evaluation=fresh / "evaluation")
             assert (tmp_path / name / "results.json").read_bytes() == path.read_bytes()
             continue
         with pytest.raises(PublishError, match=said):
-            make_repository(fresh / "whole", tmp_path / name, evaluation=fresh / "evaluation")
+            make_repository(fresh / "changed", tmp_path / name, evaluation=fresh / "evaluation")
     for nonsense in ("{", "[]", '{"eval_loss": 1}'):
         path.write_text(nonsense)
-        (tmp_path / nonsense).mkdir()
         with pytest.raises(PublishError, match="not what `hf-lip2speech evaluate` writes"):
             make_repository(fresh / "vocoder", tmp_path / nonsense, evaluation=fresh / "evaluation")
 
 
 def test_a_unit_extractor_names_a_model_that_others_can_have(fresh, tmp_path):
-    (tmp_path / "out").mkdir()
     (tmp_path / "hubert").mkdir()
     extractor = SpeechUnitExtractor(
         SpeechUnitExtractorConfig(features=str(tmp_path / "hubert"), num_units=20, fitted=True)
@@ -373,22 +363,22 @@ EXTRAS += ("pystoi", "sklearn", "tensorboard")
 
 @pytest.mark.slow
 def test_publishing_needs_none_of_the_extras(hub, tmp_path):
-    (tmp_path / "out").mkdir()
     hub.run(sys.executable, "-c", CORE_ONLY.format(extras=EXTRAS), tmp_path / "out")
     assert (tmp_path / "out" / "README.md").is_file() and (tmp_path / "out" / "results.json").is_file()
 
 
-def test_a_samples_name_stands_in_an_address(fresh, tmp_path):
-    (tmp_path / "out").mkdir()
+def test_ready_samples_are_taken_whatever_their_names_and_a_part_speaks_none(fresh, tmp_path):
     (fresh / "whole" / "samples").mkdir()
     (fresh / "whole" / "samples" / "my clip.wav").write_bytes(b"RIFF")
     card = make_repository(fresh / "whole", tmp_path / "out", "anna/mine")
+    assert [path.name for path in (tmp_path / "out" / "samples").iterdir()] == ["my clip.wav"]
     assert "[samples/my clip.wav](samples/my%20clip.wav)" in card.text
     assert "resolve/main/samples/my%20clip.wav" in card.text
+    with pytest.raises(PublishError, match="spoken by the composite"):
+        make_repository(fresh / "vocoder", tmp_path / "other", sample="face.mp4")
 
 
 def test_a_derived_model_names_its_own_code_and_drops_the_trap(fresh, tmp_path):
-    (tmp_path / "out").mkdir()
     path = fresh / "vocoder" / "config.json"
     trap = {"custom_pipelines": {"lip-to-speech": {}}, "auto_map": {"AutoModel": "anna/base--other.Model"}}
     path.write_text(json.dumps(json.loads(path.read_text()) | trap))
@@ -396,25 +386,13 @@ def test_a_derived_model_names_its_own_code_and_drops_the_trap(fresh, tmp_path):
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert "custom_pipelines" not in config
     assert config["auto_map"]["AutoModel"] == "hf_lip2speech_classes.UnitVocoderModel"
-    path = fresh / "whole" / "config.json"
+    path = fresh / "changed" / "config.json"
     config = json.loads(path.read_text())
     config["vocoder"] |= trap | {"_name_or_path": "/home/anna/vocoder"}
     path.write_text(json.dumps(config))
-    (tmp_path / "again").mkdir()
-    make_repository(fresh / "whole", tmp_path / "again")
+    make_repository(fresh / "changed", tmp_path / "again")
     published = (tmp_path / "again" / "config.json").read_text()
     assert "/home/anna" not in published and "other.Model" not in published
-
-
-def test_samples_that_lie_there_are_taken_and_a_part_speaks_none(fresh, tmp_path):
-    (tmp_path / "out").mkdir()
-    (fresh / "whole" / "samples").mkdir()
-    (fresh / "whole" / "samples" / "mine.wav").write_bytes(b"RIFF")
-    make_repository(fresh / "whole", tmp_path / "out")
-    assert [path.name for path in (tmp_path / "out" / "samples").iterdir()] == ["mine.wav"]
-    (tmp_path / "other").mkdir()
-    with pytest.raises(PublishError, match="spoken by the composite"):
-        make_repository(fresh / "vocoder", tmp_path / "other", sample="face.mp4")
 
 
 def test_who_states_nothing_is_told_what_the_card_lacks(fresh, capsys, monkeypatch):

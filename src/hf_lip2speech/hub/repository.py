@@ -60,7 +60,7 @@ def make_repository(
     Args:
         checkpoint: Folder of a Lip2SpeechWithVocoder, Lip2SpeechModel, UnitVocoderModel or
             SpeechUnitExtractor, in safetensors.
-        out: An empty folder.
+        out: An empty or new folder.
         repo_id: "owner/name", for the card.
         facts: YAML file of what the card states, see `cards`; default: card.yaml in the checkpoint, else its
             README.md as it is, else only what the checkpoint itself shows.
@@ -76,6 +76,7 @@ def make_repository(
         PublishError, Lip2SpeechError: the checkpoint is incomplete, or facts, results or sample do not fit.
     """
     checkpoint = Path(checkpoint)
+    out.mkdir(parents=True, exist_ok=True)
     model = load_complete(checkpoint)
     extractor = None
     for name in _weight_files(checkpoint):
