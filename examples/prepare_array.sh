@@ -2,8 +2,8 @@
 # Prepare a corpus on many machines of a Slurm cluster, then put the parts together:
 #   job=$(sbatch --parsable --array=1-16 examples/prepare_array.sh lrs3 /data/lrs3 /data/lrs3_prepared)
 #   sbatch --dependency=afterany:$job examples/prepare_array.sh lrs3 /data/lrs3 /data/lrs3_prepared
-# The second job does what failed ones left, and writes manifest, report and contact sheet. Whatever is killed or requeued
-# goes on where it was. Further options go to hf-lip2speech, the same for both. All machines see both folders; other
+# The second job does what failed ones left, and writes manifest, report and contact sheet. Jobs that are killed or requeued
+# resume. Further options go to hf-lip2speech, the same for both. All machines see both folders; other
 # schedulers set other variables for SLURM_ARRAY_TASK_ID (from 1) and SLURM_ARRAY_TASK_COUNT.
 #SBATCH --cpus-per-task=16
 #SBATCH --mem=32G

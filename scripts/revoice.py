@@ -49,7 +49,7 @@ except ModuleNotFoundError:
 
 STEP = 0.005  # seconds, of WORLD's frames and of the warping
 REACH = 16  # steps by which the warping may leave the line through the words' ends
-FASTEST = 3  # source steps a step
+FASTEST = 3  # source steps per step
 
 
 def main():

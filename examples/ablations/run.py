@@ -2,10 +2,10 @@
 
     python examples/ablations/run.py GRID_PREPARED TALKERS_PREPARED --out DIR [--jobs 2] [key=value ...]
 
-Both are folders that `hf-lip2speech prepare` wrote, with the same units. What is trained and compared
-stands in ablations.yaml, the arms' size and budget in lip2speech.yaml and vocoder.yaml; key=value changes
-it for all arms, if it is a key of both stages (max_steps=20, to try it). Run it again to go on where it was
-stopped. Writes DIR/ablations.md and DIR/ablations.json.
+Both are folders that `hf-lip2speech prepare` wrote, with the same units. The arms and comparisons
+are in ablations.yaml, their size and budget in lip2speech.yaml and vocoder.yaml; key=value changes
+a setting of both stages for all arms (max_steps=20, to try it). An interrupted run resumes. Writes
+DIR/ablations.md and DIR/ablations.json.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_intermixed_args(argv)
     plan = read_plan()
     settings = checked_settings(args, plan)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped; the same command goes on"))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped; the same command resumes"))
     try:
         train_and_evaluate(args, plan)
     except RuntimeError as error:

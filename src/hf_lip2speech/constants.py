@@ -4,13 +4,13 @@ T video frames at 25 fps -> 2T speech units at 50 Hz -> 4T mel frames at 100 Hz 
 (Choi, Kim, Ro, "Intelligible Lip-to-Speech Synthesis with Speech Units", Interspeech 2023).
 """
 
-FRAME_RATE = 25  # video frames a second
-SAMPLING_RATE = 16_000  # audio samples a second
-UNITS_PER_FRAME = 2  # speech units (50 Hz) a video frame
-MEL_PER_FRAME = 4  # mel frames (100 Hz) a video frame
-SAMPLES_PER_FRAME = 640  # audio samples a video frame
-SAMPLES_PER_UNIT = 320  # audio samples a speech unit
-HOP_LENGTH = 160  # audio samples a mel frame
+FRAME_RATE = 25  # video frames per second
+SAMPLING_RATE = 16_000  # audio samples per second
+UNITS_PER_FRAME = 2  # speech units (50 Hz) per video frame
+MEL_PER_FRAME = 4  # mel frames (100 Hz) per video frame
+SAMPLES_PER_FRAME = 640  # audio samples per video frame
+SAMPLES_PER_UNIT = 320  # audio samples per speech unit
+HOP_LENGTH = 160  # audio samples per mel frame
 
 NUM_MEL_BINS = 80
 MEL_WINDOW = 640  # STFT size and window of the target mel, samples

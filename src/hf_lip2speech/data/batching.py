@@ -26,7 +26,7 @@ class Epochs(Protocol):
 
 
 class FrameBatchSampler(Sampler[list[int]]):
-    """Batches of indices, in an order and with neighbours that are drawn anew for each epoch.
+    """Batches of indices, in an order and with neighbours that are drawn again for each epoch.
 
     A bucket's clips are shuffled and dealt out into batches as even in size as can be, so that all clips are
     seen; with several processes, at the end of an epoch up to `processes` - 1 batches are left out.

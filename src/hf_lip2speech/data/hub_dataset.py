@@ -2,7 +2,7 @@
 
 In the repository a clip is a row of Parquet: "id", "speaker", "text", "words" [{"word", "start", "end"}],
 "frames" (T), and as bytes the files that layout.py names: "video", "audio", "mel", "units" and
-"speaker_embedding". Nothing is encoded anew, so that a streamed clip is bit for bit the prepared one.
+"speaker_embedding". Nothing is encoded again, so a streamed clip is bit for bit the prepared one.
 """
 
 import io
@@ -24,7 +24,7 @@ from .builders import SPLITS, datasets
 from .layout import COLUMNS, PreparedFolder
 from .prepared import FIELDS, PreparedDataset, read_crops
 
-SHARD_FRAMES = 180_000  # two hours; half a gigabyte, at the 2.7 kB a frame of prepared GRID clips
+SHARD_FRAMES = 180_000  # two hours; half a gigabyte, at the 2.7 kB per frame of prepared GRID clips
 FEATURES = {name: CORPUS_FEATURES[name] for name in ("id", "speaker", "text", "words")}
 FEATURES |= {"frames": datasets.Value("int64")} | {name: datasets.Value("binary") for name in COLUMNS}
 DECODERS: dict[str, tuple[str, Callable[[io.BytesIO], np.ndarray]]] = {

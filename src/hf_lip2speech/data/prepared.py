@@ -211,7 +211,7 @@ class PreparedDataset(Dataset):
             length = SAMPLES_PER_FRAME * frames
             if rate != SAMPLING_RATE:
                 raise DatasetError(
-                    f"{path} is sampled at {rate} Hz; expected {SAMPLING_RATE}. Prepare it anew."
+                    f"{path} is sampled at {rate} Hz; expected {SAMPLING_RATE}. Prepare it again."
                 )
         if self.published:  # which are not cut in the files
             value = value[:length]

@@ -1,8 +1,8 @@
 """The manifest layout that the published systems share, as rows of a `PreparedDataset`.
 
-ROOT/label/{train,valid,test}.tsv   a line naming a folder, then a clip a line: ID, video, audio, frames,
+ROOT/label/{train,valid,test}.tsv   a line naming a folder, then one clip per line: ID, video, audio, frames,
                                     samples
-ROOT/label/{train,valid,test}.unt   a clip a line, in the same order: its units, 50 a second
+ROOT/label/{train,valid,test}.unt   one clip per line, in the same order: its units, 50 per second
 ROOT/video/ID.mp4                   mouth crops, 96x96, 25 fps
 ROOT/audio/ID.wav                   16 kHz mono
 ROOT/mel/ID.npy                     log-mel, float32 (frames, 80)
@@ -29,7 +29,7 @@ def is_published_layout(root: str | Path) -> bool:
 
 
 def published_rows(root: str | Path) -> list[dict[str, Any]]:
-    """One row a clip, in the order of the lists, as `PreparedDataset.rows` has them.
+    """One row per clip, in the order of the lists, as `PreparedDataset.rows` has them.
 
     Paths are relative to `root`; "units" holds the units themselves, int64 (2T or more,). A clip's T frames
     are those for which it has video, sound and units.

@@ -19,7 +19,7 @@ PEAK = 0.95  # of the vocoder's target waveforms
 class EpochDataset(Dataset):
     """A view of `dataset` whose items depend on (seed, epoch, index) and on nothing else.
 
-    The epoch lies in shared memory: `set_epoch` also reaches the workers of a DataLoader with persistent
+    The epoch is in shared memory: `set_epoch` also reaches the workers of a DataLoader with persistent
     workers, provided that it is called before the epoch's iteration begins.
     """
 
@@ -33,7 +33,7 @@ class EpochDataset(Dataset):
         return int(self._epoch)
 
     def set_epoch(self, epoch: int) -> None:
-        """Call before each epoch; a resumed training calls it with the epoch in which it goes on."""
+        """Call before each epoch; a resumed training calls it with the epoch at which it resumes."""
         self._epoch.fill_(epoch)
 
     def generator(self, index: int) -> torch.Generator:
@@ -100,16 +100,15 @@ class AugmentedDataset(EpochDataset):
 
 
 class VocoderSegmentDataset(EpochDataset):
-    """Stage 2: one random segment of each clip an epoch, true mel and units in, waveform out.
+    """Stage 2: one random segment of each clip per epoch, true mel and units in, waveform out.
 
     Args:
         dataset: A `PreparedDataset` with "mel", "unit_ids", "speaker_embeddings" and "waveform".
         segment_units: Units U of a segment (28: 56 mel frames, 8,960 samples).
         augmentation: What to do to the mel that goes in (blur and noise, say), called with (2U, 80) and a
             generator; None: nothing.
-        predictions: For each clip a dict with "mel" and "unit_ids" as a lip-to-speech model predicts them, to
-            stand in for the true ones in half of the items; None: always the true ones. They are not
-            augmented: they are as poor as they are.
+        predictions: For each clip a dict with "mel" and "unit_ids" as a lip-to-speech model predicts them;
+            they replace the true ones in half of the items, without augmentation. None: always the true ones.
         seed: Of all draws.
 
     An item is {"id", "unit_ids" int64 (U,), "spectrogram" float32 (2U, 80), "speaker_embeddings" float32
@@ -131,7 +130,7 @@ class VocoderSegmentDataset(EpochDataset):
             raise Lip2SpeechError(f"segment_units={segment_units}; expected at least one.")
         if predictions is not None and len(predictions) != len(self):
             raise Lip2SpeechError(
-                f"{len(predictions)} predictions for {len(self)} clips; expected one a clip."
+                f"{len(predictions)} predictions for {len(self)} clips; expected one per clip."
             )
         self.predictions = predictions
         self.segment_units = segment_units

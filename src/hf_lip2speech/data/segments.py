@@ -38,7 +38,7 @@ def segments_of(clip: Clip, frames: int, limit: int) -> list[Segment]:
 def cuts(words: Sequence[Word], frames: int, limit: int) -> list[int]:
     """The frames at which a clip is cut so that no part is longer than `limit` and all are about as long.
 
-    A cut lies in the middle of the pause between two words. Where no word begins or ends for half the limit,
+    A cut is in the middle of the pause between two words. Where no word begins or ends for half the limit,
     nobody speaks, and the cut is at the limit.
 
     Args:

@@ -27,7 +27,7 @@ FeatureMaps = Sequence[Sequence[torch.Tensor]]
 def discriminator_loss(
     real_scores: Sequence[torch.Tensor], fake_scores: Sequence[torch.Tensor]
 ) -> tuple[torch.Tensor, list[torch.Tensor], list[torch.Tensor]]:
-    """Least squares: the scores of true speech are pulled to 1, those of made speech to 0.
+    """Least squares: the scores of recordings are pulled to 1, those of generated speech to 0.
 
     Args:
         real_scores: (B, S) a sub-discriminator, of true waveforms.
@@ -68,7 +68,7 @@ class LogMelLoss(nn.Module):
         super().__init__()
         self.fft_size, self.hop_length = fft_size, hop_length
         filters = slaney_filters(fft_size // 2 + 1, num_mel_bins)
-        # Constants, made anew by the constructor: no part of a checkpoint.
+        # Constants made by the constructor, not part of a checkpoint.
         self.register_buffer("filters", torch.tensor(filters, dtype=torch.float32), persistent=False)
         self.register_buffer("window", torch.hann_window(fft_size), persistent=False)
 
@@ -145,10 +145,10 @@ def correlation_loss(
         predicted: bool (B,), true where that mel is a model's and not the recording's.
         max_lag: by how many mel frames the recording may lag behind a predicted mel, to either side. It is
             moved by the lag that fits best and then by that of another predicted clip of the batch, so that
-            no lag can be learnt by heart; the only predicted one of a batch stays where it is.
+            the model cannot memorise lags; a batch's only predicted clip is not moved.
     """
     mask = torch.ones(true_mel.shape[:2], dtype=torch.bool, device=true_mel.device)
-    # Recordings are scaled to a peak, predictions are as loud as what they were learnt from.
+    # Recordings are scaled to a peak, predictions are as loud as their training data.
     given, heard = (x - x.mean(dim=(1, 2), keepdim=True) for x in (spectrogram.float(), true_mel))
     lags = best_lags(given, heard, mask, max_lag) * predicted
     moves = lags.clone()

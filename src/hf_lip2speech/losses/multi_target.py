@@ -100,7 +100,7 @@ def align_labels(
     max_av_offset: int,
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
     """Both targets, moved by the lag of at most `max_av_offset` mel frames that fits each clip best; and the
-    mel with the lag of another clip of the batch, so that lags cannot be learnt by heart."""
+    mel with the lag of another clip of the batch, so that the model cannot memorise lags."""
     lengths = mel_mask.sum(1)
     lags = best_lags(spectrogram, mel_labels, mel_mask, max_av_offset)
     if unit_labels is not None:

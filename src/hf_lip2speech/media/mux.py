@@ -45,7 +45,7 @@ def mux_speech(
         video_source: path, http(s) URL, bytes or seekable binary file.
         waveform: float (N,), speech; samples outside [-1, 1] are clipped.
         path: the mp4 file to write.
-        sampling_rate: samples a second of the waveform.
+        sampling_rate: samples per second of the waveform.
 
     Raises:
         UnreadableVideoError, NoVideoStreamError: the source cannot be read, or holds no pictures.

@@ -214,7 +214,7 @@ def _download(url: str, path: Path, medium: Medium) -> None:
         except (OSError, ValueError, http.client.HTTPException) as error:
             failures.append(error)
 
-    # In a thread, because a socket's timeout starts anew with every byte: a server that sends a byte every
+    # In a thread, because a socket's timeout restarts with every byte: a server that sends a byte every
     # other second, be it of a header, would never reach it.
     begin = time.monotonic()
     thread = threading.Thread(target=fetch, daemon=True)

@@ -34,7 +34,7 @@ class Timed(NamedTuple):
 
 
 class Video:
-    """The frames of a video at a constant rate; each iteration decodes it anew. Made by `open_video`.
+    """The frames of a video at a constant rate; each iteration decodes it again. Made by `open_video`.
 
     Attributes:
         name: what messages call it.
@@ -195,7 +195,7 @@ class _Clock:
         elif stamp is not None:
             if 0 <= stamp - self.first - self.start <= LONGEST_GAP:
                 start = stamp - self.first
-            else:  # the stamps begin anew
+            else:  # the time stamps start again
                 self.first = stamp - start
         duration = Fraction(frame.duration or 0) * unit
         if not SHORTEST_FRAME <= duration <= LONGEST_GAP:

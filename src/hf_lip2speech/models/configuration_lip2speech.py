@@ -46,10 +46,10 @@ class Lip2SpeechConfig(StrictConfigMixin, PreTrainedConfig):
         aligned only to a frame, such as GRID; 0, as published, takes the labels as they are.
     correlation_loss_weight (`float`): of a loss that the paper does not have: 1 - the mean of a STOI-like and
         an ESTOI-like correlation of the mel's envelopes (`losses/stoi_like.py`). With `max_av_offset`,
-        each clip's labels are given the lag of another clip of the batch for it, so that lags cannot be
-        learnt by heart.
-    masked_convolutions (`bool`): keep padding out of the convolutions, so that a clip in a padded batch gives
-        what it gives alone. The published code lets padding in; `False` reproduces that.
+        each clip's labels are given the lag of another clip of the batch for it, so that the model
+        cannot memorise lags.
+    masked_convolutions (`bool`): keep padding out of the convolutions, so that a clip has the same output
+        in a padded batch as alone. The published code lets padding in; `False` reproduces that.
     initializer_range (`float`): standard deviation of the attention's position biases at the start.
     """
 

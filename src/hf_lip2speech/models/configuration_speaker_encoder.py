@@ -20,7 +20,7 @@ class SpeakerEncoderConfig(StrictConfigMixin, PreTrainedConfig):
         embedding_dim: length of a speaker embedding.
         window_frames: mel frames (10 ms each) in one of the windows over which an utterance is averaged.
         window_step: mel frames from one window's start to the next one's.
-        min_coverage: the last window is dropped if a smaller part of it than this lies in the utterance.
+        min_coverage: the last window is dropped if a smaller part of it than this is in the utterance.
         target_dbfs: quieter recordings are amplified to this level, decibels relative to full scale.
     """
 

@@ -63,7 +63,7 @@ class MultiPeriodDiscriminator(nn.Module):
     """One `PeriodDiscriminator` a period.
 
     Args:
-        periods: samples a row of each sub-discriminator.
+        periods: samples per row of each sub-discriminator.
         channels: width of each layer.
         kernel_size: odd kernel of the layers; the last convolution's is 3.
         stride: of all layers but the last.

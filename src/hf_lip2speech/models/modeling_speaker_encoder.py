@@ -60,7 +60,7 @@ class SpeakerEncoder(StrictLoadingMixin, PreTrainedModel):
         """Embed windows of equal length.
 
         Args:
-            mel: float (B, F, 40), power mel (no logarithm), 100 frames a second; 160 frames in training.
+            mel: float (B, F, 40), power mel (no logarithm), 100 frames per second; 160 frames in training.
 
         Returns:
             (B, 256): non-negative, of length 1.

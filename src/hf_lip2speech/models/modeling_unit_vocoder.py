@@ -118,7 +118,7 @@ class UnitVocoderPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
         """Normal weights scaled by their fan-in, zero biases.
 
         HiFi-GAN draws every convolution from N(0, 0.01^2), which suits 512 channels: a generator that starts
-        with 128 made silence for 1,500 steps of the mel loss and learnt nothing.
+        with 128 made silence for 1,500 steps of the mel loss and learned nothing.
         """
         if isinstance(module, (nn.Conv1d, nn.ConvTranspose1d, nn.Linear)):
             fan_in = module.weight[0].numel()
@@ -177,7 +177,7 @@ class UnitVocoderModel(UnitVocoderPreTrainedModel):
             spectrogram: float (B, 2U, num_mel_bins), natural-log mel at 100 Hz.
             speaker_embeddings: float (B, speaker_embedding_dim), or (1, speaker_embedding_dim) for all.
             unit_attention_mask: (B, U), 1 = unit, 0 = padding, or None when nothing is padded. With it, a
-                clip in a padded batch gives what it gives alone.
+                clip has the same output in a padded batch as alone.
 
         Raises:
             Lip2SpeechError: shapes that do not fit each other or the config.

@@ -1,4 +1,4 @@
-"""Eyes, drawn anew for each frame on the painted face."""
+"""Eyes, drawn for each frame on the painted face."""
 
 import numpy as np
 

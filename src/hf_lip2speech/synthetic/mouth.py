@@ -1,4 +1,4 @@
-"""Lips, teeth and tongue, drawn anew for each frame on the painted face."""
+"""Lips, teeth and tongue, drawn for each frame on the painted face."""
 
 import math
 from dataclasses import dataclass

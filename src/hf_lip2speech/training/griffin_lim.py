@@ -1,4 +1,4 @@
-"""A voice for predicted mels while no vocoder is at hand: phase by Griffin and Lim's iteration.
+"""A voice for predicted mels without a vocoder: phase by Griffin and Lim's iteration.
 
 D. Griffin, J. Lim, "Signal estimation from modified short-time Fourier transform", 1984; with the momentum of
 Perraudin, Balazs, Sondergaard, "A fast Griffin-Lim algorithm", 2013.

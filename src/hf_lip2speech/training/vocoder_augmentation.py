@@ -42,7 +42,7 @@ class MelAugmentation:
         if self.noise_std < 0 or not 0 <= self.probability <= 1:
             raise Lip2SpeechError(
                 f"MelAugmentation's noise_std is {self.noise_std} and its probability {self.probability}; "
-                "the first must not be negative and the second lie in [0, 1]."
+                "the first must not be negative and the second must be in [0, 1]."
             )
 
     def __call__(self, mel: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:

@@ -195,7 +195,7 @@ class FaceMesh:
 class MeshLandmarkDetector:
     """BlazeFace finds faces, Face Mesh follows each of them from frame to frame.
 
-    A face is followed from its own last points while the mesh's score stays high; frames are searched anew
+    A face is followed from its own last points while the mesh's score stays high; frames are searched again
     every `search_every` frames, and on each frame (as a whole only) while there is no face.
 
     Args:
@@ -203,7 +203,7 @@ class MeshLandmarkDetector:
         min_presence_score: the mesh's least score, 0..1.
         search_every: frames between two searches.
         max_faces: at most so many faces are followed.
-        num_threads: threads of LiteRT; one is enough for well over 50 frames a second.
+        num_threads: threads of LiteRT; one is enough for well over 50 frames per second.
     """
 
     def __init__(
