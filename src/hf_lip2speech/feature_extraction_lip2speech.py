@@ -76,11 +76,15 @@ class Lip2SpeechFeatureExtractor(StrictConfigMixin, FeatureExtractionMixin):
             NotLoadedError: there is no preprocessor_config.json.
         """
         source = pretrained_model_name_or_path
-        if file_beside(source, FEATURE_EXTRACTOR_NAME, kwargs) is None:
+        try:
+            file_beside(source, FEATURE_EXTRACTOR_NAME, kwargs, required=True)
+        except OSError as error:
+            if error.__cause__ is not None:  # from the Hub's client: no network, no such repository
+                raise
             raise NotLoadedError(
                 f"{source} has no {FEATURE_EXTRACTOR_NAME}: save one beside the model with {cls.__name__}()."
                 "save_pretrained(...), or name another folder or repository."
-            )
+            ) from error
         return super().get_feature_extractor_dict(source, **kwargs)
 
     def __call__(

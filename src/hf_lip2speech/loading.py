@@ -47,17 +47,21 @@ def model_source(source: Any, folder: Path = BUNDLED) -> Any:
     return str(folder) if source == BUNDLED_NAME else source
 
 
-def file_beside(source: Any, name: str, arguments: dict[str, Any] | None = None) -> Path | None:
-    """The file `name` of a model's folder or repository; None where it has none.
+def file_beside(
+    source: Any, name: str, arguments: dict[str, Any] | None = None, required: bool = False
+) -> Path | None:
+    """The file `name` of a model's folder or repository; None where it has none, or none in the cache when
+    the Hub is not asked.
 
     Args:
         arguments: those of `from_pretrained`, of which the ones about the Hub are used.
 
     Raises:
-        OSError: the Hub could not be reached, or there is no such repository.
+        OSError: the Hub could not be reached, or there is no such repository; with `required`, also where
+            this would be None.
     """
     asked = {key: value for key, value in (arguments or {}).items() if key in _HUB_ARGUMENTS}
-    found = cached_file(source, name, _raise_exceptions_for_missing_entries=False, **asked)
+    found = cached_file(source, name, _raise_exceptions_for_missing_entries=required, **asked)
     return None if found is None else Path(found)
 
 
