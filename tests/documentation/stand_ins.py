@@ -152,7 +152,7 @@ class StandIns:
             of_split = rendered if args.split == "test" else prepared
             self.put(FOLDERS.get(args.dataset, of_split), args.dataset)
         elif args.command == "compose":
-            for name in args.voices or [args.units]:
+            for name in args.voices or ([args.units] if args.units else []):
                 self.put(grid_prepared if "GRID" in name else prepared, name)
         elif args.command == "publish":
             self.put(evaluation, args.evaluation)

@@ -36,7 +36,7 @@ def script() -> str:
             parts.append("\n".join(lines) + "\n")
     code = "".join(parts).replace("user/", "anna/")
     for training, settings in FEW_UPDATES.items():
-        command = re.compile(rf"^(accelerate launch {re.escape(training)} .*)$", re.MULTILINE)
+        command = re.compile(rf"^(accelerate launch .*{re.escape(training)} .*)$", re.MULTILINE)
         code, count = command.subn(rf"\1 {settings}", code)
         assert count == 1, training
     return code
