@@ -62,8 +62,13 @@ VOCODER = UnitVocoderConfig(
 
 @contextmanager
 def foreign_classes(*paths: str) -> Generator[dict[str, type]]:
-    """Classes as if imported from libraries that are not installed: picklable while the block lasts."""
-    classes, before = {}, set(sys.modules)
+    """Classes as if imported from libraries that are not installed: picklable while the block lasts. Those
+    that are installed have their own again afterwards."""
+    classes = {}
+    roots = {path.partition(".")[0] for path in paths}
+    installed = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in roots}
+    for name in installed:
+        del sys.modules[name]
     for path in paths:
         module, _, name = path.rpartition(".")
         parts = module.split(".")
@@ -75,9 +80,9 @@ def foreign_classes(*paths: str) -> Generator[dict[str, type]]:
     try:
         yield classes
     finally:
-        for name in set(sys.modules) - before:
-            if name.partition(".")[0] in {path.partition(".")[0] for path in paths}:
-                del sys.modules[name]
+        for name in [name for name in sys.modules if name.partition(".")[0] in roots]:
+            del sys.modules[name]
+        sys.modules.update(installed)
 
 
 FOREIGN = (
