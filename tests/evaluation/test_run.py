@@ -226,7 +226,7 @@ def test_voices_vocoders_and_extractors_that_do_not_fit_are_refused_before_the_f
 ):
     with pytest.raises(Lip2SpeechError, match="'dora' is neither a voice"):
         make_systems(speaker="dora")
-    with pytest.raises(Lip2SpeechError, match="mel only has inputs 'units' in its config"):
+    with pytest.raises(Lip2SpeechError, match="mel only has inputs 'units' and 20 units in its config"):
         make_systems(vocoders={MEL_ONLY: hearing("units")})
     other = write_prepared(tmp_path / "set", clips=2, num_units=12)
     with pytest.raises(Lip2SpeechError, match="12 units and the model 20"):

@@ -70,9 +70,6 @@ def match_length(reference: np.ndarray, speech: np.ndarray) -> tuple[np.ndarray,
 
     Returns:
         Two float64 arrays (N,).
-
-    Raises:
-        MetricError: a signal is empty, not mono or not finite.
     """
     reference, speech = check_signal("reference", reference), check_signal("speech", speech)
     speech = speech[: len(reference)]
@@ -92,7 +89,6 @@ def delay(reference: np.ndarray, speech: np.ndarray, limit: float = 0.5) -> floa
         limit: Longest delay that is tried in seconds, less than half the reference.
 
     Raises:
-        MetricError: a signal is empty, not mono or not finite.
         UndefinedMetricError: the reference is too short for the limit.
     """
     reference, speech = match_length(reference, speech)

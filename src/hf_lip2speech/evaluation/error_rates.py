@@ -137,12 +137,15 @@ def unit_error_rate(references: Sequence[Units], units: Sequence[Units]) -> floa
     return wer([true for true, _ in texts], [given for _, given in texts])
 
 
-def _edits(process: str, references: Sequence[str], hypotheses: Sequence[str]) -> EditErrors:
-    if not len(references) or len(references) != len(hypotheses):
+def _check_counts(references: Sequence, given: Sequence) -> None:
+    if not len(references) or len(references) != len(given):
         raise MetricError(
-            f"Got {len(references)} references and {len(hypotheses)} hypotheses; expected equally many, and "
-            "at least one."
+            f"Got {len(references)} references and {len(given)} others; expected equally many, at least one."
         )
+
+
+def _edits(process: str, references: Sequence[str], hypotheses: Sequence[str]) -> EditErrors:
+    _check_counts(references, hypotheses)
     if empty := [index for index, reference in enumerate(references) if not reference.strip()]:
         raise MetricError(f"References {empty} hold no word: they have no error rate. Leave them out.")
     counts = getattr(require_extra("jiwer", "eval"), process)(list(references), list(hypotheses))
@@ -151,20 +154,13 @@ def _edits(process: str, references: Sequence[str], hypotheses: Sequence[str]) -
 
 
 def _unit_pairs(references: Sequence[Units], units: Sequence[Units]) -> list[tuple[np.ndarray, np.ndarray]]:
-    if not len(references) or len(references) != len(units):
-        raise MetricError(
-            f"Got {len(references)} reference and {len(units)} other sequences of units; expected equally "
-            "many, and at least one."
-        )
+    _check_counts(references, units)
     pairs = [(np.asarray(true), np.asarray(given)) for true, given in zip(references, units, strict=True)]
     for index, (true, given) in enumerate(pairs):
-        if true.ndim != 1 or given.ndim != 1 or not len(true):
+        whole = all(np.issubdtype(array.dtype, np.integer) for array in (true, given) if len(array))
+        if true.ndim != 1 or given.ndim != 1 or not len(true) or not whole:
             raise MetricError(
-                f"Clip {index} has units of shapes {true.shape} and {given.shape}; expected (U,) with U > 0 "
-                "for the reference, and (V,)."
-            )
-        if not all(np.issubdtype(array.dtype, np.integer) for array in (true, given) if len(array)):
-            raise MetricError(
-                f"Clip {index} has units of type {true.dtype} and {given.dtype}; expected integers."
+                f"Clip {index} has units {true.dtype} {true.shape} and {given.dtype} {given.shape}; expected "
+                "integers of shape (U,), U > 0, and (V,)."
             )
     return pairs

@@ -1,7 +1,9 @@
 """All metrics in one namespace. Each is a pure function; ALIGNMENT says what each does about time.
 
 Signals start together and have the reference's length: longer speech loses its end, shorter speech is padded
-with silence. Nothing is shifted, except where ALIGNMENT says so.
+with silence. Nothing is shifted, except where ALIGNMENT says so. Every metric of signals raises a MetricError
+for a signal that is empty, not mono, not finite or far beyond [-1, 1], an UndefinedMetricError where it is
+not defined (count such clips separately), and an ImportError that names the extra of a missing package.
 
 For 🤗 Evaluate, EVALUATE_METRICS names those that load offline, as configurations of one module:
 

@@ -48,9 +48,7 @@ def dnsmos(speech: np.ndarray) -> Dnsmos:
         speech: (N,) 16 kHz mono in [-1, 1]; clipped where it leaves that range.
 
     Raises:
-        MetricError: the speech is empty, not mono or not finite.
         UndefinedMetricError: it is silent throughout.
-        ImportError: onnxruntime or speechmos is not installed; names the extra.
     """
     samples = np.clip(check_signal("speech", speech), -1, 1).astype(np.float32)
     if not samples.any():

@@ -28,31 +28,21 @@ BEAMS = 5
 class Recogniser(ABC):
     """Transcribes one clip at a time and describes itself, so that a word error rate can be reproduced.
 
+    Args:
+        about: "model" and "decoding"; where there are any "weights" (a hash or revision), "language" and
+            "prompt", the words that it was given.
+
     Attributes:
-        description: What is stated beside every result, text or None: "recogniser" and its "version"; "model"
-            and its "weights" (a hash or revision); "language"; "prompt", the words that it was given;
-            "decoding"; "text_normalisation", which is to be applied to the true sentences too.
+        description: All of these (text or None), "recogniser" and "version", and "text_normalisation", which
+            is to be applied to the true sentences too.
     """
 
-    def __init__(
-        self,
-        recogniser: str,
-        package_version: str,
-        *,
-        model: str,
-        decoding: str,
-        weights: str | None = None,
-        language: str | None = None,
-        prompt: str | None = None,
-    ):
+    def __init__(self, recogniser: str, package_version: str, **about: str | None):
         self.description: dict[str, str | None] = {
             "recogniser": recogniser,
             "version": package_version,
-            "model": model,
-            "weights": weights,
-            "language": language,
-            "prompt": prompt,
-            "decoding": decoding,
+            **dict.fromkeys(("model", "weights", "language", "prompt", "decoding")),
+            **about,
             "text_normalisation": NORMALISATION,
         }
 
@@ -159,15 +149,12 @@ class TransformersRecogniser(Recogniser):
                 "a model that pipeline('automatic-speech-recognition') takes."
             ) from error
         self._options = dict(generate_kwargs or {})
+        options = ", ".join(f"{name}={value!r}" for name, value in sorted(self._options.items()))
+        decoding = f"generate({options})"
         if self._pipeline.type.startswith("ctc"):
-            if self._options:
-                raise Lip2SpeechError(
-                    f"{source!r} is a CTC model and does not generate: drop generate_kwargs."
-                )
             decoding = "CTC, with its language model" if "lm" in self._pipeline.type else "CTC, greedy"
-        else:
-            options = ", ".join(f"{name}={value!r}" for name, value in sorted(self._options.items()))
-            decoding = f"generate({options})"
+            if self._options:
+                raise Lip2SpeechError(f"{source!r} is a CTC model: it takes no generate_kwargs.")
         local, folder = os.path.isdir(source), Path(source)
         config = self._pipeline.model.config
         super().__init__(

@@ -28,7 +28,6 @@ def log_spectral_distance(reference: np.ndarray, speech: np.ndarray) -> float:
         speech: (M,) speech to score, 16 kHz mono; cut or padded to the reference's length, never shifted.
 
     Raises:
-        MetricError: a signal is empty, not mono or not finite.
         UndefinedMetricError: the reference is shorter than 640 samples or silent.
     """
     reference, speech = match_length(reference, speech)
@@ -74,9 +73,7 @@ def mel_cepstral_distortion(reference: np.ndarray, speech: np.ndarray, *, dtw: b
             at their own lengths. That forgives wrong timing, so call it "MCD-DTW".
 
     Raises:
-        MetricError: a signal is empty, not mono or not finite.
         UndefinedMetricError: 320 samples or fewer.
-        ImportError: scipy is not installed; names the extra.
     """
     true, given = match_length(reference, speech)
     if dtw:

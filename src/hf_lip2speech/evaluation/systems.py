@@ -142,15 +142,11 @@ class RowSpeaker:
         self._copies = {COPY_SYNTHESIS: model}
         for row, vocoder in self.vocoders.items():
             name, inputs = ROWS[row][0], {UNITS_ONLY: "units", MEL_ONLY: "mel"}[row]
-            if vocoder.config.num_units != expected:
+            found = (vocoder.config.inputs, vocoder.config.num_units)
+            if found != (inputs, expected):
                 raise Lip2SpeechError(
-                    f"The vocoder for {name} takes {vocoder.config.num_units} units and the model gives "
-                    f"{expected}: give one that was trained on the same units."
-                )
-            if vocoder.config.inputs != inputs:
-                raise Lip2SpeechError(
-                    f"The vocoder for {name} has inputs {vocoder.config.inputs!r} in its config: give one "
-                    f"that was trained with inputs: {inputs}."
+                    f"The vocoder for {name} has inputs {found[0]!r} and {found[1]} units in its config; "
+                    f"expected one that was trained with inputs: {inputs} on the model's {expected} units."
                 )
             vocoder = vocoder.to(model.device).eval()
             self._copies[row] = Lip2SpeechWithVocoder.from_parts(model.lip2speech, vocoder)
@@ -199,12 +195,11 @@ class RowSpeaker:
         waveforms |= {row: self._copy(model, reference, voice) for row, model in self._copies.items()}
         waveforms[NOISE] = self._noise(clip, reference.sound)
         voices = {GROUND_TRUTH: f"{clip.speaker}, as recorded", NOISE: "none"}
+        stored = {
+            row: as_stored(waveform[: frames * SAMPLES_PER_FRAME]) for row, waveform in waveforms.items()
+        }
         return ClipSpeech(
-            {
-                row: as_stored(waveforms[row][: frames * SAMPLES_PER_FRAME])
-                for row in ROWS
-                if row in waveforms
-            },
+            {row: stored[row] for row in ROWS if row in stored},
             dict.fromkeys(self.rows, voice_name) | voices,
             whole["mouth"][:frames],
             whole["unit_ids"][: frames * UNITS_PER_FRAME],

@@ -31,7 +31,6 @@ def speaker_similarity(reference: np.ndarray, speech: np.ndarray, encoder: Speak
 
     Raises:
         NoSpeechError: no speech was detected in one of them (noise, silence): count such clips separately.
-        MetricError: a signal is empty, not mono or not finite.
     """
     reference, speech = check_signal("reference", reference), check_signal("speech", speech)
     return embedding_similarity(encoder.embed(reference), encoder.embed(speech))
@@ -100,9 +99,7 @@ def f0_errors(reference: np.ndarray, speech: np.ndarray, sampling_rate: int = SA
         sampling_rate: Of both, Hz.
 
     Raises:
-        MetricError: a signal is empty, not mono or not finite.
         UndefinedMetricError: the reference is shorter than 0.1 s.
-        ImportError: parselmouth is not installed; names the extra.
     """
     reference, speech = match_length(reference, speech)
     if len(reference) < sampling_rate / 10:
