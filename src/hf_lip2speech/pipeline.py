@@ -39,11 +39,11 @@ class LipToSpeechPipeline(Pipeline):
             "crops", "reading lips" and "speaking".
         batch_size, num_workers: as in every pipeline; the workers decode and crop.
 
-    A call takes one input: a path, an http(s) URL, bytes, a binary file, {"frames": uint8 (T, H, W[, 3]),
-    "fps": float}, or a row {"video": any of these}. It returns {"audio": float32 (640 T,) in [-1, 1],
-    "sampling_rate": 16000}, where T is the number of frames at 25 fps. A list or tuple of inputs is always a
-    batch and gives a list. A data set (`datasets`, `KeyDataset`, any torch Dataset) or a generator gives an
-    iterator that reads as it is consumed.
+    A call takes one input: a path, an http(s) URL, bytes, a binary file, {"frames": array, "fps": float} with
+    RGB frames (`media.video.open_video` lists the kinds), or a row {"video": any of these}. It returns
+    {"audio": float32 (640 T,) in [-1, 1], "sampling_rate": 16000}, where T is the number of frames at 25 fps.
+    A list or tuple of inputs is always a batch and gives a list. A data set (`datasets`, `KeyDataset`, any
+    torch Dataset) or a generator gives an iterator that reads as it is consumed.
 
     With a model object, pass its feature extractor as well; the default is one of the model's crop size. The
     model is put into eval mode.

@@ -17,7 +17,7 @@ from .feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 
 INPUTS = (
     "a path, an http(s) URL, the bytes of a video file, a binary file, "
-    '{"frames": uint8 (T, H, W[, 3]), "fps": float}, or a row {"video": path or bytes}'
+    '{"frames": RGB frames (T, H, W, 3), "fps": float}, or a row {"video": path or bytes}'
 )
 
 
@@ -51,7 +51,7 @@ def video_source(item: Any) -> str | os.PathLike | bytes | BinaryIO | dict:
     """The video in one input of the pipeline, as `mouth_crops` takes it.
 
     Args:
-        item: a path, URL, bytes or binary file; `{"frames": uint8 (T, H, W[, 3]), "fps": float}`; or a data
+        item: a path, URL, bytes or binary file; `{"frames": array, "fps": float}` with RGB frames; or a data
             set's row: its key "video" holds any of these, or `{"path": ..., "bytes": ...}`, which is what a
             column of `datasets.Video(decode=False)` yields (such a value is taken by itself too). Other keys
             of a row are ignored.
@@ -69,11 +69,7 @@ def video_source(item: Any) -> str | os.PathLike | bytes | BinaryIO | dict:
                 raise Lip2SpeechError(
                     'The input has "frames" but no "fps": give the frames per second as "fps".'
                 )
-            frames = item["frames"]
-            return {
-                "frames": frames.cpu().numpy() if isinstance(frames, torch.Tensor) else frames,
-                "fps": item["fps"],
-            }
+            return {"frames": item["frames"], "fps": item["fps"]}
         if item.get("video") is not None:
             return video_source(item["video"])
         for key in ("bytes", "path"):

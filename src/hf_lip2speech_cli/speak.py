@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     check_outputs(outputs, inputs=(args.video, args.speaker))
     check_suffix(output, (".wav", ".flac"), "The sound file")
     if args.video_output is not None:
-        check_suffix(args.video_output, (".mp4",), "The video with its speech")
+        check_suffix(args.video_output, (".mp4", ".mov", ".mkv"), "The video with its speech")
     if args.plot is not None:
         check_suffix(args.plot, (".png", ".pdf", ".svg"), "The picture")
     check_model(args.model)

@@ -1,6 +1,7 @@
 """Generated videos whose frames survive any codec: frame i spells i in black and white bars."""
 
 import io
+import struct
 import tempfile
 from collections.abc import Sequence
 from fractions import Fraction
@@ -35,28 +36,53 @@ def encode(
     pix_fmt: str = "yuv420p",
     times: Sequence[float] | None = None,
     options: dict[str, str] | None = None,
+    codec_options: dict[str, str] | None = None,
+    source_format: str = "rgb24",
+    **context,
 ) -> bytes:
-    """A video file in memory; `times` are the frames' time stamps in seconds, by default index / rate."""
+    """A video file in memory.
+
+    `times` are the frames' time stamps in seconds, by default index / rate; `options` are the container's,
+    `context` attributes of the codec's.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip"
-        _encode(path, frames, rate, codec, container, pix_fmt, times, options)
+        with av.open(str(path), mode="w", format=container, options=options or {}) as output:
+            stream = output.add_stream(codec, rate=Fraction(rate))
+            first = av.VideoFrame.from_ndarray(frames[0], format=source_format)
+            stream.width, stream.height, stream.pix_fmt = first.width, first.height, pix_fmt
+            stream.options = FASTEST.get(codec, {}) | (codec_options or {})
+            stream.bit_rate = 2_000_000
+            if times is not None:
+                stream.codec_context.time_base = Fraction(1, 1000)
+            for name, value in context.items():
+                setattr(stream.codec_context, name, value)
+            for index, frame in enumerate(frames):
+                picture = av.VideoFrame.from_ndarray(frame, format=source_format)
+                if times is not None:
+                    picture.pts, picture.time_base = round(times[index] * 1000), Fraction(1, 1000)
+                output.mux(stream.encode(picture))
+            output.mux(stream.encode(None))
         return path.read_bytes()
 
 
-def _encode(path, frames, rate, codec, container, pix_fmt, times, options):
-    with av.open(str(path), mode="w", format=container, options=options or {}) as output:
-        stream = output.add_stream(codec, rate=Fraction(rate))
-        stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], pix_fmt
-        stream.options = FASTEST.get(codec, {})
-        stream.bit_rate = 2_000_000
-        if times is not None:
-            stream.codec_context.time_base = Fraction(1, 1000)
-        for index, frame in enumerate(frames):
-            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
-            if times is not None:
-                picture.pts, picture.time_base = round(times[index] * 1000), Fraction(1, 1000)
-            output.mux(stream.encode(picture))
-        output.mux(stream.encode(None))
+def with_cover(mp4: bytes, jpeg: bytes) -> bytes:
+    """An mp4 (with faststart) that has a cover picture in front of its tracks, where some taggers put it."""
+
+    def box(kind: bytes, *parts: bytes) -> bytes:
+        return struct.pack(">I4s", 8 + sum(map(len, parts)), kind) + b"".join(parts)
+
+    handler = box(b"hdlr", bytes(8), b"mdirappl", bytes(9))
+    cover = box(b"ilst", box(b"covr", box(b"data", struct.pack(">II", 13, 0), jpeg)))
+    tags = box(b"udta", box(b"meta", bytes(4), handler, cover))
+    start = mp4.index(b"moov") - 4
+    size, offsets = int.from_bytes(mp4[start : start + 4], "big"), mp4.index(b"stco") + 12
+    count = int.from_bytes(mp4[offsets - 4 : offsets], "big")
+    moved = [entry + len(tags) for entry in struct.unpack_from(f">{count}I", mp4, offsets)]
+    moov = bytearray(mp4[start : start + size].replace(b"udta", b"free"))
+    struct.pack_into(f">{count}I", moov, offsets - start, *moved)
+    struct.pack_into(">I", moov, 0, size + len(tags))
+    return mp4[:start] + bytes(moov[:8]) + tags + bytes(moov[8:]) + mp4[start + size :]
 
 
 def with_matrix(mp4: bytes, matrix: tuple[int, int, int, int]) -> bytes:

@@ -68,6 +68,35 @@ def test_every_container_becomes_an_mp4_of_the_same_pictures_and_length(tmp_path
     assert similarity(out) > 0.98
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".MKV"])
+@pytest.mark.parametrize("container", ["mp4", "matroska"])
+def test_h264_is_copied_with_reordered_pictures_between_containers(tmp_path, caplog, suffix, container):
+    """As OBS writes it: Matroska has no decoding times, of which FFmpeg guesses all but the first."""
+    source = encode(numbered(COUNT), container=container, codec_options={"preset": "medium", "bf": "3"})
+    out = tmp_path / f"out{suffix}"
+    mux_speech(source, SPEECH, out)
+    assert not caplog.records
+    assert len(out.read_bytes()) < len(source) + 40_000  # and not encoded again
+    assert numbers(list(iter_frames(out))) == list(range(COUNT))
+    with av.open(str(out)) as video:
+        assert [stream.codec_context.name for stream in video.streams] == ["h264", "aac"]
+        assert (b"matroska" in out.read_bytes()[:64]) is (suffix == ".MKV")
+
+
+def test_a_damaged_video_that_can_be_read_can_be_muxed(tmp_path):
+    data = bytearray(encode(numbered(75), codec="mpeg4", options={"movflags": "+faststart"}))
+    data[-2000:-1500] = bytes(500)
+    with pytest.warns(UserWarning):
+        frames = list(iter_frames(bytes(data[:-700])))
+    mux_speech(bytes(data[:-700]), SPEECH, tmp_path / "out.mp4")
+    assert len(list(iter_frames(tmp_path / "out.mp4"))) == len(frames) > 50
+
+
+def test_other_endings_are_refused_before_any_work(tmp_path):
+    with pytest.raises(Lip2SpeechError, match=r"\.mp4, \.mov, \.mkv, got 'out.avi'"):
+        mux_speech("nowhere.mp4", SPEECH, tmp_path / "out.avi")
+
+
 def test_variable_frame_times_are_kept(tmp_path):
     times = np.cumsum([0.0, *([0.04, 0.1] * 7)])
     source = encode(numbered(15), times=times, codec="libvpx-vp9", container="webm")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from hf_lip2speech.errors import (
     EmptyVideoError,
@@ -132,6 +133,24 @@ def test_damage_is_told_once_however_often_a_video_is_read():
     assert len(caught) == 1
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda frames: frames,
+        list,
+        lambda frames: frames.transpose(0, 3, 1, 2),
+        lambda frames: frames.astype(np.float32) / 255,
+        lambda frames: torch.from_numpy(frames),
+        lambda frames: (torch.from_numpy(frames).permute(0, 3, 1, 2) / 255).requires_grad_(),
+    ],
+    ids=["uint8", "list", "channels first", "floats", "tensor", "float tensor with gradient"],
+)
+def test_frames_in_memory_may_be_of_the_usual_kinds(given):
+    frames = numbered(5)
+    frames[..., 1] //= 2
+    np.testing.assert_array_equal(np.stack(decode({"frames": given(frames), "fps": 25})), frames)
+
+
 def test_frames_in_memory_are_resampled_like_a_file():
     frames = numbered(30)
     assert numbers(decode({"frames": frames, "fps": 30.0})) == shown_at_midpoints(30, Fraction(30))
@@ -145,8 +164,13 @@ def test_frames_in_memory_are_resampled_like_a_file():
         (b"", UnreadableVideoError, "0 bytes"),
         (b"not a video at all" * 100, UnreadableVideoError, "1800 bytes"),
         ({"frames": np.zeros((3, 8, 8), np.uint8)}, UnreadableVideoError, "fps"),
-        ({"frames": np.zeros((3, 8, 8), np.float32), "fps": 25}, UnreadableVideoError, "uint8"),
+        ({"frames": np.zeros((3, 8, 8), np.int64), "fps": 25}, UnreadableVideoError, "uint8.*not int64"),
         ({"frames": np.zeros((8, 8), np.uint8), "fps": 25}, UnreadableVideoError, r"\(T, H, W\)"),
+        ({"frames": np.zeros((64, 64, 3), np.uint8), "fps": 25}, UnreadableVideoError, r"not uint8 \(64"),
+        ({"frames": np.full((3, 64, 64), 2.0), "fps": 25}, UnreadableVideoError, "floats are in 0..1"),
+        ({"frames": np.full((3, 64, 64), np.nan), "fps": 25}, UnreadableVideoError, "floats are in 0..1"),
+        ({"frames": torch.zeros(3, 64, 64, device="meta"), "fps": 25}, UnreadableVideoError, "copied"),
+        ({"frames": torch.zeros(3, 64, 64).to_sparse(), "fps": 25}, UnreadableVideoError, "copied"),
         (
             {"frames": [np.zeros((8, 8)), np.zeros((4, 8))], "fps": 25},
             UnreadableVideoError,

@@ -14,7 +14,7 @@ from av.container import InputContainer
 from ..constants import SAMPLING_RATE
 from ..errors import Lip2SpeechError, NoAudioError
 from ..files import atomic_file
-from .sources import SOUND, describe, local_source, open_container, video_stream
+from .sources import SOUND, describe, local_source, open_container, video_streams
 
 AudioSource = str | os.PathLike[str] | bytes | BinaryIO | Mapping[str, Any]
 
@@ -173,10 +173,10 @@ def _in_time(container: InputContainer, stream: av.AudioStream) -> Iterator[np.n
 
 def _start_of_pictures(container: InputContainer) -> float | None:
     """Seconds at which the first picture of a video is shown; None for a sound file, cover or not."""
-    stream = video_stream(container)
-    if stream is None or stream.start_time is None or stream.time_base is None:
-        return None
-    return float(stream.start_time * stream.time_base)
+    for stream in video_streams(container):
+        if stream.start_time is not None and stream.time_base is not None:
+            return float(stream.start_time * stream.time_base)
+    return None
 
 
 def _mono(frame: av.AudioFrame) -> np.ndarray:

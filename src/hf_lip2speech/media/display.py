@@ -1,53 +1,104 @@
 """Decoded pictures -> pictures as a player shows them, by FFmpeg's filters; for reading and muxing alike."""
 
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from importlib.resources import files
+
 import av
 import numpy as np
 from av.filter import Graph
+from av.video.reformatter import ColorTrc
+
+Filter = tuple[str, dict[str, str]]  # name and arguments
+
+LONGEST_SIDE = 16384  # pixels, of a picture whose pixels were made square
+# Tables of swscale's conversion (scripts/make_tone_maps.py), which itself takes ten seconds to set up.
+TONE_MAPS: dict[int, str] = {ColorTrc.ARIB_STD_B67: "hlg.cube", ColorTrc.SMPTE2084: "pq.cube"}
 
 
 class Display:
-    """Converts the pictures of one video; the filters are set up when the kind of picture changes.
+    """Converts the pictures of one video; filters are set up when the kind of picture changes.
+
+    Pictures are turned and mirrored as their display matrix demands; pixels become square; HDR (HLG and PQ)
+    becomes SDR, with the white of graphics (203 cd/m2) as white; a picture of another size than the first is
+    fitted into it.
 
     Args:
         pixel_format: FFmpeg's name of the output format, such as "rgb24".
-        even: whether odd sides are scaled to even ones, which 4:2:0 formats need.
+        pixel_aspect: width over height of a pixel, if the stream says so.
+        even: whether odd sides become even, which 4:2:0 formats need.
     """
 
-    def __init__(self, pixel_format: str, even: bool = False):
-        self._output = [
-            ("scale", f"flags=bilinear{':w=trunc(iw/2)*2:h=trunc(ih/2)*2' if even else ''}"),
-            ("format", pixel_format),
-        ]
-        self._turn: list[tuple[str, str]] | None = None
+    def __init__(self, pixel_format: str, pixel_aspect: Fraction | None = None, even: bool = False):
+        self._format = pixel_format
+        self._aspect = float(pixel_aspect or 1)
+        self._even = even
+        self._size: tuple[int, int] | None = None  # of the first picture with square pixels, not yet turned
+        self._turn: list[Filter] = []
         self._graphs: dict[tuple, Graph] = {}
 
     def __call__(self, picture: av.VideoFrame) -> av.VideoFrame:
-        """The picture in the output format, upright and unmirrored, with its time stamp."""
-        # Read once: it belongs to the stream, and asking each picture keeps pictures alive in cycles.
-        self._turn = _turn(picture) if self._turn is None else self._turn
+        """The picture as it is shown, with its time stamp."""
+        if self._size is None:
+            self._size = self._square(picture)
+            # Read once: it belongs to the stream, and asking each picture keeps pictures alive in cycles.
+            self._turn = _turn(picture)
         kind = (picture.format.name, picture.width, picture.height, picture.colorspace, picture.color_range)
+        kind = (*kind, picture.color_trc)
         if kind not in self._graphs:
-            self._graphs[kind] = self._graph(*kind)
+            self._graphs[kind] = picture_filters(picture, self._filters(picture, self._size))
         self._graphs[kind].vpush(picture)
         shown = self._graphs[kind].vpull()
         shown.pts, shown.time_base = picture.pts, picture.time_base
         return shown
 
-    def _graph(self, name: str, width: int, height: int, colorspace: int, color_range: int) -> Graph:
-        graph = Graph()
-        # One thread: a picture that outlives its video in a reference cycle is copied into processes forked
-        # later, where its filters' threads are not, and freeing it there waits for them for ever.
-        graph.threads = 1
-        source = graph.add(
-            "buffer",
-            f"video_size={width}x{height}:pix_fmt={name}:time_base=1/1000:colorspace={colorspace}:range={color_range}",
-        )
-        filters = [graph.add(*filter) for filter in [*self._output, *(self._turn or []), ("buffersink", "")]]
-        graph.link_nodes(source, *filters).configure()
-        return graph
+    def _square(self, picture: av.VideoFrame) -> tuple[int, int]:
+        """Width and height with square pixels: the shorter way is stretched."""
+        width, height = picture.width * max(self._aspect, 1), picture.height * max(1 / self._aspect, 1)
+        if max(width, height) > LONGEST_SIDE:  # a pixel aspect that cannot be meant
+            width, height = picture.width, picture.height
+        if self._even:
+            return max(int(width) // 2 * 2, 2), max(int(height) // 2 * 2, 2)
+        return round(width), round(height)
+
+    def _filters(self, picture: av.VideoFrame, size: tuple[int, int]) -> Iterator[Filter]:
+        # Transfer and primaries are not for swscale, which refuses reserved values.
+        yield "setparams", {"color_primaries": "unknown", "color_trc": "unknown"}
+        if picture.color_trc in TONE_MAPS:
+            table = files("hf_lip2speech") / "assets" / "tone_maps" / TONE_MAPS[picture.color_trc]
+            yield "scale", {"flags": "bilinear"}
+            yield (
+                "format",
+                {"pix_fmts": "gbrpf32le"},
+            )  # for which lut3d is three times as fast as for integers
+            yield "lut3d", {"file": str(table)}
+        width, height = map(str, size)
+        other = self._square(picture) != size
+        fit = {"force_original_aspect_ratio": "decrease"} if other else {}
+        yield "scale", {"w": width, "h": height, "flags": "bilinear", **fit}
+        yield "format", {"pix_fmts": self._format}
+        if other:
+            yield "pad", {"w": width, "h": height, "x": "-1", "y": "-1"}
+        yield from self._turn
 
 
-def _turn(picture: av.VideoFrame) -> list[tuple[str, str]]:
+def picture_filters(picture: av.VideoFrame, filters: Iterable[Filter]) -> Graph:
+    """A graph of filters for pictures like this one."""
+    graph = Graph()
+    # One thread: a picture that outlives its video in a reference cycle is copied into processes forked
+    # later, where its filters' threads are not, and freeing it there waits for them for ever.
+    graph.threads = 1
+    source = graph.add(
+        "buffer",
+        f"video_size={picture.width}x{picture.height}:pix_fmt={picture.format.name}:time_base=1/1000"
+        f":colorspace={picture.colorspace}:range={picture.color_range}",
+    )
+    nodes = [graph.add(name, **arguments) for name, arguments in filters]
+    graph.link_nodes(source, *nodes, graph.add("buffersink")).configure()
+    return graph
+
+
+def _turn(picture: av.VideoFrame) -> list[Filter]:
     """The filters that do what a picture's display matrix (of a phone, say) demands."""
     side_data = picture.side_data.get("DISPLAYMATRIX")
     if side_data is None:
@@ -56,4 +107,5 @@ def _turn(picture: av.VideoFrame) -> list[tuple[str, str]]:
     a, b, _, c, d = np.frombuffer(bytes(side_data), dtype=np.int32)[:5].tolist()
     transposed = abs(b) > abs(a)
     flips = [("hflip", (c if transposed else a) < 0), ("vflip", (b if transposed else d) < 0)]
-    return [("transpose", "cclock_flip")] * transposed + [(name, "") for name, needed in flips if needed]
+    turn: list[Filter] = [("transpose", {"dir": "cclock_flip"})] if transposed else []
+    return turn + [(name, {}) for name, needed in flips if needed]

@@ -1,4 +1,4 @@
-"""Speech put back into the video that it was read from."""
+"""Speech put back into the video that it was made from."""
 
 import heapq
 import itertools
@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
@@ -15,16 +15,18 @@ from av.container import InputContainer, OutputContainer
 from av.video.frame import PictureType
 
 from ..constants import FRAME_RATE, SAMPLING_RATE
-from ..errors import Lip2SpeechError, NoVideoStreamError, UnreadableVideoError
+from ..errors import Lip2SpeechError, UnreadableVideoError
 from ..files import atomic_file
+from .decoding import Timed, main_stream, timed_pictures
 from .display import Display
-from .sources import describe, ffmpeg_name, local_source, open_container, video_stream
+from .sources import describe, ffmpeg_name, local_source, open_container
 
 logger = logging.getLogger(__name__)
 
-# What browsers and phones play from an mp4 file. Anything else becomes H.264.
-COPIED_CODECS = ("h264", "hevc", "av1")
+FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
+COPIED_CODECS = ("h264", "hevc", "av1")  # what phones and browsers play; anything else becomes H.264
 LONGEST_REORDERING = 16  # packets between the decoding of a picture and its display, at most
+CLOCK = Fraction(1, 90_000)  # seconds; of pictures that are encoded again
 AAC_FRAME = 1024  # samples
 AAC_BIT_RATE = 96_000
 
@@ -35,64 +37,71 @@ def mux_speech(
     path: str | os.PathLike[str],
     sampling_rate: int = SAMPLING_RATE,
 ) -> None:
-    """Write an mp4 file with the pictures of a video and the given speech (AAC) in place of its sound.
+    """Write a video file with the pictures of a video and the given speech (AAC) in place of its sound.
 
-    The video stream is copied bit by bit where mp4 players know its codec (H.264, HEVC, AV1) and is encoded
-    to H.264 otherwise. The first picture and the first sample are at time 0. The file appears under its name
-    only when it is complete, so that `path` may be the source.
+    H.264, HEVC and AV1 are copied bit by bit. Any other codec, and a stream that cannot be copied, is encoded
+    to H.264, as it is shown: with square pixels, HDR as SDR. The first picture and the first sample are at
+    time 0. The file appears under its name only when it is complete, so that `path` may be the source.
 
     Args:
         video_source: path, http(s) URL, bytes or seekable binary file.
         waveform: float (N,), speech; samples outside [-1, 1] are clipped.
-        path: the mp4 file to write.
+        path: the file to write, .mp4, .mov or .mkv.
         sampling_rate: samples per second of the waveform.
 
     Raises:
-        UnreadableVideoError, NoVideoStreamError: the source cannot be read, or holds no pictures.
-        Lip2SpeechError: the waveform is not 1-D.
+        UnreadableVideoError, NoVideoStreamError: the source cannot be read, or has no pictures.
+        Lip2SpeechError: the waveform is not 1-D, or the path has another ending.
     """
     waveform = np.asarray(waveform, dtype=np.float32)
     if waveform.ndim != 1:
         raise Lip2SpeechError(f"A waveform is a 1-D array of samples, got shape {waveform.shape}.")
+    suffix = Path(path).suffix.lower()
+    if suffix not in FORMATS:
+        raise Lip2SpeechError(f"A video is written as {', '.join(FORMATS)}, got {Path(path).name!r}.")
     with local_source(video_source) as opened, atomic_file(path) as unfinished:
-        _mux(opened, describe(video_source), waveform, sampling_rate, unfinished)
+        _mux(opened, describe(video_source), np.clip(waveform, -1.0, 1.0), sampling_rate, unfinished)
 
 
 def _mux(
     opened: os.PathLike | BinaryIO, name: str, waveform: np.ndarray, sampling_rate: int, path: Path
 ) -> None:
     with open_container(opened, name) as source:
-        stream = video_stream(source)
-        if stream is None:
-            raise NoVideoStreamError(
-                f"{name} has no video stream: give the video that the speech was made from"
-            )
-        codec = stream.codec_context.name
+        codec = main_stream(source, name).codec_context.name
+    file_format = FORMATS[path.suffix.lower()]
+    options = {} if file_format == "matroska" else {"movflags": "faststart"}
     ways = (_copied, _encoded) if codec in COPIED_CODECS else (_encoded,)
     for way in ways:
         try:
             with (
                 open_container(opened, name) as source,
-                av.open(ffmpeg_name(path), "w", format="mp4", options={"movflags": "faststart"}) as target,
+                av.open(ffmpeg_name(path), "w", format=file_format, options=options) as target,
             ):
-                _write(target, source, way, waveform, sampling_rate)
+                _write(target, source, name, way, waveform, sampling_rate)
             return
         except (av.FFmpegError, ValueError) as error:
-            # Old AVI files and some streams lack time stamps, which a copy needs.
+            if isinstance(error, Lip2SpeechError):
+                raise
+            # Old AVI files and some streams lack time stamps, which a copy needs; damaged ones have odd ones.
             if way is ways[-1]:
-                raise UnreadableVideoError(f"{name} cannot be written as mp4: {error}") from error
+                raise UnreadableVideoError(f"{name} cannot be written as a video: {error}") from error
             logger.warning(
-                "The %s stream of %s cannot be copied into mp4 (%s) and is encoded again.", codec, name, error
+                "The %s stream of %s cannot be copied (%s) and is encoded again.", codec, name, error
             )
 
 
 def _write(
-    target: OutputContainer, source: InputContainer, way: Callable, waveform: np.ndarray, sampling_rate: int
+    target: OutputContainer,
+    source: InputContainer,
+    name: str,
+    way: Callable,
+    waveform: np.ndarray,
+    sampling_rate: int,
 ) -> None:
-    pictures = way(source, target, video_stream(source))
-    speech = target.add_stream("aac", rate=sampling_rate, layout="mono")
+    pictures = way(source, name, target)
+    speech: Any = target.add_stream("aac", rate=sampling_rate, layout="mono")
     speech.bit_rate = AAC_BIT_RATE
-    for packet in _by_time(pictures, _sound_packets(speech, np.clip(waveform, -1.0, 1.0), sampling_rate)):
+    for packet in _by_time(pictures, _sound_packets(speech, waveform, sampling_rate)):
         target.mux(packet)
 
 
@@ -100,20 +109,20 @@ def _write(
 # be known before the first packet is written, and returns the packets.
 
 
-def _copied(source: InputContainer, target: OutputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
+def _copied(source: InputContainer, name: str, target: OutputContainer) -> Iterator[av.Packet]:
+    stream = main_stream(source, name)
     return _copied_packets(source.demux(stream), target.add_stream_from_template(stream))
 
 
-def _encoded(source: InputContainer, target: OutputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
-    rate = stream.average_rate or FRAME_RATE
-    video = target.add_stream("libx264", rate=rate)
+def _encoded(source: InputContainer, name: str, target: OutputContainer) -> Iterator[av.Packet]:
+    stream = main_stream(source, name)
+    video = target.add_stream("libx264", rate=stream.average_rate or FRAME_RATE)
     video.pix_fmt = "yuv420p"
     video.options = {"crf": "16", "preset": "medium"}
-    if stream.sample_aspect_ratio:
-        video.codec_context.sample_aspect_ratio = stream.sample_aspect_ratio
-    if stream.time_base:
-        video.codec_context.time_base = stream.time_base
-    return _encoded_packets(source.decode(stream), video, 1 / Fraction(rate))
+    video.codec_context.time_base = CLOCK
+    display = Display("yuv420p", stream.sample_aspect_ratio, even=True)
+    # What there is to warn about has been said when the video was read.
+    return _encoded_packets(timed_pictures(source, name, quiet=True), display, video)
 
 
 def _copied_packets(packets: Iterable[av.Packet], copy: av.VideoStream) -> Iterator[av.Packet]:
@@ -123,6 +132,9 @@ def _copied_packets(packets: Iterable[av.Packet], copy: av.VideoStream) -> Itera
     start = min(
         (packet.pts for packet in head if packet.pts is not None and not packet.is_discard), default=0
     )
+    known = next((index for index, packet in enumerate(head) if packet.dts is not None), 0)
+    for index in reversed(range(known)):  # Matroska has no decoding times; FFmpeg guesses all but the first
+        head[index].dts = (head[index + 1].dts or 0) - (head[index].duration or 1)
     for packet in itertools.chain(head, packets):
         if packet.pts is None or packet.dts is None:
             raise ValueError("a packet has no time stamp")
@@ -133,19 +145,18 @@ def _copied_packets(packets: Iterable[av.Packet], copy: av.VideoStream) -> Itera
 
 
 def _encoded_packets(
-    frames: Iterable[av.VideoFrame], video: av.VideoStream, usual: Fraction
+    pictures: Iterable[Timed], display: Display, video: av.VideoStream
 ) -> Iterator[av.Packet]:
-    display = Display("yuv420p", even=True)
-    start = None
-    for index, frame in enumerate(frames):
-        picture = display(frame)
-        if start is None:
-            start = picture.pts or 0
+    last: int | None = None
+    for timed in pictures:
+        picture = display(timed.picture)
+        if last is None:
+            context = video.codec_context
             video.width, video.height = picture.width, picture.height
-        if picture.pts is not None:
-            picture.pts -= start
-        else:  # a bare stream of pictures
-            picture.pts, picture.time_base = index, usual
+            context.colorspace, context.color_range = picture.colorspace, picture.color_range
+            last = -1
+        last = max(round(timed.start / CLOCK), last + 1)
+        picture.pts, picture.time_base = last, CLOCK
         picture.pict_type = PictureType.NONE  # the encoder chooses its own key frames
         yield from video.encode(picture)
     yield from video.encode(None)

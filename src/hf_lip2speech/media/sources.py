@@ -46,7 +46,7 @@ VIDEO = Medium(
     UnreadableVideoError,
     MissingVideoError,
     EmptyVideoError,
-    '{"frames": uint8 (T, H, W[, 3]), "fps": float}',
+    '{"frames": RGB frames (T, H, W, 3), "fps": float}',
 )
 SOUND = Medium(
     "a recording", NoAudioError, NoAudioError, NoAudioError, '{"array": samples, "sampling_rate": int}'
@@ -157,12 +157,9 @@ def ffmpeg_name(path: str | os.PathLike[str]) -> str:
     return os.path.abspath(path)
 
 
-def video_stream(container: InputContainer) -> av.VideoStream | None:
-    """The first video stream that is no cover picture."""
-    for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
-            return stream
-    return None
+def video_streams(container: InputContainer) -> list[av.VideoStream]:
+    """The video streams that are not cover pictures."""
+    return [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
 
 
 def _seekable(file: Any, name: str, medium: Medium) -> bool:

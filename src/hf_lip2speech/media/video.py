@@ -3,34 +3,23 @@
 import contextlib
 import numbers
 import os
-import warnings
 from collections.abc import Generator, Iterable, Iterator
 from fractions import Fraction
 from math import floor
-from typing import Any, NamedTuple
+from typing import Any
 
 import av
 import numpy as np
-from av.container import InputContainer
 
 from ..constants import FRAME_RATE
-from ..errors import EmptyVideoError, NoVideoStreamError, UnreadableVideoError
+from ..errors import EmptyVideoError, UnreadableVideoError
 from ..files import atomic_file
+from .decoding import Timed, check_length, check_size, main_stream, timed_pictures
 from .display import Display
-from .sources import describe, ffmpeg_name, local_source, open_container, video_stream
+from .sources import describe, ffmpeg_name, local_source, open_container
 
-SHORTEST_FRAME = Fraction(1, 1000)  # seconds; less is a broken duration
-SMALL = 640 * 480  # pixels; of a smaller picture, threads cost more than they give (a third of the CPU time)
-LONGEST_GAP = 10  # seconds between two frames; more is a broken time stamp, not a still picture
+FRAMES = "RGB (T, H, W, 3) or (T, 3, H, W) or gray (T, H, W), uint8 or floats in 0..1"
 MIDPOINT_SLACK = Fraction(1, 50)  # of an output frame: keeps jittering time stamps from deciding a tie
-
-
-class Timed(NamedTuple):
-    """A frame and when it is shown, in seconds since the first."""
-
-    start: Fraction
-    duration: Fraction
-    frame: Any
 
 
 class Video:
@@ -70,15 +59,16 @@ class Video:
 
     def _frames(self) -> Iterator[np.ndarray]:
         if isinstance(self._source, dict):
-            yield from (timed.frame for timed in _resample(_timed_array(self._source), self._fps))
+            yield from (timed.picture for timed in _resample(_timed_array(self._source), self._fps))
             return
-        display, shown, array = Display("rgb24"), None, np.empty(0)
         with open_container(self._source, self.name) as container:
-            for timed in _resample(
-                _timed_frames(container, self.name, quiet=self._count is not None), self._fps
-            ):
-                if timed.frame is not shown:
-                    shown, array = timed.frame, display(timed.frame).to_ndarray()
+            pictures = timed_pictures(container, self.name, quiet=self._count is not None)
+            display, shown, array = None, None, np.empty(0)
+            for timed in _resample(pictures, self._fps):
+                if display is None:
+                    display = Display("rgb24", main_stream(container, self.name).sample_aspect_ratio)
+                if timed.picture is not shown:
+                    shown, array = timed.picture, display(timed.picture).to_ndarray()
                 yield array
 
 
@@ -87,13 +77,14 @@ def open_video(source: Any, fps: float = FRAME_RATE) -> Generator[Video]:
     """A video whose frames can be read several times; a URL is downloaded once.
 
     Frame k is the one shown at the middle of its span, (k + 0.5) / fps seconds after the first frame, by the
-    time stamps; there are max(1, round(fps * seconds)) of them. Frames are upright and unmirrored. Only a
-    frame or two are in memory at a time. A file that breaks off, or has damaged frames, gives what can be
-    decoded, with a warning.
+    time stamps; there are max(1, round(fps * seconds)) of them. They are as a player shows them: upright,
+    unmirrored, with square pixels, deinterlaced, HDR as SDR, all of one size. Only a few are in memory at a
+    time. A file that breaks off, or has damaged frames, gives what can be decoded, with a warning.
 
     Args:
         source: path, http(s) URL, bytes of a file, seekable or plain binary file object, or
-            {"frames": uint8 (T, H, W[, 3]) RGB or gray, "fps": float}.
+            {"frames": array, "fps": float}, with an array or tensor of RGB (never BGR) frames (T, H, W, 3) or
+            (T, 3, H, W), or of gray ones (T, H, W), uint8 or floats in 0..1.
         fps: frames per second.
 
     Raises:
@@ -114,121 +105,46 @@ def iter_frames(source: Any, fps: float = FRAME_RATE) -> Iterator[np.ndarray]:
 
 
 def _timed_array(source: dict) -> Iterator[Timed]:
-    """In-memory frames."""
-    if "frames" not in source or "fps" not in source:
+    """Frames in memory, as uint8 (H, W, 3) RGB."""
+    if not {"frames", "fps"} <= set(source):
         raise UnreadableVideoError(
             f'expected a dict with "frames" and "fps", not with {sorted(map(str, source))}'
         )
+    frames, fps = source["frames"], source["fps"]
     try:
-        frames = np.asarray(source["frames"])
-    except ValueError as error:
+        if hasattr(frames, "detach"):  # a tensor of PyTorch, perhaps with a gradient or on a GPU
+            frames = frames.detach().cpu()
+        frames = np.asarray(frames)
+    except (ValueError, TypeError, RuntimeError) as error:
         raise UnreadableVideoError(
-            "the given frames differ in shape: expected uint8 (T, H, W[, 3])"
+            f"the given frames differ in shape or cannot be copied: expected {FRAMES}"
         ) from error
-    if frames.ndim == 4 and frames.shape[3] == 1:
-        frames = frames[..., 0]
-    if frames.dtype != np.uint8 or not (frames.ndim == 3 or (frames.ndim == 4 and frames.shape[3] == 3)):
-        raise UnreadableVideoError(
-            f"expected frames as uint8 (T, H, W) or (T, H, W, 3), not {frames.dtype} {frames.shape}"
-        )
-    fps = source["fps"]
+    shape = frames.shape
+    if frames.ndim == 4 and shape[1] in (1, 3) and shape[3] not in (1, 3):  # channels first
+        frames = np.moveaxis(frames, 1, 3)
+    if frames.ndim == 3 and shape[2] not in (3, 4):  # gray; with 3 or 4 it is rather one colour picture
+        frames = frames[..., None]
+    if not (frames.ndim == 4 and frames.shape[3] in (1, 3)) or not (
+        frames.dtype == np.uint8 or frames.dtype.kind == "f"
+    ):
+        raise UnreadableVideoError(f"expected frames as {FRAMES}, not {frames.dtype} {shape}")
     if not isinstance(fps, numbers.Real) or not 0 < fps < float("inf"):
         raise UnreadableVideoError(f"expected fps as a positive number of frames per second, not {fps!r}")
     if frames.size == 0:
-        raise EmptyVideoError(f"the given frames have shape {frames.shape}: expected at least one frame")
+        raise EmptyVideoError(f"the given frames have shape {shape}: expected at least one frame")
+    check_size(frames.shape[2], frames.shape[1], "the given array")
     duration = 1 / Fraction(float(fps))
+    check_length(len(frames), len(frames) * duration, "the given array")
     for index, frame in enumerate(frames):
-        if frame.ndim == 2:
-            frame = np.repeat(frame[:, :, None], 3, axis=2)
-        yield Timed(index * duration, duration, frame)
-
-
-def _timed_frames(container: InputContainer, name: str, quiet: bool) -> Iterator[Timed]:
-    """Every frame that can be decoded, as av.VideoFrame. If not `quiet`, warns about damage."""
-    stream = video_stream(container)
-    if stream is None:
-        raise NoVideoStreamError(f"{name} has no video stream: expected a video of a talking face")
-    stream.thread_type = "AUTO"
-    if stream.width * stream.height <= SMALL:
-        stream.codec_context.thread_count = 1
-    clock = _Clock(stream)
-    failure = None
-    for item in _decoded(container, stream):
-        if isinstance(item, av.FFmpegError):
-            failure = item
-        else:
-            yield Timed(*clock.read(item), item)
-    if clock.first is None and failure is not None:
-        raise UnreadableVideoError(f"no frame of {name} can be decoded: {failure}") from failure
-    if clock.first is None:
-        raise EmptyVideoError(f"the video stream of {name} has no frame")
-    expected = Fraction(0)
-    if stream.duration and stream.time_base:
-        expected = stream.duration * Fraction(stream.time_base)
-    elif container.duration:  # Matroska times the file, not its streams
-        expected = Fraction(container.duration, av.time_base) - clock.first
-    damage = None
-    if failure is not None:
-        damage = f"{name} is damaged ({failure})"
-    elif clock.end < expected - max(Fraction(1, 5), expected / 50):
-        damage = f"{name} breaks off at {float(clock.end):.2f} s of {float(expected):.2f} s"
-    if damage and not quiet:
-        warnings.warn(f"{damage}: used what could be decoded", stacklevel=2)
-
-
-class _Clock:
-    """Starts and durations of frames since the first, in seconds; missing and broken time stamps mended."""
-
-    def __init__(self, stream: Any):
-        self.usual = 1 / Fraction(stream.average_rate or stream.guessed_rate or FRAME_RATE)
-        self.first: Fraction | None = None  # time stamp of the first frame
-        self.start = -self.usual
-        self.end = Fraction(0)
-
-    def read(self, frame: Any) -> tuple[Fraction, Fraction]:
-        """(start, duration) of the next frame."""
-        unit = Fraction(frame.time_base or 0)
-        stamp = None if frame.pts is None or not unit else frame.pts * unit
-        start = self.start + self.usual
-        if self.first is None:
-            self.first = stamp or Fraction(0)
-        elif stamp is not None:
-            if 0 <= stamp - self.first - self.start <= LONGEST_GAP:
-                start = stamp - self.first
-            else:  # the time stamps start again
-                self.first = stamp - start
-        duration = Fraction(frame.duration or 0) * unit
-        if not SHORTEST_FRAME <= duration <= LONGEST_GAP:
-            duration = self.usual
-        self.start, self.end = start, start + duration
-        return start, duration
-
-
-def _decoded(container: Any, stream: Any) -> Iterator[Any]:
-    """The decoded frames of a stream; an FFmpegError in place of what cannot be decoded."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except av.FFmpegError as error:
-            yield error
-            packet = None
-        if packet is None:
-            try:
-                yield from stream.decode(None)
-            except av.EOFError:
-                pass  # the demuxer's own flush packet has drained the decoder already
-            except av.FFmpegError as error:
-                yield error
-            return
-        try:
-            frames = packet.decode()
-        except av.EOFError:
-            return
-        except av.FFmpegError as error:
-            yield error
-            continue
-        yield from frames
+        if frame.dtype != np.uint8:
+            if not (frame.min() >= 0 and frame.max() <= 1):  # nor NaN
+                raise UnreadableVideoError(
+                    f"frames of floats are in 0..1, but {index} has {frame.min():.4g} to {frame.max():.4g}: "
+                    "divide them by their range, or give uint8 in 0..255"
+                )
+            frame = np.round(frame * 255).astype(np.uint8)
+        frame = np.repeat(frame, 3, axis=2) if frame.shape[2] == 1 else frame
+        yield Timed(index * duration, duration, np.ascontiguousarray(frame))
 
 
 def _resample(frames: Iterable[Timed], fps: float) -> Iterator[Timed]:

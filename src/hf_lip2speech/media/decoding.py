@@ -1,0 +1,222 @@
+"""Containers -> decoded pictures, each with the time at which it is shown; damage is mended and told."""
+
+import itertools
+import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import av
+from av.container import InputContainer
+from av.filter import Graph
+
+from ..constants import FRAME_RATE
+from ..errors import EmptyVideoError, NoVideoStreamError, UnreadableVideoError
+from .display import picture_filters
+from .sources import video_streams
+
+SHORTEST_FRAME = Fraction(1, 1000)  # seconds; less is a broken duration
+LONGEST_GAP = 10  # seconds between two pictures; more is a broken time stamp ...
+LONGEST_STILL = 600  # ... or a still picture, if the container is as long as that; more than this is broken
+SMALLEST_SIDE = 16  # pixels
+MOST_ELONGATED = 20  # the longer side over the shorter
+SMALL = 640 * 480  # pixels; of a smaller picture, threads cost more than they give (a third of the CPU time)
+
+
+class Timed(NamedTuple):
+    """A picture (of any type) and when it is shown, in seconds since the first."""
+
+    start: Fraction
+    duration: Fraction
+    picture: Any
+
+
+def check_size(width: int, height: int, name: str) -> None:
+    """Refuse pictures in which no face can be, before hours are spent on the search."""
+    if min(width, height) < SMALLEST_SIDE or max(width, height) > MOST_ELONGATED * min(width, height):
+        raise UnreadableVideoError(
+            f"{name} has pictures of {width}x{height} pixels: expected at least {SMALLEST_SIDE} each way and "
+            f"one side at most {MOST_ELONGATED} times the other"
+        )
+
+
+def check_length(count: int, seconds: Fraction, name: str) -> None:
+    """Refuse rates that no video has: `count` pictures of so many seconds in all, or so far."""
+    if seconds > LONGEST_STILL + count or (count > 2 and seconds < count * SHORTEST_FRAME):
+        raise rate_error(name, seconds / count)
+
+
+def rate_error(name: str, seconds: Fraction) -> UnreadableVideoError:
+    return UnreadableVideoError(
+        f"by its frame rate or time stamps, {name} shows a picture for {float(min(seconds, 10**18)):.2g} s: "
+        "expected 1 to 1000 pictures per second. Is its rate right?"
+    )
+
+
+def main_stream(container: InputContainer, name: str) -> av.VideoStream:
+    """The first video stream that is not a cover picture.
+
+    Raises:
+        NoVideoStreamError: there is none (sound only).
+        UnreadableVideoError: FFmpeg has no decoder for it.
+    """
+    streams = video_streams(container)
+    if not streams:
+        raise NoVideoStreamError(f"{name} has no video stream: expected a video of a talking face")
+    if streams[0].codec_context is None:
+        raise UnreadableVideoError(f"the video stream of {name} has a format that FFmpeg cannot decode")
+    return streams[0]
+
+
+def timed_pictures(container: InputContainer, name: str, quiet: bool = False) -> Iterator[Timed]:
+    """Every picture that can be decoded, as an av.VideoFrame, deinterlaced.
+
+    Args:
+        container: of a video.
+        name: what messages call it.
+        quiet: do not warn about damage.
+
+    Raises:
+        NoVideoStreamError, UnreadableVideoError, EmptyVideoError: see the messages.
+    """
+    stream = main_stream(container, name)
+    stream.thread_type = "AUTO"
+    if stream.width * stream.height <= SMALL:
+        stream.codec_context.thread_count = 1
+    failures: list[av.FFmpegError] = []
+    clock = _Clock(container, stream)
+    if clock.usual > LONGEST_GAP:
+        raise rate_error(name, clock.usual)
+    for timed in clock.times(_deinterlaced(_decoded(container, stream, failures))):
+        if clock.count == 1:
+            check_size(timed.picture.width, timed.picture.height, name)
+        if clock.end > LONGEST_STILL:
+            check_length(clock.count, clock.end, name)
+        yield timed
+    if not clock.count and failures:
+        raise UnreadableVideoError(f"no picture of {name} can be decoded: {failures[-1]}")
+    if not clock.count:
+        raise EmptyVideoError(f"the video stream of {name} has no picture")
+    if clock.count == 1 and container.format.name.endswith(("_pipe", "image2", "gif", "apng")):
+        raise UnreadableVideoError(f"{name} is a still picture: expected a video of a talking face")
+    check_length(clock.count, clock.end, name)
+    damage = None
+    if failures:
+        damage = f"is damaged ({failures[-1]}): used what could be decoded"
+    elif clock.end < clock.expected - max(Fraction(1, 5), clock.expected / 50):
+        ends = f"{float(clock.end):.2f} s of {float(clock.expected):.2f} s"
+        damage = f"breaks off at {ends}: used what could be decoded"
+    elif clock.mended:
+        damage = f"has {clock.mended} time stamps that jump: used its usual rate there"
+    if damage and not quiet:
+        warnings.warn(f"{name} {damage}", stacklevel=2)
+
+
+class _Clock:
+    """Starts and durations of pictures in seconds since the first; mends missing and broken time stamps."""
+
+    def __init__(self, container: InputContainer, stream: av.VideoStream):
+        rates = [rate for rate in (stream.average_rate, stream.base_rate, stream.guessed_rate) if rate]
+        rates = rates or [Fraction(FRAME_RATE)]  # the average is low where a still is held
+        self.usual = 1 / next((rate for rate in rates if rate * LONGEST_GAP >= 1), rates[0])
+        self.count = self.mended = 0
+        self.start = self.end = self.expected = Fraction(0)
+        self._first = self._last = Fraction(0)  # time stamps: of time 0, and the last that was believed
+        self._of_file = Fraction(0)
+        if stream.duration and stream.time_base:
+            self.expected = stream.duration * Fraction(stream.time_base)
+        elif container.duration:  # Matroska times the file from its zero on, not its streams
+            self._of_file = Fraction(container.duration, av.time_base)
+
+    def times(self, pictures: Iterable[av.VideoFrame]) -> Iterator[Timed]:
+        waiting = None  # one picture waits, since a time stamp is judged by the one after it, too
+        for picture in itertools.chain(pictures, [None]):
+            if waiting is not None:
+                yield self._time(waiting, None if picture is None else _stamp(picture))
+            waiting = picture
+
+    def _time(self, picture: av.VideoFrame, following: Fraction | None) -> Timed:
+        stamp = _stamp(picture)
+        start = self.start + self.usual if self.count else Fraction(0)
+        if not self.count:
+            self._first = self._last = stamp or Fraction(0)
+            self.expected = self.expected or max(self._of_file - self._first, Fraction(0))
+        elif stamp is not None:
+            lone = following is not None and self._last < following and not self._last <= stamp <= following
+            if not lone and self._holds(self.start, stamp - self._first):
+                start = stamp - self._first
+            else:
+                self.mended += 1
+            if not lone:  # else the others go on as before
+                self._first, self._last = stamp - start, stamp
+        duration = Fraction(picture.duration or 0) * Fraction(picture.time_base or 0)
+        if duration < SHORTEST_FRAME or not self._holds(start, start + duration):
+            duration = self.usual
+        self.count, self.start, self.end = self.count + 1, start, start + duration
+        return Timed(start, duration, picture)
+
+    def _holds(self, start: Fraction, end: Fraction) -> bool:
+        """Whether a picture can be shown so long: for a while, or as the length of the whole file agrees."""
+        agreed = end <= self.expected + Fraction(1, 5)
+        return 0 <= end - start <= (LONGEST_STILL if agreed else LONGEST_GAP)
+
+
+def _stamp(picture: av.VideoFrame) -> Fraction | None:
+    unit = Fraction(picture.time_base or 0)
+    return picture.pts * unit if unit and picture.pts is not None else None
+
+
+def _decoded(
+    container: InputContainer, stream: av.VideoStream, failures: list[av.FFmpegError]
+) -> Iterator[av.VideoFrame]:
+    """The pictures of a stream that can be decoded; what FFmpeg says about the others goes to `failures`."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.FFmpegError as error:
+            failures.append(error)
+            packet = None
+        try:
+            yield from stream.decode(None) if packet is None else packet.decode()
+        except av.EOFError:
+            return  # the demuxer's own flush packet has drained the decoder already
+        except av.FFmpegError as error:
+            failures.append(error)
+        if packet is None:
+            return
+
+
+def _deinterlaced(pictures: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+    """As many pictures as there are, of which bwdif makes the interlaced ones progressive."""
+    graph: Graph | None = None
+    kind: tuple | None = None
+    times: deque[tuple] = deque()  # of the pictures in the filter, which halves the unit of time
+
+    def pulled() -> Iterator[av.VideoFrame]:
+        while graph is not None:
+            try:
+                picture = graph.vpull()
+            except (BlockingIOError, av.EOFError):
+                return
+            picture.pts, picture.time_base, picture.duration = times.popleft()
+            yield picture
+
+    for picture in itertools.chain(pictures, [None]):
+        here = None if picture is None else (picture.format.name, picture.width, picture.height)
+        if graph is not None and here != kind:
+            graph.vpush(None)
+            yield from pulled()
+            graph = None
+        if picture is None:
+            return
+        if graph is None and not picture.interlaced_frame:
+            yield picture
+            continue
+        if graph is None:
+            graph = picture_filters(picture, [("bwdif", {"mode": "send_frame", "deint": "interlaced"})])
+            kind = here
+        times.append((picture.pts, picture.time_base, picture.duration))
+        graph.vpush(picture)
+        yield from pulled()
