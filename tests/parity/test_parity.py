@@ -17,9 +17,10 @@ KEPT = Path(__file__).parent / "reference_small"
 ALL = Path(__file__).resolve().parents[2].parent / "shared" / "reference"
 
 CASES = {
-    "l2s": {"l2s", "l2s/A", "l2s/eval", "l2s/train"},
+    "l2s": {"l2s", "l2s/A", "l2s/eval", "l2s/train", "l2s/train, float64"},
     "avh_base": {
-        *("avh_base", "avh_base/A", "avh_base/eval", "avh_base/train_frozen", "avh_base/eval_unfrozen"),
+        *("avh_base", "avh_base/A", "avh_base/eval", "avh_base/eval_unfrozen"),
+        *("avh_base/train_frozen", "avh_base/train_frozen, float64"),
     },
     "avh_large": {"avh_large", "avh_large/A"},
     "vocoder": {"vocoder/A"},

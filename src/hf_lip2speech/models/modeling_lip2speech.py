@@ -247,8 +247,11 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
             if padding is not None and not skip_padding:
                 videos = padding.zero(videos)
             return self.frontend(videos, padding if skip_padding else None)
-        # not by requires_grad alone: weights that are to be unfrozen later have it from the start
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.encoder_is_frozen):
+        # Not by requires_grad alone: weights that are to be unfrozen later have it from the start. Where some
+        # have it and others not, adapters were put into a frozen encoder.
+        adapted = len({parameter.requires_grad for parameter in self.avhubert.parameters()}) > 1
+        trained = not self.encoder_is_frozen or adapted
+        with torch.set_grad_enabled(torch.is_grad_enabled() and trained):
             features = self.avhubert(videos, padding, skip_padding=skip_padding).last_hidden_state
         return self.avhubert_proj(features)
 
