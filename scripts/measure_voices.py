@@ -1,10 +1,10 @@
-"""Whether lips speak in the voice that is asked for: all voices of a model on the clips of a prepared folder.
+"""Measure whether a model speaks in the requested voice: all its voices on the clips of a prepared folder.
 
     python scripts/measure_voices.py PREPARED [MODEL] [--split val] [--clips N] [--out DIR]
 
-For each voice: the mean GE2E similarity of the speech to every voice, in how many clips the one that was
-asked for is the nearest, and the word error rate where the sentences are GRID's. --out keeps the speech of
-the first clip in all voices.
+For each voice: the mean GE2E similarity of the speech to every voice, in how many clips the requested voice
+is the nearest, and the word error rate where the sentences are GRID's. --out keeps the speech of the first
+clip in all voices.
 """
 
 import argparse

@@ -1,13 +1,13 @@
-"""A prepared GRID folder once more, in other voices: the same lips, the same words at the same times.
+"""Copy a prepared GRID folder with other voices: the same lips, the same words at the same times.
 
     python scripts/revoice.py PREPARED OUT [--split train]
 
-A model that hears each face in one voice learns the voice from the face, and the speaker embedding says
-nothing to it. Here every clip's sentence is spoken by one of flite's voices, drawn at random, and stretched
-onto the recording's timing: word by word, then by dynamic time warping of their cepstra, through the WORLD
-vocoder (pip install pyworld). Its mel, units and speaker embedding are made as `hf-lip2speech prepare` makes
-them; the mouth crops are links to the recording's, so PREPARED has to stay where it is. Train on both: data:
-[PREPARED, OUT]. Only folders whose words have times, of GRID's sentences, can be spoken anew.
+A model that has heard each face in one voice only learns the voice from the face and ignores the speaker
+embedding. Here every clip's sentence is spoken by one of flite's voices, drawn at random, and stretched to
+the recording's timing: word by word, then by dynamic time warping of their cepstra, with the WORLD vocoder
+(pip install pyworld). Mel, units and speaker embedding are made as in `hf-lip2speech prepare`; the mouth
+crops are links to the recording's, so PREPARED must stay where it is. Train on both: data: [PREPARED, OUT].
+Only GRID's sentences with word times are supported.
 """
 
 import argparse
@@ -69,7 +69,9 @@ def main():
         parser.exit(1, f"{error}\n")
     for row in clips.rows:
         if not is_grid_sentence(row["text"]) or len(row["words"]) != len(row["text"].split()):
-            parser.exit(1, f"{row['id']}: {row['text']!r} is no GRID sentence with a time for each word.\n")
+            parser.exit(
+                1, f"{row['id']}: {row['text']!r} is not a GRID sentence with a time for each word.\n"
+            )
     source = PreparedFolder(arguments.prepared)
     extractor = SpeechUnitExtractor.from_pretrained(source.unit_extractor).eval()
     encoder = SpeakerEncoder.bundled()
@@ -131,7 +133,7 @@ def revoiced(
 
 
 def cepstra(sound: np.ndarray) -> np.ndarray:
-    """(frames, 13) every 5 ms, of mean 0 and deviation 1 over the frames: speakers differ less."""
+    """(frames, 13), one per 5 ms, of mean 0 and deviation 1 over the frames: speakers differ less."""
     mel = log_mel_spectrogram(torch.from_numpy(sound)).numpy()
     values = dct(mel, norm="ortho")[:, :13]
     values = (values - values.mean(0)) / values.std(0)
@@ -140,7 +142,7 @@ def cepstra(sound: np.ndarray) -> np.ndarray:
 
 
 def warped(true: np.ndarray, said: np.ndarray, line: np.ndarray) -> np.ndarray:
-    """For each true frame the said one that it is, near the line, in order: dynamic time warping.
+    """Dynamic time warping near a line: for each true frame the matching said frame, in order.
 
     true (N, C), said (M, C), line (N,) in said frames -> float (N,) in said frames.
     """

@@ -119,7 +119,7 @@ def test_the_repository_is_private_and_says_what_it_holds(session):
     ("case", "message"),
     [
         ("public", "anna/open is public; expected a private repository"),
-        ("wrong token", "refuses to make 'anna/new'"),
+        ("wrong token", "refuses to create 'anna/new'"),
         ("no reader", "'anna/prepared' (split 'train', revision 'main') cannot be streamed"),
         ("no repository", "'anna/none' (split 'train', revision 'main') cannot be streamed"),
         ("no split", "'anna/prepared' (split 'test', revision 'main') cannot be streamed"),
@@ -136,9 +136,7 @@ def test_what_the_hub_refuses_is_said_in_a_sentence(session, case, message):
 
 def test_only_a_finished_folder_can_be_pushed(tmp_path):
     (tmp_path / ".prepare").mkdir()
-    with pytest.raises(
-        DatasetError, match="has no manifest.parquet; expected what hf-lip2speech prepare wrote"
-    ):
+    with pytest.raises(DatasetError, match="has no manifest.parquet; expected a finished output folder"):
         push_prepared(tmp_path, "anna/prepared")
 
 

@@ -37,12 +37,12 @@ DECODERS: dict[str, tuple[str, Callable[[io.BytesIO], np.ndarray]]] = {
 
 
 def push_prepared(root: str | Path, repo_id: str, *, token: str | None = None) -> str:
-    """Push a prepared folder to a private dataset repository, which is made where it does not exist.
+    """Push a prepared folder to a private dataset repository, which is created if it does not exist.
 
     Clips are read and uploaded a shard at a time, so that no second copy of the folder is needed.
 
     Args:
-        root: What `prepare` wrote, to the end.
+        root: A finished prepared folder.
         repo_id: "user/name".
         token: Of the Hub; default: that of `hf auth login` or the variable HF_TOKEN.
 
@@ -50,13 +50,13 @@ def push_prepared(root: str | Path, repo_id: str, *, token: str | None = None) -
         The repository's address.
 
     Raises:
-        DatasetError: `root` is no finished prepared folder, the repository is public, or the Hub refuses.
+        DatasetError: `root` is not a finished prepared folder, the repository is public, or the Hub refuses.
     """
     folder = PreparedFolder(root)
     if not folder.manifest.is_file():
         raise DatasetError(
-            f"{root} has no {folder.manifest.name}; expected what hf-lip2speech prepare wrote, to the end. "
-            "Run it again to go on, or give its OUT."
+            f"{root} has no {folder.manifest.name}; expected a finished output folder of hf-lip2speech "
+            "prepare. Run it again to resume, or give its OUT."
         )
     rows = PreparedDataset(root).rows
     api = HfApi(token=token)
@@ -64,18 +64,18 @@ def push_prepared(root: str | Path, repo_id: str, *, token: str | None = None) -
         url = api.create_repo(repo_id, repo_type="dataset", private=True, exist_ok=True)
     except HfHubHTTPError as error:
         raise DatasetError(
-            f"The Hub refuses to make {repo_id!r}: {error}. Log in with `hf auth login` or give token=, and "
-            "take a name of your own or of an organisation that you may write to."
+            f"The Hub refuses to create {repo_id!r}: {error}. Log in with `hf auth login` or pass token=, "
+            "and choose a name of your own or of an organisation that you may write to."
         ) from error
     if not api.dataset_info(url.repo_id).private:
         raise DatasetError(
-            f"{url} is public; expected a private repository, since a prepared corpus shows its people's "
-            "faces and its licence binds what is made of it. Make it private, or give another name."
+            f"{url} is public; expected a private repository, since a prepared corpus shows faces, "
+            "and the corpus's licence covers it. Make it private, or give another name."
         )
     report = json.loads(folder.report.read_text(encoding="utf-8"))
     card = prepared_card(report["corpus"], report["clips"], report["hours"], url.repo_id)
     extractor = [path for path in folder.unit_extractor.rglob("*") if path.is_file()]
-    # First the card: pushing the clips adds to it what they are.
+    # First the card: pushing the clips adds their description to it.
     api.create_commit(
         url.repo_id,
         [
@@ -108,7 +108,7 @@ def stream_prepared(
     revision: str | None = None,
     token: str | bool | None = None,
 ) -> "datasets.IterableDataset":
-    """The clips of a pushed folder, read from the Hub as they are asked for.
+    """The clips of a pushed folder, streamed from the Hub.
 
     Args:
         repo_id: "user/name".

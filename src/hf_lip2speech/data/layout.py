@@ -112,7 +112,7 @@ class Journal:
         with open(self._path, "ab", buffering=0) as file:
             written = file.write(line)
         if written != len(line):
-            self._path = None  # nothing more is added to a file that ends in half a line
+            self._path = None  # nothing is added after half a line
             raise OSError(errno.ENOSPC, "No space left on device", str(self.directory))
 
     def read(self) -> Iterator[dict[str, Any]]:
