@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -142,15 +143,14 @@ def package_of(module: tuple[str, ...]) -> str:
     return module[0] if module[0] != "hf_lip2speech" or len(module) == 1 else module[1]
 
 
-def imports(path: Path) -> set[tuple[str, ...]]:
-    """The modules that a file imports, at its top or inside a function; with `require_extra` as well."""
-    package = path.relative_to(SOURCE).with_suffix("").parts[:-1] if SOURCE in path.parents else ()
+def imports(module: tuple[str, ...], code: str) -> set[tuple[str, ...]]:
+    """The names that a module imports, at its top or inside a function; with `require_extra` as well."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import):
             found |= {tuple(alias.name.split(".")) for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            base = (*package[: len(package) - node.level + 1],) if node.level else ()
+            base = (*module[: len(module) - node.level],) if node.level else ()
             base = (*base, *(node.module.split(".") if node.module else ()))
             found |= {(*base, alias.name) for alias in node.names}
         elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "require_extra":
@@ -158,46 +158,52 @@ def imports(path: Path) -> set[tuple[str, ...]]:
     return found
 
 
-MODULES = sorted(path for name in OURS for path in (SOURCE / name).rglob("*.py"))
+MODULES = {
+    (module := path.relative_to(SOURCE).with_suffix("").parts): imports(module, path.read_text("utf-8"))
+    for name in OURS
+    for path in sorted((SOURCE / name).rglob("*.py"))
+}
+
+
+def test_imports_are_found_wherever_they_are():
+    code = (
+        "from ..models.conv import x\nfrom . import mel\ndef f():\n  import torch.nn\n  require_extra('cv2')"
+    )
+    assert imports(("hf_lip2speech", "audio", "mfcc"), code) == {
+        ("hf_lip2speech", "models", "conv", "x"), ("hf_lip2speech", "audio", "mel"), ("torch", "nn"), ("cv2",)
+    }  # fmt: skip
 
 
 def test_no_package_imports_from_a_higher_layer():
     known, wrong = layers(), []
-    for path in MODULES:
-        here = package_of(path.relative_to(SOURCE).with_suffix("").parts)
-        if here in (
-            "__init__",
-            "__main__",
-        ):  # the entry points, of which the first exports from every package
+    for module, imported in MODULES.items():
+        here = package_of(module)
+        if here in ("__init__", "__main__"):  # the entry points; __init__ exports from every package
             continue
         assert here in known, f"{here} has no layer in docs/architecture.md"
-        for module in imports(path):
-            there = package_of(module)
-            if module[0] in OURS and known.get(there, -1) > known[here]:
-                wrong.append(f"{path.relative_to(SOURCE)} imports {there}")
+        ours = (package_of(name) for name in imported if name[0] in OURS)
+        wrong += [
+            f"{'.'.join(module)} imports {there}" for there in ours if known.get(there, -1) > known[here]
+        ]
     assert wrong == []
-    assert {package_of(path.relative_to(SOURCE).with_suffix("").parts) for path in MODULES} >= {*known}
+    assert {package_of(module) for module in MODULES} >= {*known}
 
 
 def test_no_command_imports_another():
-    commands = {f"{module.__name__.rpartition('.')[2]}" for module in hf_lip2speech_cli.COMMANDS}
-    for name in commands:
-        taken = {
-            module[1]
-            for module in imports(SOURCE / "hf_lip2speech_cli" / f"{name}.py")
-            if module[0] == "hf_lip2speech_cli"
-        }
-        assert not taken & commands, name
+    commands = {module.__name__.rpartition(".")[2] for module in hf_lip2speech_cli.COMMANDS}
+    for command in commands:
+        imported = MODULES["hf_lip2speech_cli", command]
+        assert not commands & {name[1] for name in imported if name[0] == "hf_lip2speech_cli"}, command
 
 
 def test_no_module_uses_the_private_names_of_another():
-    for path in MODULES:
-        private = [
-            module
-            for module in imports(path)
-            if module[0] in OURS and module[-1].startswith("_") and not module[-1].startswith("__")
-        ]
-        assert not private, f"{path.relative_to(SOURCE)}: {private}"
+    private = [
+        (".".join(module), name)
+        for module, imported in MODULES.items()
+        for name in imported
+        if name[0] in OURS and name[-1].startswith("_") and not name[-1].startswith("__")
+    ]
+    assert not private
 
 
 # What each package may import besides the dependencies of a plain installation.
@@ -223,6 +229,7 @@ def declared(*extras: str) -> set[str]:
     }
 
 
+@cache
 def distributions() -> dict[str, set[str]]:
     """Module -> the distributions that bring it; of some that the tests do without, from memory."""
     return {"parselmouth": {"praat-parselmouth"}, "speechmos": {"speechmos"}} | {
@@ -233,25 +240,20 @@ def distributions() -> dict[str, set[str]]:
 
 def test_every_import_is_declared_by_the_extra_of_its_package():
     known, wrong = distributions(), []
-    for path in MODULES:
-        package = package_of(path.relative_to(SOURCE).with_suffix("").parts)
-        allowed = declared(*EXTRAS_OF.get(package, ()))
-        wrong += [
-            f"{path.relative_to(SOURCE)}: {module[0]}"
-            for module in imports(path)
-            if module[0] not in {*sys.stdlib_module_names, *OURS}
-            and not known.get(module[0], {module[0]}) & allowed
-        ]
+    for module, imported in MODULES.items():
+        allowed = declared(*EXTRAS_OF.get(package_of(module), ()))
+        others = {name[0] for name in imported} - {*sys.stdlib_module_names, *OURS}
+        wrong += [(".".join(module), name) for name in others if not known.get(name, {name}) & allowed]
     assert wrong == []
 
 
 def test_the_advice_names_an_extra_that_brings_the_module():
-    known = distributions()
     for module, extra in EXTRAS.items():
-        assert known.get(module, {module.replace("_", "-")}) & (declared(extra) - declared()), (module, extra)
+        brought_by = distributions().get(module, {module.replace("_", "-")})
+        assert brought_by & (declared(extra) - declared()), (module, extra)
 
 
-def test_the_version_stands_in_one_place():
+def test_the_version_is_in_one_place():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert "version" in project["project"]["dynamic"] and "version" not in project["project"]
     import hf_lip2speech
