@@ -59,8 +59,8 @@ def test_ten_minutes_of_training_on_rendered_faces_learn_to_read_unseen_sentence
             "max_steps=700",
             f"max_minutes={MINUTES}",
             "ema_decay=0.99",
-            "eval_every=50",
-            "log_every=25",
+            "eval_steps=50",
+            "logging_steps=25",
             "num_threads=null",
         ]
     )  # fmt: skip
@@ -69,10 +69,10 @@ def test_ten_minutes_of_training_on_rendered_faces_learn_to_read_unseen_sentence
     validation = PreparedDataset(tmp_path / "talkers", "val", fields=("unit_ids",))
     units = np.concatenate([validation[index]["unit_ids"] for index in range(len(validation))])
     always_the_commonest = Counter(units.tolist()).most_common(1)[0][1] / len(units)
-    accuracy = curve(logs, "valid/unit_accuracy")
+    accuracy = curve(logs, "eval/unit_accuracy")
     assert max(accuracy) > always_the_commonest + 0.15, (accuracy, always_the_commonest)
 
     loss = curve(logs, "train/loss")
     assert np.mean(loss[-3:]) < 0.6 * np.mean(loss[:3]), loss
-    mel_error = curve(logs, "valid/mel_l1")
+    mel_error = curve(logs, "eval/mel_l1")
     assert mel_error[-1] < 0.5 * mel_error[0], mel_error

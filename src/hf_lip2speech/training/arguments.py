@@ -148,8 +148,6 @@ class Lip2SpeechTrainingArguments(RunArguments, TrainingArguments):
             self.greater_is_better = self.metric_for_best_model in ("unit_accuracy", "stoi_like_correlation")
         if self.data_seed is None:
             self.data_seed = self.seed
-        if self.unfreeze_encoder_after is not None and self.ddp_find_unused_parameters is None:
-            self.ddp_find_unused_parameters = True
         super().__post_init__()
         self.check([*INTEGRATION_TO_CALLBACK], get_available_reporting_integrations())
         if self.metric_for_best_model not in METRICS:

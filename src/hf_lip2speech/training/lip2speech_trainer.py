@@ -127,6 +127,8 @@ class Lip2SpeechTrainer(Trainer):
                     "end: leave it out, model.freeze_encoder is for that."
                 )
             model.frontend.requires_grad_(False)
+        if args.ddp_find_unused_parameters is None:  # an AV-HuBERT has some for sound
+            args.ddp_find_unused_parameters = model.config.encoder is not None
         if args.max_eval_clips is not None:
             eval_dataset = Subset(eval_dataset, range(min(len(eval_dataset), args.max_eval_clips)))
         super().__init__(
@@ -304,7 +306,7 @@ class Lip2SpeechTrainer(Trainer):
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
         if self.average is not None and checkpoint is not None:
-            saved = torch.load(Path(checkpoint) / AVERAGE, map_location=self.args.device, weights_only=True)
+            saved = torch.load(Path(checkpoint) / AVERAGE, map_location="cpu", weights_only=True)
             self.average.load_state_dict(saved)
 
     def train(self, resume_from_checkpoint: str | Path | None = None, **kwargs):

@@ -363,7 +363,7 @@ class VocoderTrainer:
     def _load(self, checkpoint: Path) -> None:
         check_environment(checkpoint, self.accelerator, self.segments_per_update)
         self.accelerator.load_state(str(checkpoint))
-        state = torch.load(checkpoint / STATE, map_location=self.accelerator.device, weights_only=True)
+        state = torch.load(checkpoint / STATE, map_location="cpu", weights_only=True)
         self.step, self.best, self.best_step = state["step"], state["best"], state["best_step"]
         if self.average is not None:
             self.average.load_state_dict(state["average"])
