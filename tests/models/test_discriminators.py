@@ -51,7 +51,7 @@ def test_only_the_first_scale_has_spectral_norm():
     [
         (lambda: MultiPeriodDiscriminator(periods=()), "at least one"),
         (lambda: MultiPeriodDiscriminator(kernel_size=4), "odd"),
-        (lambda: MultiScaleDiscriminator(channels=(8, 8)), "one entry a layer"),
+        (lambda: MultiScaleDiscriminator(channels=(8, 8)), "one entry per layer"),
         (lambda: MultiScaleDiscriminator(channels=[8] * 7), "do not divide"),
         (lambda: MultiPeriodDiscriminator(channels=(4, 4))(torch.zeros(1, 1, 100)), r"\(batch, samples\)"),
         (lambda: MultiScaleDiscriminator(channels=[16] * 7)(torch.zeros(100)), r"\(batch, samples\)"),

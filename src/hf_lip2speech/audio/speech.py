@@ -1,4 +1,4 @@
-"""Where somebody speaks in a recording: loudness and silence, as a speaker encoder wants them."""
+"""Loudness and voice activity of recordings, as the speaker encoder needs them."""
 
 import numpy as np
 
@@ -27,14 +27,14 @@ def raise_volume(waveform: np.ndarray, target_dbfs: float) -> np.ndarray:
 
 
 def voiced_frames(waveform: np.ndarray) -> np.ndarray:
-    """Which 30 ms frames hold speech, by WebRTC's voice activity detector at its strictest setting.
+    """Which 30 ms frames contain speech, by WebRTC's voice activity detector at its strictest setting.
 
     Args:
         waveform: float (N,), 16 kHz.
 
     Returns:
         bool (N // 480,). Decisions are averaged over 8 frames and speech is widened by 3 frames on either
-        side, so that short pauses stay in.
+        side, so that short pauses are kept.
     """
     import webrtcvad
 
@@ -54,6 +54,6 @@ def voiced_frames(waveform: np.ndarray) -> np.ndarray:
 
 
 def trim_silence(waveform: np.ndarray) -> np.ndarray:
-    """Keep the parts of a 16 kHz recording that hold speech: float (N,) -> (M,), 0 <= M <= N."""
+    """Keep the parts of a 16 kHz recording that contain speech: float (N,) -> (M,), 0 <= M <= N."""
     voiced = voiced_frames(waveform)
     return waveform[: len(voiced) * FRAME].reshape(-1, FRAME)[voiced].reshape(-1)

@@ -1,12 +1,12 @@
-"""Targets that may lag behind the picture: which lag a prediction fits best, and targets moved by it.
+"""Targets whose sound is not exactly aligned with the picture: finding the offset and moving them by it.
 
-Corpora cut picture and sound to one another only to a frame or so (GRID: +-20 ms, docs/experiments.md), which
-no picture shows: a model that is asked for it blurs its speech and learns its training clips' lags by heart.
+Corpora align picture and sound only to a frame or so (GRID: +-20 ms, docs/experiments.md). No picture shows
+that offset: a model trained on it blurs its speech and memorises the offsets of its training clips.
 """
 
 import torch
 
-# An error that a lag must save for each squared frame, so that lags scatter around zero instead of drifting.
+# The error that a lag must save per squared frame, so that lags scatter around zero instead of drifting.
 LAG_COST = 0.0015
 
 

@@ -1,5 +1,5 @@
-"""Losses of the vocoder's training: least-squares GAN, feature matching, an L1 loss of log-mels, and two that
-lead it on what a lip-to-speech model predicts.
+"""Losses of the vocoder's training: least-squares GAN, feature matching, an L1 loss of log-mels, and two for
+segments that are made of a lip-to-speech model's predictions.
 
 Kong, Kim, Bae, "HiFi-GAN" (NeurIPS 2020), section 2.4. All losses are float32
 and unweighted; `VOCODER_LOSS_WEIGHTS` holds the published weights. Scores and feature maps are what the
@@ -30,8 +30,8 @@ def discriminator_loss(
     """Least squares: the scores of recordings are pulled to 1, those of generated speech to 0.
 
     Args:
-        real_scores: (B, S) a sub-discriminator, of true waveforms.
-        fake_scores: the same of made waveforms, made without gradient.
+        real_scores: (B, S) per sub-discriminator, of recorded speech.
+        fake_scores: the same of generated speech, detached.
 
     Returns:
         The sum over sub-discriminators (scalar), and its parts: the real and the fake term of each.
@@ -42,7 +42,7 @@ def discriminator_loss(
 
 
 def adversarial_loss(fake_scores: Sequence[torch.Tensor]) -> torch.Tensor:
-    """The generator's side of `discriminator_loss`: the scores of made speech are pulled to 1. Scalar."""
+    """The generator's side of `discriminator_loss`: its scores should be 1. Scalar."""
     return torch.stack([torch.mean((1 - scores.float()) ** 2) for scores in fake_scores]).sum()
 
 
@@ -59,7 +59,7 @@ def feature_matching_loss(real_maps: FeatureMaps, fake_maps: FeatureMaps) -> tor
 class LogMelLoss(nn.Module):
     """Mean absolute difference of two waveforms' log-mel spectrograms, unweighted.
 
-    The spectrogram differs from the vocoder's input in its resolution: STFT of `fft_size` samples, hop
+    Its spectrogram has another resolution than the vocoder's input: STFT of `fft_size` samples, hop
     `hop_length`, periodic Hann window, reflect padding of (fft_size - hop_length) / 2 on both sides, Slaney
     filters up to half the sampling rate, natural logarithm of the magnitudes.
     """
@@ -107,20 +107,20 @@ class LogMelLoss(nn.Module):
 
 
 def made_mel(waveform: torch.Tensor, frames: int) -> torch.Tensor:
-    """The log-mel of speech (B, 160 L) in training, for the two losses below: float32 (B, frames, bins)."""
+    """The log-mel of speech (B, 160 L), for the two losses below: float32 (B, frames, bins)."""
     with torch.autocast(waveform.device.type, enabled=False):
         return log_mel_spectrogram(waveform.float(), dtype=torch.float32)[:, :frames]
 
 
 def input_mel_loss(mel: torch.Tensor, spectrogram: torch.Tensor) -> torch.Tensor:
-    """How far made speech is from the log-mel that it was made of; its loudness is free.
+    """Distance of generated speech from the log-mel that it was generated from, at any loudness.
 
     What a lip-to-speech model predicts differs from the recording in ways that no vocoder can know (in GRID,
-    even in time): compared with the recording, the vocoder would learn to blur.
+    even in time): trained against the recording, the vocoder would learn to blur.
 
     Args:
         mel: (B, L, bins), `made_mel` of the speech.
-        spectrogram: (B, L, bins), of which it was made; natural-log mel.
+        spectrogram: (B, L, bins), what it was generated from; natural-log mel.
 
     Returns:
         float32 (B,): mean absolute differences, without the ends whose windows reach beyond the segment.
@@ -137,11 +137,11 @@ def correlation_loss(
     predicted: torch.Tensor,
     max_lag: int,
 ) -> torch.Tensor:
-    """1 - `stoi_like_correlation` of made speech and the recording, mean over the batch.
+    """1 - `stoi_like_correlation` of generated speech and the recording, mean over the batch.
 
     Args:
-        mel, true_mel: (B, L, bins), `made_mel` of the made speech and of the recording.
-        spectrogram: (B, L, bins), the mel of which the speech was made.
+        mel, true_mel: (B, L, bins), `made_mel` of the generated speech and of the recording.
+        spectrogram: (B, L, bins), the mel that the speech was generated from.
         predicted: bool (B,), true where that mel is a model's and not the recording's.
         max_lag: by how many mel frames the recording may lag behind a predicted mel, to either side. It is
             moved by the lag that fits best and then by that of another predicted clip of the batch, so that

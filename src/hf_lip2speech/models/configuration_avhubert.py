@@ -25,7 +25,7 @@ class AVHubertConfig(StrictConfigMixin, PreTrainedConfig):
     frontend_stem_channels, frontend_stem_stride (`int`), frontend_channels, frontend_blocks (`list[int]`),
         frontend_activation (`str`): the front end, as in [`Lip2SpeechConfig`].
     hidden_size, num_hidden_layers, num_attention_heads, intermediate_size (`int`): the transformer.
-    position_kernel_size, position_groups (`int`): the convolution that tells positions.
+    position_kernel_size, position_groups (`int`): the convolution that encodes positions.
     audio_feature_size (`int`): inputs of the audio projection, whose weights are kept but not used.
     input_dropout, hidden_dropout, attention_dropout, activation_dropout (`float`): on the fused features,
         after attention, feed-forward and positions, on the attention weights, inside the feed-forward.
@@ -58,30 +58,32 @@ class AVHubertConfig(StrictConfigMixin, PreTrainedConfig):
     def validate_architecture(self):
         """Part of `@strict`-powered validation. Validates the architecture of the config."""
         super().validate_architecture()
-        positive = (
-            "hidden_size",
-            "num_hidden_layers",
-            "num_attention_heads",
-            "intermediate_size",
-            "crop_size",
-            "frontend_stem_stride",
-            "position_kernel_size",
-            "position_groups",
-        )
-        for name in positive:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1: got {getattr(self, name)}.")
+        sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+        check_positive(self, *sizes, "position_kernel_size", "position_groups")
+        check_frontend(self)
         for name in ("num_attention_heads", "position_groups"):
             if self.hidden_size % getattr(self, name):
                 raise ValueError(
                     f"hidden_size must be a multiple of {name}: got hidden_size={self.hidden_size}, "
                     f"{name}={getattr(self, name)}."
                 )
-        if len(self.frontend_channels) != len(self.frontend_blocks):
-            raise ValueError(
-                "frontend_channels and frontend_blocks describe the same stages and must be equally long: "
-                f"got {list(self.frontend_channels)} and {list(self.frontend_blocks)}."
-            )
+
+
+def check_positive(config: PreTrainedConfig, *names: str) -> None:
+    """Raise a ValueError unless the named fields are at least 1."""
+    for name in names:
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name} must be at least 1: got {getattr(config, name)}.")
+
+
+def check_frontend(config: PreTrainedConfig) -> None:
+    """Raise a ValueError unless the `frontend_*` fields and `crop_size` make a front end."""
+    check_positive(config, "crop_size", "frontend_stem_stride")
+    if len(config.frontend_channels) != len(config.frontend_blocks):
+        raise ValueError(
+            "frontend_channels and frontend_blocks describe the same stages and must be equally long: "
+            f"got {list(config.frontend_channels)} and {list(config.frontend_blocks)}."
+        )
 
 
 __all__ = ["AVHUBERT_LARGE", "AVHubertConfig"]

@@ -8,7 +8,7 @@ from transformers.configuration_utils import SubConfigSpec
 
 from ..constants import CROP_SIZE, NUM_MEL_BINS, NUM_UNITS, SPEAKER_EMBEDDING_DIM
 from ..loading import StrictConfigMixin
-from .configuration_avhubert import AVHubertConfig
+from .configuration_avhubert import AVHubertConfig, check_frontend, check_positive
 
 
 @strict
@@ -16,13 +16,12 @@ class Lip2SpeechConfig(StrictConfigMixin, PreTrainedConfig):
     r"""
     Sizes of [`Lip2SpeechModel`]. The defaults are those of the paper (90,271,788 parameters).
 
-    encoder ([`AVHubertConfig`], its `dict` or `None`): what reads the frames. `None`: the ResNet front end
-        of the `frontend_*` fields, trained from scratch. Otherwise an AV-HuBERT of these sizes takes its
-        place.
-    freeze_encoder (`bool`): an AV-HuBERT's weights stay as they are until `Lip2SpeechModel.unfreeze_encoder`
+    encoder ([`AVHubertConfig`], its `dict` or `None`): the encoder of the frames. `None`: the ResNet front
+        end of the `frontend_*` fields, trained from scratch. Otherwise an AV-HuBERT of these sizes.
+    freeze_encoder (`bool`): an AV-HuBERT's weights are not trained until `Lip2SpeechModel.unfreeze_encoder`
         is called; `False`: they are trained with the rest. The front end is trained in any case.
-    frozen_encoder_eval (`bool`): a frozen AV-HuBERT runs as at inference while the rest trains: no dropout,
-        and its batch-norm statistics stay. In the published training they move; `False` reproduces that.
+    frozen_encoder_eval (`bool`): a frozen AV-HuBERT stays in eval mode while the rest trains: no dropout,
+        fixed batch-norm statistics. In the published training the statistics move; `False` reproduces that.
     crop_size (`int`): side of the input frames in pixels.
     frontend_stem_channels, frontend_stem_stride (`int`): width and spatial stride of the 3-D convolution.
     frontend_channels, frontend_blocks (`list[int]`): widths and basic blocks of the residual stages; every
@@ -33,7 +32,8 @@ class Lip2SpeechConfig(StrictConfigMixin, PreTrainedConfig):
         conformer.
     hidden_dropout, attention_dropout (`float`): dropout of the conformer.
     attention_window (`int` or `None`): how many unit positions (50 Hz) a position attends to on either side;
-        `None`, as published, is the whole clip. With a window and the front end, a long video gives in
+        `None`, as published, is the whole clip. It limits the context and nothing else: every score is still
+        computed, so neither time nor memory is saved. With a window and the front end, a long video gives in
         overlapping windows what it gives at once; an AV-HuBERT attends to the whole clip in any case.
     layer_norm_eps (`float`): 1e-12 in the published system.
     num_units (`int`): size of the speech-unit vocabulary.
@@ -42,8 +42,8 @@ class Lip2SpeechConfig(StrictConfigMixin, PreTrainedConfig):
     mel_head_size, mel_head_layers (`int`), mel_head_dropout (`float`): the mel head's convolutions.
     label_smoothing, unit_loss_weight, mel_loss_weight (`float`): the loss, see [`Lip2SpeechOutput`].
     max_av_offset (`int`): largest offset of the labels from the picture in mel frames (10 ms), to either
-        side; the loss takes the offset that fits each clip best. For corpora whose sound and picture are
-        aligned only to a frame, such as GRID; 0, as published, takes the labels as they are.
+        side; the loss uses the offset that fits each clip best. For corpora whose sound and picture are
+        aligned only to a frame, such as GRID; 0, as published, uses the labels as they are.
     correlation_loss_weight (`float`): of a loss that the paper does not have: 1 - the mean of a STOI-like and
         an ESTOI-like correlation of the mel's envelopes (`losses/stoi_like.py`). With `max_av_offset`,
         each clip's labels are given the lag of another clip of the batch for it, so that the model
@@ -91,7 +91,7 @@ class Lip2SpeechConfig(StrictConfigMixin, PreTrainedConfig):
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs):
-        self.max_av_offset = kwargs.pop("label_lag", self.max_av_offset)  # its name before 0.2
+        self.max_av_offset = kwargs.pop("label_lag", self.max_av_offset)  # its former name
         super().__post_init__(**kwargs)
 
     @property
@@ -122,24 +122,10 @@ class Lip2SpeechConfig(StrictConfigMixin, PreTrainedConfig):
             )
         if self.conv_kernel_size % 2 == 0:
             raise ValueError(f"conv_kernel_size must be odd to keep the length: got {self.conv_kernel_size}.")
-        if len(self.frontend_channels) != len(self.frontend_blocks):
-            raise ValueError(
-                "frontend_channels and frontend_blocks describe the same stages and must be equally long: "
-                f"got {list(self.frontend_channels)} and {list(self.frontend_blocks)}."
-            )
         if self.attention_window is not None and self.attention_window < 1:
             raise ValueError(f"attention_window must be None or at least 1: got {self.attention_window}.")
-        positive = (
-            "num_units",
-            "num_mel_bins",
-            "mel_head_layers",
-            "num_hidden_layers",
-            "crop_size",
-            "frontend_stem_stride",
-        )
-        for name in positive:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1: got {getattr(self, name)}.")
+        check_frontend(self)
+        check_positive(self, "num_units", "num_mel_bins", "mel_head_layers", "num_hidden_layers")
         if self.max_av_offset < 0:
             raise ValueError(f"max_av_offset cannot be negative: got {self.max_av_offset}.")
         if self.unit_offset < 0:

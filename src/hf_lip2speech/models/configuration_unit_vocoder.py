@@ -15,6 +15,7 @@ from ..constants import (
     SPEAKER_EMBEDDING_DIM,
 )
 from ..loading import StrictConfigMixin
+from .configuration_avhubert import check_positive
 
 _MEL_PER_UNIT = SAMPLES_PER_UNIT // HOP_LENGTH
 
@@ -25,7 +26,7 @@ class UnitVocoderConfig(StrictConfigMixin, PreTrainedConfig):
     weight norm of its training).
 
     Args:
-        inputs: "both", or "mel" or "units" alone: the other's channels are there and hold zeros.
+        inputs: "both", or "mel" or "units" alone; the other's channels are zeros.
         num_units: number of speech units; ids are 0..num_units - 1.
         unit_embedding_dim: width of the unit embedding, of its upsampler and of its projection.
         num_mel_bins: bins of the log-mel input.
@@ -79,16 +80,8 @@ class UnitVocoderConfig(StrictConfigMixin, PreTrainedConfig):
 
     def validate_sizes(self):
         """Every width is positive and the channels can be halved once per stage."""
-        for name in (
-            "num_units",
-            "unit_embedding_dim",
-            "num_mel_bins",
-            "speaker_embedding_dim",
-            "speaker_dim",
-            "upsample_initial_channel",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        widths = ("unit_embedding_dim", "num_mel_bins", "speaker_embedding_dim", "speaker_dim")
+        check_positive(self, "num_units", *widths, "upsample_initial_channel")
         if not 0 <= self.unit_dropout < 1:
             raise ValueError(f"unit_dropout is {self.unit_dropout}; it must be in [0, 1).")
         halvings = 2 ** len(self.upsample_rates)

@@ -4,7 +4,7 @@ Kong, Kim, Bae, "HiFi-GAN" (NeurIPS 2020), section 2.3, after Kumar et al., "Mel
 defaults are the published sizes (41,105,770 and 29,618,821 parameters).
 
 Shapes: B waveforms, N samples, S scores of a sub-discriminator. Both return (scores, feature maps): a list of
-(B, S) tensors, one a sub-discriminator, and for each a list of its layers' outputs, the last of them the
+(B, S) tensors, one per sub-discriminator, and for each a list of its layers' outputs, the last of them the
 scores.
 """
 
@@ -23,44 +23,102 @@ _SLOPE = 0.1
 DiscriminatorOutput = tuple[list[torch.Tensor], list[list[torch.Tensor]]]
 
 
-def _check_waveform(waveform: torch.Tensor) -> None:
-    if waveform.ndim != 2:
-        raise Lip2SpeechError(
-            f"A discriminator was given a tensor of shape {tuple(waveform.shape)}; expected (batch, samples)."
-        )
+class SubDiscriminator(nn.Module):
+    """Convolutions, each but the last with a leaky ReLU, from one channel to one channel of scores."""
 
-
-class PeriodDiscriminator(nn.Module):
-    """Judges the waveform folded into rows of `period` samples, by convolutions across the rows."""
-
-    def __init__(self, period: int, channels: Sequence[int], kernel_size: int = 5, stride: int = 3):
+    def __init__(self, convs: Sequence[nn.Module], conv_post: nn.Module):
         super().__init__()
-        self.period = period
-        inputs = [1, *channels[:-1]]
-        # Every layer strides but the last.
-        strides = [stride] * (len(channels) - 1) + [1]
-        self.convs = nn.ModuleList(
-            weight_norm(nn.Conv2d(i, o, (kernel_size, 1), stride=(s, 1), padding=(kernel_size // 2, 0)))
-            for i, o, s in zip(inputs, channels, strides, strict=True)
-        )
-        self.conv_post = weight_norm(nn.Conv2d(channels[-1], 1, (3, 1), padding=(1, 0)))
+        self.convs = nn.ModuleList(convs)
+        self.conv_post = conv_post
 
     def forward(self, waveform: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """(B, N) to scores (B, S) and the layers' outputs."""
-        missing = -waveform.shape[-1] % self.period
-        if missing:
-            waveform = F.pad(waveform.unsqueeze(1), (0, missing), mode="reflect").squeeze(1)
-        hidden = waveform.reshape(waveform.shape[0], 1, -1, self.period)
-        maps = []
+        hidden, maps = self.shape(waveform), []
         for conv in self.convs:
             hidden = F.leaky_relu(conv(hidden), _SLOPE)
             maps.append(hidden)
         scores = self.conv_post(hidden)
         return scores.flatten(1), [*maps, scores]
 
+    def shape(self, waveform: torch.Tensor) -> torch.Tensor:
+        """(B, N) as the first convolution takes it: (B, 1, N)."""
+        return waveform.unsqueeze(1)
 
-class MultiPeriodDiscriminator(nn.Module):
-    """One `PeriodDiscriminator` a period.
+
+class PeriodDiscriminator(SubDiscriminator):
+    """Judges the waveform folded into rows of `period` samples, by convolutions across the rows."""
+
+    def __init__(self, period: int, channels: Sequence[int], kernel_size: int = 5, stride: int = 3):
+        strides = [stride] * (len(channels) - 1) + [1]  # every layer strides but the last
+        super().__init__(
+            [
+                weight_norm(nn.Conv2d(i, o, (kernel_size, 1), (s, 1), (kernel_size // 2, 0)))
+                for i, o, s in zip([1, *channels[:-1]], channels, strides, strict=True)
+            ],
+            weight_norm(nn.Conv2d(channels[-1], 1, (3, 1), padding=(1, 0))),
+        )
+        self.period = period
+
+    def shape(self, waveform: torch.Tensor) -> torch.Tensor:
+        """(B, N) -> (B, 1, rows, period); the last row is completed by reflection."""
+        missing = -waveform.shape[-1] % self.period
+        if missing:
+            waveform = F.pad(waveform.unsqueeze(1), (0, missing), mode="reflect").squeeze(1)
+        return waveform.reshape(waveform.shape[0], 1, -1, self.period)
+
+
+class ScaleDiscriminator(SubDiscriminator):
+    """Judges the waveform by strided, grouped convolutions with weight norm or, `spectral`, spectral norm.
+
+    Plain `nn.Conv1d`: the channels-last convolutions are no faster here.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        kernel_sizes: Sequence[int],
+        strides: Sequence[int],
+        groups: Sequence[int],
+        spectral: bool,
+    ):
+        # The older spectral norm on purpose: the newer one updates its two vectors in the other order.
+        norm = spectral_norm if spectral else weight_norm
+        layers = zip([1, *channels[:-1]], channels, kernel_sizes, strides, groups, strict=True)
+        super().__init__(
+            [norm(nn.Conv1d(i, o, k, stride=s, padding=k // 2, groups=g)) for i, o, k, s, g in layers],
+            norm(nn.Conv1d(channels[-1], 1, 3, padding=1)),
+        )
+
+
+class _Discriminator(nn.Module):
+    """Sub-discriminators, and what each is given."""
+
+    def __init__(self, discriminators: Sequence[SubDiscriminator]):
+        super().__init__()
+        self.discriminators = nn.ModuleList(discriminators)
+
+    def forward(self, waveform: torch.Tensor) -> DiscriminatorOutput:
+        """Waveform (B, N) to (scores, feature maps)."""
+        if waveform.ndim != 2:
+            raise Lip2SpeechError(
+                f"A discriminator was given a tensor of shape {tuple(waveform.shape)}; expected (batch, "
+                "samples)."
+            )
+        scores, maps = [], []
+        for index, discriminator in enumerate(self.discriminators):
+            waveform = self.view(waveform, index)
+            score, layers = discriminator(waveform)
+            scores.append(score)
+            maps.append(layers)
+        return scores, maps
+
+    def view(self, waveform: torch.Tensor, index: int) -> torch.Tensor:
+        """What sub-discriminator `index` judges, of what the one before it judged."""
+        return waveform
+
+
+class MultiPeriodDiscriminator(_Discriminator):
+    """One `PeriodDiscriminator` per period.
 
     Args:
         periods: samples per row of each sub-discriminator.
@@ -76,57 +134,16 @@ class MultiPeriodDiscriminator(nn.Module):
         kernel_size: int = 5,
         stride: int = 3,
     ):
-        super().__init__()
         if not periods or not channels or min(periods) < 1 or min(channels) < 1 or kernel_size % 2 == 0:
             raise Lip2SpeechError(
                 f"MultiPeriodDiscriminator was given periods {tuple(periods)}, channels {tuple(channels)}, "
                 f"kernel_size {kernel_size}; it needs at least one positive period and width, and an odd "
                 "kernel."
             )
-        self.discriminators = nn.ModuleList(
-            PeriodDiscriminator(p, channels, kernel_size, stride) for p in periods
-        )
-
-    def forward(self, waveform: torch.Tensor) -> DiscriminatorOutput:
-        """Waveform (B, N) to (scores, feature maps)."""
-        return _judge(self.discriminators, waveform)
+        super().__init__([PeriodDiscriminator(p, channels, kernel_size, stride) for p in periods])
 
 
-class ScaleDiscriminator(nn.Module):
-    """Judges the waveform by strided, grouped convolutions with weight norm or, `spectral`, spectral norm."""
-
-    def __init__(
-        self,
-        channels: Sequence[int],
-        kernel_sizes: Sequence[int],
-        strides: Sequence[int],
-        groups: Sequence[int],
-        spectral: bool,
-    ):
-        super().__init__()
-        # The older spectral norm on purpose: the newer one updates its two vectors in the other order.
-        norm = spectral_norm if spectral else weight_norm
-        inputs = [1, *channels[:-1]]
-        self.convs = nn.ModuleList(
-            norm(nn.Conv1d(i, o, kernel, stride=stride, padding=kernel // 2, groups=group))
-            for i, o, kernel, stride, group in zip(
-                inputs, channels, kernel_sizes, strides, groups, strict=True
-            )
-        )
-        self.conv_post = norm(nn.Conv1d(channels[-1], 1, 3, padding=1))
-
-    def forward(self, waveform: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """(B, N) to scores (B, S) and the layers' outputs."""
-        hidden = waveform.unsqueeze(1)
-        maps = []
-        for conv in self.convs:
-            hidden = F.leaky_relu(conv(hidden), _SLOPE)
-            maps.append(hidden)
-        scores = self.conv_post(hidden)
-        return scores.flatten(1), [*maps, scores]
-
-
-class MultiScaleDiscriminator(nn.Module):
+class MultiScaleDiscriminator(_Discriminator):
     """`ScaleDiscriminator`s on the waveform and on its averages, each at half the rate of the one before.
 
     Args:
@@ -145,60 +162,26 @@ class MultiScaleDiscriminator(nn.Module):
         strides: Sequence[int] = (1, 2, 2, 4, 4, 1, 1),
         groups: Sequence[int] = (1, 4, 16, 16, 16, 16, 1),
     ):
-        super().__init__()
-        given = (
-            f"num_scales {num_scales}, channels {tuple(channels)}, kernel_sizes {tuple(kernel_sizes)}, "
-            f"strides {tuple(strides)}, groups {tuple(groups)}"
-        )
-        if (
-            num_scales < 1
-            or not channels
-            or not len(channels) == len(kernel_sizes) == len(strides) == len(groups)
-        ):
+        lists, wrong = (channels, kernel_sizes, strides, groups), None
+        if num_scales < 1 or not channels or len({len(one) for one in lists}) > 1:
+            wrong = "it needs at least one scale and one entry per layer in each of the four lists"
+        elif any(kernel % 2 == 0 for kernel in kernel_sizes):
+            wrong = "the kernels must be odd"
+        elif any(i % g or o % g for i, o, g in zip([1, *channels[:-1]], channels, groups, strict=True)):
+            wrong = "the groups do not divide the widths of their layers: use fewer groups or wider layers"
+        if wrong:
             raise Lip2SpeechError(
-                f"MultiScaleDiscriminator was given {given}; it needs at least one scale and one entry a "
-                "layer in each of the four lists."
+                f"MultiScaleDiscriminator was given num_scales {num_scales}, channels {tuple(channels)}, "
+                f"kernel_sizes {tuple(kernel_sizes)}, strides {tuple(strides)}, groups {tuple(groups)}; "
+                f"{wrong}."
             )
-        if any(kernel % 2 == 0 for kernel in kernel_sizes):
-            raise Lip2SpeechError(f"MultiScaleDiscriminator was given {given}; the kernels must be odd.")
-        for inside, outside, group in zip([1, *channels[:-1]], channels, groups, strict=True):
-            if inside % group or outside % group:
-                raise Lip2SpeechError(
-                    f"MultiScaleDiscriminator was given {given}; {group} groups do not divide the widths "
-                    f"{inside} and {outside} of their layer. Use fewer groups or wider layers."
-                )
-        self.discriminators = nn.ModuleList(
-            ScaleDiscriminator(channels, kernel_sizes, strides, groups, spectral=index == 0)
-            for index in range(num_scales)
-        )
+        super().__init__([ScaleDiscriminator(*lists, spectral=index == 0) for index in range(num_scales)])
 
-    def forward(self, waveform: torch.Tensor) -> DiscriminatorOutput:
-        """Waveform (B, N) to (scores, feature maps)."""
-        _check_waveform(waveform)
-        scores, maps = [], []
-        for index, discriminator in enumerate(self.discriminators):
-            if index:
-                waveform = F.avg_pool1d(waveform.unsqueeze(1), kernel_size=4, stride=2, padding=2).squeeze(1)
-            score, layers = discriminator(waveform)
-            scores.append(score)
-            maps.append(layers)
-        return scores, maps
+    def view(self, waveform: torch.Tensor, index: int) -> torch.Tensor:
+        """Half the rate for all but the first."""
+        if index == 0:
+            return waveform
+        return F.avg_pool1d(waveform.unsqueeze(1), kernel_size=4, stride=2, padding=2).squeeze(1)
 
 
-def _judge(discriminators: nn.ModuleList, waveform: torch.Tensor) -> DiscriminatorOutput:
-    _check_waveform(waveform)
-    scores, maps = [], []
-    for discriminator in discriminators:
-        score, layers = discriminator(waveform)
-        scores.append(score)
-        maps.append(layers)
-    return scores, maps
-
-
-__all__ = [
-    "DiscriminatorOutput",
-    "MultiPeriodDiscriminator",
-    "MultiScaleDiscriminator",
-    "PeriodDiscriminator",
-    "ScaleDiscriminator",
-]
+__all__ = ["DiscriminatorOutput", "MultiPeriodDiscriminator", "MultiScaleDiscriminator"]

@@ -1,4 +1,4 @@
-"""Speaker encoder: who speaks, as a 256-dimensional d-vector.
+"""Speaker encoder: a voice as a 256-dimensional d-vector.
 
 The GE2E network of Wan, Wang, Papir, Lopez Moreno, "Generalized End-to-End Loss for Speaker Verification"
 (2018), with the weights that Corentin Jemine trained and Resemble AI distributes in Resemblyzer
@@ -72,7 +72,7 @@ class SpeakerEncoder(StrictLoadingMixin, PreTrainedModel):
         """Cut speech into overlapping mel windows of 1.6 s.
 
         Args:
-            speech: float (N,), 16 kHz. The last window is filled with silence.
+            speech: float (N,), 16 kHz. The last window is padded with silence.
 
         Returns:
             float32 (W, 160, 40), W >= 1.
@@ -117,6 +117,8 @@ class SpeakerEncoder(StrictLoadingMixin, PreTrainedModel):
                 f"No speech was detected in {len(samples) / SAMPLING_RATE:.2f} s of sound, so it "
                 "tells nothing about a speaker. Give a second or more of speech, 16 kHz samples in [-1, 1]."
             )
-        windows = self.mel_windows(torch.from_numpy(speech).to(self.device)).to(self.dtype)
+        # offloaded weights are on no device; accelerate moves the windows to theirs
+        device = "cpu" if self.device.type == "meta" else self.device
+        windows = self.mel_windows(torch.from_numpy(speech).to(device)).to(self.dtype)
         mean = self(windows).float().mean(dim=0)
         return F.normalize(mean, dim=0).cpu().numpy()

@@ -137,7 +137,7 @@ class UnitVocoderPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
 
 
 class UnitVocoderModel(UnitVocoderPreTrainedModel):
-    """Units, log-mel and speaker embedding to speech.
+    """Unit HiFi-GAN (CodeHiFiGAN) with log-mel input: units, log-mel and speaker embedding to speech.
 
     The modules hold plain convolutions. `apply_weight_norm` puts weight normalisation on them for training,
     `remove_weight_norm` folds it away, and what is saved never has it.
@@ -196,8 +196,8 @@ class UnitVocoderModel(UnitVocoderPreTrainedModel):
         spectrogram = spectrogram.to(units.dtype)
         if self.config.inputs == "units":
             spectrogram = torch.zeros_like(spectrogram)
-        elif self.config.inputs == "mel":  # here: unit 0 would be a unit like any other
-            units = units * 0  # of which processes that train together expect gradients, too
+        elif self.config.inputs == "mel":  # times 0: processes that train together expect gradients here, too
+            units = units * 0
 
         hidden = torch.cat([spectrogram, units, speaker], dim=-1).transpose(1, 2)  # (B, C, 2U), channels last
         mask = _stretch(mask, SAMPLES_PER_UNIT // HOP_LENGTH)
@@ -238,11 +238,8 @@ class UnitVocoderModel(UnitVocoderPreTrainedModel):
 
     def _normalised_layers(self) -> list[nn.Module]:
         """The convolutions that weight norm covers in training: all but the unit branch, as published."""
-        layers = [
-            self.conv_pre,
-            *(m for m in self.stages.modules() if isinstance(m, (nn.Conv1d, nn.ConvTranspose1d))),
-        ]
-        return [*layers, self.conv_post]
+        inside = (m for m in self.stages.modules() if isinstance(m, (nn.Conv1d, nn.ConvTranspose1d)))
+        return [self.conv_pre, *inside, self.conv_post]
 
     def apply_weight_norm(self) -> None:
         """Put weight normalisation on the convolutions, for training; the speech stays the same."""
@@ -275,7 +272,8 @@ def fold_weight_norm(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Ten
             if key.endswith(magnitude_name):
                 stem = key.removesuffix(magnitude_name)
                 magnitude, direction = folded.pop(key), folded.pop(stem + direction_name)
-                folded[f"{stem}.weight"] = torch._weight_norm(direction, magnitude, 0)
+                norm = torch.linalg.vector_norm(direction, dim=(1, 2), keepdim=True)
+                folded[f"{stem}.weight"] = direction * (magnitude / norm)
     return folded
 
 
