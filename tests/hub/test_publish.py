@@ -358,7 +358,7 @@ from hf_lip2speech.loading import BUNDLED
 make_repository(BUNDLED, Path(sys.argv[1]))
 """
 EXTRAS = ("accelerate", "datasets", "evaluate", "jiwer", "matplotlib", "pesq", "pocketsphinx", "pyarrow")
-EXTRAS += ("pystoi", "sklearn", "tensorboard")
+EXTRAS += ("pystoi", "scipy", "sklearn", "tensorboard")
 
 
 @pytest.mark.slow
