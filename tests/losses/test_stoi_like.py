@@ -5,10 +5,11 @@ import pytest
 import torch
 from pystoi import stoi
 
-from hf_lip2speech import Lip2SpeechConfig, Lip2SpeechModel
 from hf_lip2speech.audio.mel import log_mel_spectrogram
 from hf_lip2speech.losses.av_offset import best_lags, move_labels
 from hf_lip2speech.losses.stoi_like import WINDOW, stoi_like_correlation, third_octave_weights
+
+from ..models.small import clips, with_frontend
 
 
 def babble(seconds: float, seed: int) -> np.ndarray:
@@ -76,23 +77,13 @@ def test_silence_gives_finite_gradients():
 
 @pytest.fixture
 def inputs() -> dict[str, torch.Tensor]:
-    torch.manual_seed(0)
-    return {
-        "pixel_values_videos": torch.randn(2, 20, 1, 88, 88),
-        "speaker_embeddings": torch.rand(2, 256),
-        "mel_labels": torch.randn(2, 80, 80).cumsum(1) * 0.3,
-    }
-
-
-def tiny(**fields) -> Lip2SpeechModel:
-    torch.manual_seed(0)
-    sizes = {"frontend_stem_channels": 4, "frontend_channels": [4, 4], "frontend_blocks": [1, 1]}
-    conformer = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    return Lip2SpeechModel(Lip2SpeechConfig(**sizes, **conformer, mel_head_size=16, **fields)).eval()
+    videos, _, speakers = clips(20, 20)
+    mel = torch.randn(2, 80, 80, generator=torch.Generator().manual_seed(0)).cumsum(1) * 0.3
+    return {"pixel_values_videos": videos, "speaker_embeddings": speakers, "mel_labels": mel}
 
 
 def test_the_loss_takes_it_at_its_weight_and_learns_from_it(inputs):
-    plain, with_it = tiny()(**inputs), tiny(correlation_loss_weight=7.0)(**inputs)
+    plain, with_it = with_frontend()(**inputs), with_frontend(correlation_loss_weight=7.0)(**inputs)
     assert plain.correlation_loss is None
     mask = torch.ones(2, 80, dtype=torch.bool)
     expected = 1 - stoi_like_correlation(with_it.spectrogram, inputs["mel_labels"], mask).mean()
@@ -101,14 +92,13 @@ def test_the_loss_takes_it_at_its_weight_and_learns_from_it(inputs):
 
 
 def test_with_lagging_labels_each_clip_is_given_the_lag_of_another(inputs):
-    model = tiny(correlation_loss_weight=1.0, max_av_offset=3)
-    model.mel_head.out_proj.weight.data *= 300  # an untrained mel is flat: no lag would matter
+    model = with_frontend(correlation_loss_weight=1.0, max_av_offset=3)
+    model.mel_head.out_proj.weight.data *= 100  # an untrained mel is flat: no lag would matter
     mel = model(**inputs).spectrogram.detach()
     moved = torch.stack([mel[0].roll(2, dims=0), mel[1].roll(-1, dims=0)])
     loss = model(**inputs | {"mel_labels": moved}).correlation_loss.detach()
     mask, lengths = torch.ones(2, 80, dtype=torch.bool), torch.tensor([80, 80])
-    lags = best_lags(mel, moved, mask, 3)
-    assert lags.tolist() == [2, -1]
-    exchanged = move_labels(moved, torch.tensor([3, -3]), lengths)  # back by the own lag, on by the other's
+    assert best_lags(mel, moved, mask, 3).tolist() == [2, -1]
+    exchanged = move_labels(moved, torch.tensor([3, -3]), lengths)  # back by its own lag, on by the other's
     assert torch.allclose(loss, 1 - stoi_like_correlation(mel, exchanged, mask).mean())
     assert not torch.allclose(loss, 1 - stoi_like_correlation(mel, moved, mask).mean())

@@ -12,6 +12,7 @@ from hf_lip2speech.models.configuration_speaker_encoder import SpeakerEncoderCon
 from hf_lip2speech.models.modeling_speaker_encoder import SpeakerEncoder
 
 from ..media.voices import babble
+from .small import assert_saving_keeps_every_tensor
 
 
 @pytest.fixture(scope="module")
@@ -106,24 +107,25 @@ def test_a_batch_gives_what_its_windows_give():
 
 def test_saving_and_loading_keeps_every_number(tmp_path):
     model = tiny()
-    model.save_pretrained(tmp_path)
-    loaded, report = SpeakerEncoder.from_pretrained(tmp_path, output_loading_info=True)
-    assert not report["missing_keys"] and not report["unexpected_keys"]
+    loaded = assert_saving_keeps_every_tensor(model, tmp_path)
     assert loaded.config.to_dict() == model.config.to_dict() | {"_name_or_path": str(tmp_path)}
-    state = loaded.state_dict()
-    assert state.keys() == model.state_dict().keys()
-    for name, value in model.state_dict().items():
-        assert torch.equal(value, state[name]), name
 
 
-def test_a_new_encoder_has_finite_weights_of_sensible_size(tmp_path):
+def test_a_new_encoder_has_finite_weights_of_sensible_size():
     # built as from_pretrained builds it: on the meta device, every weight missing
-    model = SpeakerEncoder.from_pretrained(
-        None, config=SpeakerEncoderConfig(hidden_size=16, embedding_dim=8), state_dict={}
-    )
+    config = SpeakerEncoderConfig(hidden_size=16, embedding_dim=8)
+    model = SpeakerEncoder.from_pretrained(None, config=config, state_dict={})
     for name, value in model.named_parameters():
         assert value.device.type == "cpu" and torch.isfinite(value).all() and value.abs().max() <= 1, name
         assert name == "linear.bias" or value.std() > 0, name
+
+
+def test_offloaded_weights_embed_as_weights_in_memory_do(encoder, tmp_path):
+    disk = {"device_map": {"": "disk"}, "offload_folder": tmp_path / "offload"}
+    encoder.save_pretrained(tmp_path / "saved")
+    offloaded = SpeakerEncoder.from_pretrained(tmp_path / "saved", **disk)
+    assert offloaded.device.type == "meta"
+    np.testing.assert_allclose(offloaded.embed(babble(2.0)), encoder.embed(babble(2.0)), atol=1e-6)
 
 
 def test_half_precision_gives_about_the_same_vector(encoder):

@@ -1,12 +1,16 @@
-"""Folders that older versions saved: former model types and fields that are gone."""
+"""Configurations: folders that older versions saved, and fields that are read."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoConfig, AutoModel
 
+import hf_lip2speech
 from hf_lip2speech import Lip2SpeechConfig, Lip2SpeechWithVocoder, SpeakerEncoder, UnitVocoderConfig
+from hf_lip2speech.registration import MODELS
 
 from ..tiny_model import tiny_model
 
@@ -67,3 +71,12 @@ def test_the_former_name_of_the_largest_offset_is_read():
     config = Lip2SpeechConfig.from_dict({"model_type": "lip2speech", "label_lag": 3})
     assert config.max_av_offset == 3 and "label_lag" not in config.to_dict()
     assert Lip2SpeechWithVocoder.from_pretrained("bundled").config.lip2speech.max_av_offset == 3
+
+
+@pytest.mark.parametrize("config_class", [config for config, _ in MODELS])
+def test_every_field_of_a_config_is_read(config_class):
+    package = Path(hf_lip2speech.__file__).parent
+    code = "".join(path.read_text() for path in package.rglob("*.py") if "configuration_" not in path.name)
+    part = r"config\.(?:lip2speech\.|vocoder\.|encoder\.)?"
+    fields = list(config_class.__dict__["__annotations__"])
+    assert [name for name in fields if not re.search(rf"{part}{name}\b", code)] == []
