@@ -47,7 +47,7 @@ MISTAKES = {
     "speak none.mp4": ("'none.mp4' is not a file: give a video file or an http(s) URL",),
     "speak clip.mp4 -o no/out.wav": ("The folder of no/out.wav does not exist",),
     "speak clip.mp4 -o out.mp3": ("must end in .wav or .flac, got 'out.mp3'",),
-    "speak clip.mp4 --video out.avi": ("must end in .mp4, got 'out.avi'",),
+    "speak clip.mp4 --video out.avi": ("must end in .mp4 or .mov or .mkv, got 'out.avi'",),
     "speak clip.mp4 --plot out.txt": ("must end in .png or .pdf or .svg, got 'out.txt'",),
     "speak clip.mp4 --video clip.mp4": ("clip.mp4 is an input",),
     "speak clip.mp4 --video ./link.mp4": ("link.mp4 is an input",),

@@ -30,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     sound = "sound file, .wav or .flac (default: VIDEO's name with .wav, in this folder)"
     add("-o", "--output", metavar="OUT.wav", type=Path, help=sound)
-    video = "also write the video with its speech"
+    video = "also write the video with its speech (.mp4, .mov or .mkv)"
     add("--video", dest="video_output", metavar="OUT.mp4", type=Path, help=video)
     add(
         "--speaker", metavar="VOICE", help="a voice of the model, or a recording (default: its default voice)"

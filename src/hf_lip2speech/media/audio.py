@@ -100,7 +100,7 @@ def _from_array(source: Mapping[str, Any]) -> tuple[np.ndarray, int]:
         array, rate = np.asarray(source["array"]), int(source["sampling_rate"])
     except (TypeError, ValueError) as error:
         raise NoAudioError(
-            "Sound in memory has one array of samples and a whole number of them a second, got a "
+            "Sound in memory has one array of samples and a whole number of them per second, got a "
             f"{type(source['array']).__name__} at {source['sampling_rate']!r} Hz: {error}."
         ) from error
     if array.ndim not in (1, 2) or rate <= 0:

@@ -9,6 +9,8 @@ import numpy as np
 from av.filter import Graph
 from av.video.reformatter import ColorTrc
 
+from ..errors import UnreadableVideoError
+
 Filter = tuple[str, dict[str, str]]  # name and arguments
 
 LONGEST_SIDE = 16384  # pixels, of a picture whose pixels were made square
@@ -45,10 +47,16 @@ class Display:
             self._turn = _turn(picture)
         kind = (picture.format.name, picture.width, picture.height, picture.colorspace, picture.color_range)
         kind = (*kind, picture.color_trc)
-        if kind not in self._graphs:
-            self._graphs[kind] = picture_filters(picture, self._filters(picture, self._size))
-        self._graphs[kind].vpush(picture)
-        shown = self._graphs[kind].vpull()
+        try:
+            if kind not in self._graphs:
+                self._graphs[kind] = picture_filters(picture, self._filters(picture, self._size))
+            self._graphs[kind].vpush(picture)
+            shown = self._graphs[kind].vpull()
+        except av.FFmpegError as error:
+            size = f"{picture.format.name} pictures of {picture.width}x{picture.height} pixels"
+            raise UnreadableVideoError(
+                f"FFmpeg cannot convert {size}: {error}. Encode the video again."
+            ) from error
         shown.pts, shown.time_base = picture.pts, picture.time_base
         return shown
 
