@@ -281,11 +281,8 @@ def to_published(source: str | Path, destination: str | Path) -> Path:
 
 
 def _magnitude(weight: torch.Tensor) -> torch.Tensor:
-    """The norm of each filter as torch's own weight norm computes it, which then multiplies by exactly 1.
-
-    `torch.norm_except_dim` sums in another order, and its weights came back with other last bits.
-    """
-    return torch._weight_norm_interface(weight, torch.ones_like(weight[:, :1, :1]), 0)[1]
+    """The norm of each filter as `fold_weight_norm` computes it, which then multiplies by exactly 1."""
+    return torch.linalg.vector_norm(weight, dim=(1, 2), keepdim=True)
 
 
 def _published_settings(config: UnitVocoderConfig) -> dict[str, object]:
