@@ -69,8 +69,8 @@ def file_beside(
 _REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (
         SafetensorError,
-        "its weights are damaged ({error}). Download them again (force_download=True), or ask whoever "
-        "published them.",
+        "its weights are damaged ({error}). Download them again (force_download=True), or ask "
+        "their publisher.",
     ),
     (
         UnpicklingError,
