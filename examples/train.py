@@ -13,7 +13,6 @@ with needs_extra("train"):
     from hf_lip2speech.data.augmentation import VideoAugmentation
     from hf_lip2speech.data.prepared import prepared_split
     from hf_lip2speech.data.sampling import AugmentedDataset
-    from hf_lip2speech.loading import model_source
     from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
     from hf_lip2speech.training.arguments import Lip2SpeechTrainingArguments
     from hf_lip2speech.training.checkpoints import checkpoint_to_resume
@@ -48,7 +47,7 @@ def main(argv=None):
 
 def speaking_vocoder(name, device):
     """A trained unit vocoder that speaks the validation samples."""
-    vocoder = UnitVocoderModel.from_pretrained(model_source(name)).to(device).eval()
+    vocoder = UnitVocoderModel.from_pretrained(name).to(device).eval()
 
     def speak(unit_ids, spectrogram, speaker_embedding):
         with torch.no_grad():

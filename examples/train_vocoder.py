@@ -16,6 +16,7 @@ with needs_extra("train"):
     from hf_lip2speech.data.collation import VocoderSegmentCollator
     from hf_lip2speech.data.prepared import prepared_split
     from hf_lip2speech.data.sampling import AugmentedDataset, VocoderSegmentDataset, WholeClips
+    from hf_lip2speech.models.discriminators import Discriminators
     from hf_lip2speech.models.modeling_lip2speech import Lip2SpeechModel
     from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
     from hf_lip2speech.training.arguments import VocoderTrainingArguments
@@ -24,7 +25,7 @@ with needs_extra("train"):
     from hf_lip2speech.training.models import build_model
     from hf_lip2speech.training.predictions import predict
     from hf_lip2speech.training.vocoder_augmentation import MelAugmentation
-    from hf_lip2speech.training.vocoder_trainer import Discriminators, VocoderTrainer, start
+    from hf_lip2speech.training.vocoder_trainer import VocoderTrainer, start
 
 FIELDS = ("mel", "unit_ids", "speaker_embeddings", "waveform")
 
@@ -42,9 +43,7 @@ def main(argv=None):
     val = prepared_split(args.data, "val", fields=FIELDS, cache=args.cache)
     predictions, max_av_offset = None, 0
     if args.lip2speech is not None:
-        lip2speech = (
-            build_model(Lip2SpeechModel, {}, args.lip2speech, "lip2speech").to(accelerator.device).eval()
-        )
+        lip2speech = Lip2SpeechModel.from_pretrained(args.lip2speech).to(accelerator.device).eval()
         frames = prepared_split(args.data, "train", fields=("frames", "speaker_embeddings"))
         extractor = feature_extractor_for(args.lip2speech, lip2speech)
         clips = AugmentedDataset(

@@ -11,6 +11,7 @@ from accelerate.utils import LoggerType
 from hf_lip2speech.errors import ConfigError
 from hf_lip2speech.models.configuration_lip2speech import Lip2SpeechConfig
 from hf_lip2speech.models.configuration_unit_vocoder import UnitVocoderConfig
+from hf_lip2speech.models.discriminators import Discriminators
 from hf_lip2speech.training import arguments
 from hf_lip2speech.training.arguments import Lip2SpeechTrainingArguments, VocoderTrainingArguments
 from hf_lip2speech.training.config import (
@@ -24,7 +25,6 @@ from hf_lip2speech.training.config import (
     run_command,
 )
 from hf_lip2speech.training.models import known_fields
-from hf_lip2speech.training.vocoder_trainer import Discriminators
 
 from .conftest import EXAMPLES
 

@@ -169,8 +169,14 @@ def test_a_frozen_encoder_comes_out_as_it_went_in_and_init_from_can_unfreeze_it(
     assert moved(encoder, tmp_path / "still/last") == set()
     train_on(f"output_dir={tmp_path}/open", model={"freeze_encoder": False}, **again)
     assert "fusion_proj.weight" in moved(encoder, tmp_path / "open/last")
-    with pytest.raises(ConfigError, match="holds a lip2speech; expected a lip2speech_avhubert"):
-        train_on(encoder=start, output_dir=str(tmp_path / "wrong"))
+    train_on(f"output_dir={tmp_path}/taken", encoder=start, max_steps=1)
+    assert moved(encoder, tmp_path / "taken/last") == set(), "a model with an encoder gives it"
+
+
+def test_a_model_without_an_encoder_is_none(train_on, tmp_path):
+    Lip2SpeechModel(Lip2SpeechConfig(**MODEL)).save_pretrained(tmp_path / "model")
+    with pytest.raises(ConfigError, match="encoder .* cannot be loaded"):
+        train_on(encoder=str(tmp_path / "model"))
 
 
 def test_published_training_moves_the_frozen_encoders_batch_norms(train_on, encoder, tmp_path):

@@ -1,9 +1,8 @@
-"""What the model sees of a mouth crop, in training and in evaluation.
+"""From mouth crops to the model's input, in training and in evaluation.
 
-The training's view is drawn from a generator made of (seed, epoch, sample), so that what a clip looks like in
-an epoch depends neither on the number of workers nor on whether the training was interrupted. Numbers: Choi,
-Kim, Ro, "Intelligible Lip-to-Speech Synthesis with Speech Units", Interspeech 2023, and its public training
-setup.
+The augmentation is drawn from a generator made of (seed, epoch, sample), so that it depends neither on the
+number of workers nor on whether the training was interrupted. Numbers: Choi, Kim, Ro, "Intelligible
+Lip-to-Speech Synthesis with Speech Units", Interspeech 2023, and its public training setup.
 """
 
 import math
@@ -47,8 +46,8 @@ class VideoAugmentation:
         erasing: Probability that one box is set to 0 (the mean gray) in all frames.
         erasing_area: Smallest and largest part of the image that the box covers.
         erasing_ratio: Smallest and largest height / width of the box (drawn log-uniformly).
-        time_mask: In each second one span of 0 to this many frames is set to 0; proportionally fewer in a
-            last second that is cut short. 0: none.
+        time_mask: In each second one span of 0 to this many frames is set to 0; proportionally fewer in an
+            incomplete last second. 0: none.
         speed: Play the clip, with its targets, up to this fraction faster or slower (`AugmentedDataset` does
             it, before all else). 0, as published: never.
     """

@@ -1,8 +1,8 @@
 """Batches of clips of about one length, up to a number of frames.
 
 Lengths are sorted into buckets whose longest is at most 1.1 times their shortest, so that no batch is padded
-by more than a tenth. How many batches an epoch has follows from the lengths alone, and what is in them from
-(seed, epoch): a training that is resumed in the middle of an epoch finds its place by counting.
+by more than a tenth. The number of batches per epoch depends on the lengths only, their contents on (seed,
+epoch): a training that is resumed in the middle of an epoch finds its place by counting.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ SPREAD = 1.1  # a bucket's longest clip over its shortest
 
 
 class Epochs(Protocol):
-    """What tells a sampler in which epoch it is: an `EpochDataset`."""
+    """What tells a sampler the epoch: an `EpochDataset`."""
 
     seed: int
 
@@ -33,7 +33,7 @@ class FrameBatchSampler(Sampler[list[int]]):
 
     Args:
         lengths: Frames of each clip, as they are in the batch.
-        batch_frames: A batch has at most so many, padding included; a longer clip is a batch of its own.
+        batch_frames: Frames per batch at most, padding included; a longer clip is a batch of its own.
         dataset: Its `seed` and `epoch` are read when an epoch begins.
         processes: The number of batches is a multiple of it; process i takes batches i, i + processes, ...
 

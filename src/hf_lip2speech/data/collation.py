@@ -1,4 +1,4 @@
-"""From lists of items to the batches that the models take."""
+"""From lists of items to the models' batches."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any

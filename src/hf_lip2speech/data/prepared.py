@@ -33,8 +33,8 @@ def read_crops(source: Path | BinaryIO) -> np.ndarray:
 class ManifestRows(Sequence[dict[str, Any]]):
     """The rows of a manifest as dicts, each made when it is asked for.
 
-    They stay in Arrow's columns: those of 150,000 clips take 0.2 GB, worker processes share them, and asking
-    for a row copies no page of another. Words are read from the file when they are first asked for.
+    They stay in Arrow's columns: those of 150,000 clips take 0.2 GB, which worker processes share. Words are
+    read from the file when they are first asked for.
 
     Args:
         path: The manifest.
@@ -149,7 +149,7 @@ class PreparedDataset(Dataset):
         self.published = not self.folder.manifest.is_file() and is_published_layout(root)
         if not self.published and not self.folder.manifest.is_file():
             if self.folder.state.is_dir():
-                advice = "Its preparation was not finished: run hf-lip2speech prepare again to go on."
+                advice = "Its preparation was not finished: run hf-lip2speech prepare again to resume."
             else:
                 advice = "Make one with hf-lip2speech prepare CORPUS DATA_DIR OUT and give OUT here."
             raise DatasetError(

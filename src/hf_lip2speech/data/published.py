@@ -8,7 +8,7 @@ ROOT/audio/ID.wav                   16 kHz mono
 ROOT/mel/ID.npy                     log-mel, float32 (frames, 80)
 ROOT/spk_emb/ID.npy                 speaker embedding, float32 (256,)
 
-Sound, units and mel run a few video frames over: a clip's targets are cut to its T frames.
+Sound, units and mel are a few video frames longer: a clip's targets are cut to its T frames.
 """
 
 from pathlib import Path
@@ -32,10 +32,10 @@ def published_rows(root: str | Path) -> list[dict[str, Any]]:
     """One row per clip, in the order of the lists, as `PreparedDataset.rows` has them.
 
     Paths are relative to `root`; "units" holds the units themselves, int64 (2T or more,). A clip's T frames
-    are those for which it has video, sound and units.
+    are those with video, sound and units.
 
     Raises:
-        DatasetError: A list is not of that form, or its .unt has not a line a clip.
+        DatasetError: A list does not have that form, or its .unt has another number of lines.
     """
     rows = []
     for name, split in SPLITS.items():
@@ -46,7 +46,7 @@ def published_rows(root: str | Path) -> list[dict[str, Any]]:
         units_path = path.with_suffix(".unt")
         if not units_path.is_file():
             raise DatasetError(
-                f"{units_path} is missing; expected the units of {path.name}, one line a clip."
+                f"{units_path} is missing; expected the units of {path.name}, one line per clip."
             )
         units = units_path.read_text(encoding="utf-8").splitlines()
         if len(units) != len(clips):

@@ -1,4 +1,4 @@
-"""Long clips cut where no word is being said, by the corpus's word times."""
+"""Long clips, cut between words by the corpus's word times."""
 
 import math
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ from .corpora import Clip, Word
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of a clip that is stored as a clip of its own.
+    """A part of a clip that is stored as a clip.
 
     Attributes:
-        id: The clip's ID, or with a number behind it where there are several ("pretrain/VIDEO/00001_00").
+        id: The clip's ID, with a number appended where there are several ("pretrain/VIDEO/00001_00").
         start: Its first video frame in the clip.
         frames: How many it has.
     """
@@ -42,8 +42,8 @@ def cuts(words: Sequence[Word], frames: int, limit: int) -> list[int]:
     nobody speaks, and the cut is at the limit.
 
     Args:
-        words: In the order of time; none: no cut.
-        frames: Of the clip, 25 a second.
+        words: In order of time; none: no cut.
+        frames: Of the clip, at 25 fps.
         limit: In frames.
     """
     if not words:
@@ -66,7 +66,7 @@ def cuts(words: Sequence[Word], frames: int, limit: int) -> list[int]:
 
 
 def words_of(clip: Clip, segment: Segment) -> tuple[str, list[Word]]:
-    """What is said in a segment: the text, and the words with times from the segment's start."""
+    """The text of a segment, and its words with times from the segment's start."""
     if segment.id == clip.id:
         return clip.text, list(clip.words)
     start, end = segment.start / FRAME_RATE, (segment.start + segment.frames) / FRAME_RATE

@@ -184,4 +184,23 @@ class MultiScaleDiscriminator(_Discriminator):
         return F.avg_pool1d(waveform.unsqueeze(1), kernel_size=4, stride=2, padding=2).squeeze(1)
 
 
-__all__ = ["DiscriminatorOutput", "MultiPeriodDiscriminator", "MultiScaleDiscriminator"]
+class Discriminators(nn.Module):
+    """Both discriminators as one module: waveform (B, N) -> all their scores and feature maps.
+
+    Args:
+        period, scale: Arguments of MultiPeriodDiscriminator and MultiScaleDiscriminator that differ from the
+            defaults.
+    """
+
+    def __init__(self, period: dict | None = None, scale: dict | None = None):
+        super().__init__()
+        self.period = MultiPeriodDiscriminator(**(period or {}))
+        self.scale = MultiScaleDiscriminator(**(scale or {}))
+
+    def forward(self, waveform: torch.Tensor) -> DiscriminatorOutput:
+        scores, maps = self.period(waveform)
+        more_scores, more_maps = self.scale(waveform)
+        return [*scores, *more_scores], [*maps, *more_maps]
+
+
+__all__ = ["Discriminators", "DiscriminatorOutput", "MultiPeriodDiscriminator", "MultiScaleDiscriminator"]

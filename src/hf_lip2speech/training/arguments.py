@@ -101,7 +101,7 @@ class Lip2SpeechTrainingArguments(RunArguments, TrainingArguments):
             included; per_device_train_batch_size is then not used, and every clip counts the same whatever
             the size of its batch. null = per_device_train_batch_size clips of any length.
         augmentation: Fields of `VideoAugmentation` that differ from its defaults.
-        encoder: A saved AV-HuBERT (folder or Hub repository) that a new model reads lips with, frozen unless
+        encoder: A saved AV-HuBERT (folder or Hub repository) with which a new model reads lips, frozen unless
             model.freeze_encoder is false; null = the front end.
         unfreeze_encoder_after: Updates after which a frozen encoder is trained with the rest, at the same
             learning rate; null = never.
@@ -166,28 +166,17 @@ class Lip2SpeechTrainingArguments(RunArguments, TrainingArguments):
 
 @dataclass(kw_only=True)
 class VocoderTrainingArguments(RunArguments):
-    """Stage 2, units, mel and speaker -> waveform, a GAN; named as in `transformers.TrainingArguments`.
+    """Stage 2, units, mel and speaker -> waveform, a GAN. What is not described here means the same as in
+    `transformers.TrainingArguments`.
 
     Args:
-        output_dir: Checkpoints, best/, last/, logs/, samples/.
         learning_rate: Of AdamW, for generator and discriminators; multiplied by lr_decay after each epoch.
         lr_decay: See learning_rate.
         warmup_steps: Linear warm-up. Rates above 2e-4 need some, since a generator that falls silent stays
             silent: below the mel loss's floor there is no gradient.
-        adam_beta1, adam_beta2, adam_epsilon: Of AdamW.
         weight_decay: Of weight matrices and kernels, not of biases and gains.
         max_grad_norm: Gradients are scaled down to this global norm; 0 = they are left alone, as published.
-        max_steps: Updates of the generator.
-        per_device_train_batch_size: Segments per device and micro-batch.
-        gradient_accumulation_steps: Micro-batches per update.
-        logging_steps, eval_steps, save_steps: In updates.
-        save_total_limit: How many of the latest checkpoints are kept.
-        seed: Of weights, order and augmentation.
         bf16, fp16: Mixed precision; bf16=null = what `accelerate launch` says, false = float32.
-        dataloader_num_workers: Processes that load data.
-        report_to: tensorboard (the default), another tracker that accelerate knows, a list of them, or none.
-        run_name: Of the run in the tracker.
-        resume_from_checkpoint: A checkpoint folder to resume from; `--resume` takes the latest one.
         discriminators: Sizes of the discriminators that differ from the defaults, under `period` and `scale`.
         segment_units: Training segments are this many units (320 samples each) long.
         adversarial_from_step: Before this update the generator is trained alone, on the mel loss.

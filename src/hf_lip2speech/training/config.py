@@ -20,6 +20,7 @@ from accelerate import Accelerator
 from huggingface_hub.dataclasses import type_validator
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from transformers import TrainingArguments
 
 from ..errors import ConfigError, Lip2SpeechError
 from ..files import write_text
@@ -195,10 +196,9 @@ def save_settings(settings: DictConfig, accelerator: Accelerator) -> None:
 
 def describe(kind: type) -> str:
     """Every setting with its default and what it means, one after another."""
-    texts = {}
+    texts = {f.name: f.metadata.get("help", "") for f in dataclasses.fields(TrainingArguments)}
     for parent in reversed(kind.__mro__):
         if dataclasses.is_dataclass(parent):
-            texts |= {f.name: f.metadata.get("help", "") for f in dataclasses.fields(parent) if f.metadata}
             entries = re.split(r"\n {4}(?=\w[\w, ]*: )", (inspect.getdoc(parent) or "").partition("Args:")[2])
             for names, _, text in (entry.partition(": ") for entry in entries):
                 texts |= dict.fromkeys(names.strip().split(", "), " ".join(text.split()))

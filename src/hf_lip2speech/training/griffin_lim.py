@@ -15,7 +15,7 @@ MOMENTUM = 0.99
 
 
 def griffin_lim(log_mel: torch.Tensor, iterations: int = 32) -> torch.Tensor:
-    """Natural-log mel (frames, 80) at 100 Hz -> waveform (160 * frames,) at 16 kHz. Draws nothing: the phase
+    """Natural-log mel (frames, 80) at 100 Hz -> waveform (160 * frames,) at 16 kHz. Deterministic: the phase
     starts at 0."""
     bins = MEL_WINDOW // 2 + 1
     filters = to_mel(torch.eye(bins, dtype=torch.float64), NUM_MEL_BINS)  # (bins, 80)

@@ -157,18 +157,13 @@ class Lip2SpeechTrainer(Trainer):
     # ---- Data
 
     def get_train_dataloader(self) -> DataLoader:
-        args, batches = self.args, self.args.per_device_train_batch_size
+        args, clips, processes = self.args, self.train_dataset, self.accelerator.num_processes
+        batches = args.per_device_train_batch_size
         if args.batch_frames is not None:
-            clips = self.train_dataset
-            batches = FrameBatchSampler(
-                clips.lengths, args.batch_frames, clips, self.accelerator.num_processes
-            )
-        prepared = training_loader(
-            self.train_dataset, self.data_collator, batches, args.dataloader_num_workers, self.accelerator
-        )
-        if args.batch_frames is not None:
-            self.clips_per_batch = len(clips) / (len(prepared) * self.accelerator.num_processes)
-        return prepared
+            batches = FrameBatchSampler(clips.lengths, args.batch_frames, clips, processes)
+            self.clips_per_batch = len(clips) / len(batches)
+        workers = args.dataloader_num_workers
+        return training_loader(clips, self.data_collator, batches, workers, self.accelerator)
 
     def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> DataLoader:
         clips = self.eval_dataset if eval_dataset is None else eval_dataset
@@ -191,9 +186,7 @@ class Lip2SpeechTrainer(Trainer):
         output = model(**inputs)
         self.meter.add({name: output[name] for name in LOSSES if output.get(name) is not None})
         loss = output.loss
-        if (
-            self.args.batch_frames is not None
-        ):  # the loss is a mean over the batch: let each clip count the same
+        if self.args.batch_frames is not None:  # a mean over the batch: let each clip count the same
             loss = loss * (len(inputs["unit_labels"]) / self.clips_per_batch)
         return (loss, output) if return_outputs else loss
 
@@ -237,8 +230,12 @@ class Lip2SpeechTrainer(Trainer):
         stacked = torch.stack([column.float() for column in sums], dim=1)
         return None, stacked, stacked
 
+    def _tensorboard(self) -> TensorBoardCallback | None:
+        callbacks = self.callback_handler.callbacks
+        return next((found for found in callbacks if isinstance(found, TensorBoardCallback)), None)
+
     def _write_samples(self, model: Lip2SpeechModel) -> None:
-        board = next((c for c in self.callback_handler.callbacks if isinstance(c, TensorBoardCallback)), None)
+        writer = getattr(self._tensorboard(), "tb_writer", None)
         for index in range(min(self.args.num_samples, len(self.eval_dataset))):
             item = self.eval_dataset[index]
             batch = self._prepare_inputs(self.data_collator([item]))
@@ -254,7 +251,6 @@ class Lip2SpeechTrainer(Trainer):
                 spectrograms={"true": item["mel_labels"].numpy(), "predicted": mel.cpu().numpy()},
                 units={"true": item["unit_labels"].numpy(), "predicted": units.cpu().numpy()},
             )
-            writer = getattr(board, "tb_writer", None)
             write_sample(self.args.output_dir, sample, self.state.global_step, self.args.report_to, writer)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -327,12 +323,11 @@ class Lip2SpeechTrainer(Trainer):
         if accelerator.is_main_process:
             for name in ("best", "last"):
                 settle(Path(args.output_dir) / name)
-            for callback in self.callback_handler.callbacks:
-                if isinstance(
-                    callback, TensorBoardCallback
-                ):  # overwrites what a killed run logged after `step`
-                    logs = Path(args.output_dir) / "logs"
-                    callback.tb_writer = callback._SummaryWriter(logs, purge_step=step + 1 if step else None)
+            if (board := self._tensorboard()) is not None:  # overwrites what a killed run logged after `step`
+                from torch.utils.tensorboard import SummaryWriter
+
+                purge = step + 1 if step else None
+                board.tb_writer = SummaryWriter(Path(args.output_dir) / "logs", purge_step=purge)
         set_seed(args.seed, device_specific=True)  # the processes' dropout masks differ
         if step >= args.max_steps:
             accelerator.print(f"Already trained to step {step}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from accelerate.utils import set_seed
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -12,10 +12,9 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from ..composite import feature_extractor_for
 from ..data.layout import PreparedFolder
 from ..data.voices import speaker_voices
-from ..errors import ConfigError
+from ..errors import ConfigError, Lip2SpeechError
 from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from ..loading import model_source, states_type
-from ..models.configuration_avhubert import AVHubertConfig
 from ..models.configuration_lip2speech import Lip2SpeechConfig
 from ..models.modeling_avhubert import AVHubertModel
 from ..models.modeling_lip2speech import Lip2SpeechModel
@@ -32,30 +31,31 @@ def known_fields(model_config: type[PreTrainedConfig]) -> set[str]:
     return {name for parent in own for name in inspect.get_annotations(parent)} - {"model_type"}
 
 
-def build_model(
-    kind: type[Model], fields: dict, saved: str | Path | None, setting: str = "init_from"
-) -> Model:
+def build_model(kind: type[Model], fields: dict, init_from: str | Path | None) -> Model:
     """A new model with these config fields, or a saved model with its fields changed by them.
 
     Args:
-        saved: `bundled`, a folder or a Hub repository; a composite gives the part of this kind.
-        setting: What it is called in errors.
+        init_from: `bundled`, a folder or a Hub repository; a composite gives the part of this kind.
 
     Raises:
-        ConfigError: an unknown field, or `saved` holds no such model.
+        ConfigError: an unknown field, or init_from holds no such model.
     """
     config_class = kind.config_class
     check_keys(fields, known_fields(config_class), prefix="model.")
-    if saved is None:
+    if init_from is None:
         return kind(config_class(**fields))
-    source, found = _saved_config(saved, setting)
+    source = model_source(str(init_from))
+    try:
+        found, _ = PreTrainedConfig.get_config_dict(source)
+    except OSError as error:
+        raise ConfigError(f"init_from {init_from} cannot be loaded: {error}") from error
     part = found.get(kind.base_model_prefix, found)
     if not states_type(part, config_class):
         raise ConfigError(
-            f"{setting} {saved} holds a {found.get('model_type')}; expected a {config_class.model_type} or a "
-            "composite with one."
+            f"init_from {init_from} holds {found.get('model_type') or 'no config.json'}; expected a "
+            f"{config_class.model_type} or a composite with one, such as RUN/best or `bundled`."
         )
-    return _loaded(kind, source, setting, config=config_class.from_dict(part | fields))
+    return kind.from_pretrained(source, config=config_class.from_dict(part | fields))
 
 
 def lip2speech_to_train(
@@ -75,34 +75,12 @@ def lip2speech_to_train(
         model = build_model(Lip2SpeechModel, args.model, source)
     else:
         check_keys(args.model, known_fields(Lip2SpeechConfig) - {"encoder"}, prefix="model.")
-        encoder, found = _saved_config(args.encoder, "encoder")
-        if not states_type(found, AVHubertConfig):
-            raise ConfigError(
-                f"encoder {args.encoder} holds a {found.get('model_type')}; expected a "
-                f"{AVHubertConfig.model_type}, as the conversion of a published AV-HuBERT makes it."
-            )
-        model = Lip2SpeechModel.with_encoder(_loaded(AVHubertModel, encoder, "encoder"), **args.model)
+        try:
+            encoder = AVHubertModel.from_pretrained(args.encoder)
+        except (OSError, Lip2SpeechError) as error:
+            raise ConfigError(f"encoder {args.encoder} cannot be loaded: {error}") from error
+        model = Lip2SpeechModel.with_encoder(encoder, **args.model)
     return model, feature_extractor_for(source, model)
-
-
-def _saved_config(name: str | Path, setting: str) -> tuple[str, dict]:
-    source = model_source(str(name))
-    try:
-        found, _ = PreTrainedConfig.get_config_dict(source)
-    except OSError as error:
-        raise ConfigError(f"{setting} {name} cannot be loaded: {error}") from error
-    if not found:
-        raise ConfigError(
-            f"{setting} {name} has no config.json: give a folder such as RUN/best, or `bundled`."
-        )
-    return source, found
-
-
-def _loaded(kind: type[Model], source: str, setting: str, **options) -> Model:
-    model, report = cast(tuple, kind.from_pretrained(source, output_loading_info=True, **options))
-    if report["missing_keys"]:
-        raise ConfigError(f"{setting} {source} lacks weights such as {min(report['missing_keys'])}.")
-    return model
 
 
 def data_beside(folders: list[str]) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def print_banner(
         "update": f"{size} x {accumulation} micro-batch(es) x {processes} process(es)",
         "updates": f"{args.max_steps:,}, {updates:,.1f} per epoch: {args.max_steps / updates:,.1f} epochs",
         "writes to": f"{args.output_dir}/ (best/, last/, checkpoint-N/, samples/)",
-        "look at it": f"tensorboard --logdir {args.output_dir}/logs"
+        "look at it": f"tensorboard --logdir {args.output_dir}"
         if "tensorboard" in args.report_to
         else f"report_to: {', '.join(args.report_to) or 'none'}",
     }

@@ -17,11 +17,9 @@ from tqdm import tqdm
 
 from ..constants import MEL_PER_FRAME, UNITS_PER_FRAME
 from ..data.sampling import AugmentedDataset
-from ..files import atomic_file
+from ..files import atomic_file, write_text
 from ..models.modeling_lip2speech import Lip2SpeechModel
 from .common import loader
-
-MADE_BY = "made_by.json"
 
 
 class StoredPredictions(Sequence):
@@ -66,65 +64,44 @@ def predict(
         workers: Processes that load clips.
     """
     stored = StoredPredictions(folder, len(clips))
-    made_by = stored.folder / MADE_BY
-    about = {"model": _fingerprint(model), "seed": clips.seed, "lengths": _digest(np.array(clips.lengths))}
+    made_by = stored.folder / "made_by.json"
+    about = {"model": _fingerprint(model), "seed": clips.seed, "clips": [len(clips), sum(clips.lengths)]}
     if accelerator.is_main_process:
         if not made_by.is_file() or json.loads(made_by.read_text(encoding="utf-8")) != about:
             shutil.rmtree(stored.folder, ignore_errors=True)
-            with atomic_file(made_by) as unfinished:
-                unfinished.write_text(json.dumps(about), encoding="utf-8")
+            write_text(made_by, json.dumps(about))
     accelerator.wait_for_everyone()
     ordered = sorted(range(len(clips)), key=clips.lengths.__getitem__)
-    share = ordered[accelerator.process_index :: accelerator.num_processes]
     batches: list[list[int]] = []
-    for index in (index for index in share if not stored.path(index).is_file()):
+    for index in ordered[accelerator.process_index :: accelerator.num_processes]:
+        if stored.path(index).is_file():
+            continue
         if not batches or (len(batches[-1]) + 1) * clips.lengths[index] > batch_frames:
             batches.append([])
         batches[-1].append(index)
-    found = loader(_Numbered(clips), list, workers, batch_sampler=batches)
-    for items in tqdm(
-        found, "predicting clips", disable=not accelerator.is_local_main_process or not batches
-    ):
-        videos = [item["pixel_values_videos"] for _, item in items]
+    found = loader(clips, list, workers, batch_sampler=batches)
+    quiet = not accelerator.is_local_main_process or not batches
+    for indices, items in zip(batches, tqdm(found, "predicting clips", disable=quiet), strict=True):
+        videos = [item["pixel_values_videos"] for item in items]
         mask = pad_sequence([torch.ones(len(video), dtype=torch.long) for video in videos], batch_first=True)
+        speakers = torch.stack([item["speaker_embeddings"] for item in items])
         output = model(
             pad_sequence(videos, batch_first=True).to(model.device, model.dtype),
             mask.to(model.device),
-            speaker_embeddings=torch.stack([item["speaker_embeddings"] for _, item in items]).to(
-                model.device, model.dtype
-            ),
+            speakers.to(model.device, model.dtype),
         )
         units = model.unit_ids(output.unit_logits).cpu().numpy()
         mels = output.spectrogram.float().cpu().numpy()
-        for (index, _), video, mel, ids in zip(items, videos, mels, units, strict=True):
-            frames = len(video)
+        for index, video, mel, ids in zip(indices, videos, mels, units, strict=True):
+            mel, ids = mel[: MEL_PER_FRAME * len(video)], ids[: UNITS_PER_FRAME * len(video)]
             with atomic_file(stored.path(index)) as unfinished:
-                np.savez(
-                    unfinished, mel=mel[: MEL_PER_FRAME * frames], unit_ids=ids[: UNITS_PER_FRAME * frames]
-                )
+                np.savez(unfinished, mel=mel, unit_ids=ids)
     accelerator.wait_for_everyone()
     return stored
 
 
-class _Numbered(torch.utils.data.Dataset):
-    """(index, item) of a data set."""
-
-    def __init__(self, dataset: AugmentedDataset):
-        self.dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> tuple[int, dict]:
-        return index, self.dataset[index]
-
-
 def _fingerprint(model: Lip2SpeechModel) -> str:
-    return _digest(*(value.float().cpu().numpy() for value in model.state_dict().values()))
-
-
-def _digest(*arrays: np.ndarray) -> str:
     digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).tobytes())
+    for value in model.state_dict().values():
+        digest.update(value.float().cpu().numpy().tobytes())
     return digest.hexdigest()

@@ -1,7 +1,7 @@
-"""Blur and noise on the vocoder's mel input, so that it learns to lean on the units where the mel is poor.
+"""Blur and noise on the vocoder's mel input, so that it learns to rely on the units where the mel is poor.
 
 Choi, Kim, Ro, "Intelligible Lip-to-Speech Synthesis with Speech Units" (Interspeech 2023), section 2.3: the
-mel alone is blurred and then given noise; the units, the speaker and the target waveform stay as they are.
+mel is blurred and then given noise; the units, the speaker and the target waveform stay as they are.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from ..errors import Lip2SpeechError
 
 @dataclass(frozen=True, kw_only=True)
 class MelAugmentation:
-    """Gaussian blur over time and frequency, one strength a clip, then white noise.
+    """Gaussian blur over time and frequency, of one strength per clip, then white noise.
 
     Args:
         kernel_size: odd side of the blur's window, in frames and bins.

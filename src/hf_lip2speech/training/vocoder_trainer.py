@@ -27,7 +27,7 @@ from ..losses.gan import (
     input_mel_loss,
     made_mel,
 )
-from ..models.discriminators import DiscriminatorOutput, MultiPeriodDiscriminator, MultiScaleDiscriminator
+from ..models.discriminators import Discriminators
 from ..models.modeling_unit_vocoder import UnitVocoderModel
 from .arguments import VocoderTrainingArguments
 from .checkpoints import check_environment, new_checkpoint, replaced_folder, settle
@@ -36,25 +36,6 @@ from .models import data_beside
 from .monitoring import Meter, Sample, print_banner, write_sample
 
 STATE = "vocoder_state.pt"  # in a checkpoint, beside accelerate's files
-
-
-class Discriminators(nn.Module):
-    """Both discriminators as one module: waveform (B, N) -> all their scores and feature maps.
-
-    Args:
-        period, scale: Arguments of MultiPeriodDiscriminator and MultiScaleDiscriminator that differ from the
-            defaults.
-    """
-
-    def __init__(self, period: dict | None = None, scale: dict | None = None):
-        super().__init__()
-        self.period = MultiPeriodDiscriminator(**(period or {}))
-        self.scale = MultiScaleDiscriminator(**(scale or {}))
-
-    def forward(self, waveform: torch.Tensor) -> DiscriminatorOutput:
-        scores, maps = self.period(waveform)
-        more_scores, more_maps = self.scale(waveform)
-        return [*scores, *more_scores], [*maps, *more_maps]
 
 
 def start(args: VocoderTrainingArguments) -> Accelerator:
@@ -161,7 +142,8 @@ class VocoderTrainer:
             options = {"tensorboard": {"purge_step": self.step + 1}} if self.step else {}
             if args.run_name is not None and "wandb" in args.report_to:
                 options["wandb"] = {"name": args.run_name}
-            accelerator.init_trackers("logs", init_kwargs=options)
+            project = "logs" if args.report_to[0] == "tensorboard" else "hf-lip2speech"
+            accelerator.init_trackers(project, init_kwargs=options)
         self.meter.start(self.step)
         saved_at = self.step
         with StopRequest(args.max_minutes) as stop:
