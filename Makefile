@@ -12,7 +12,7 @@ demo: $(DEMO_READY)  ## speech from the silent video of a face: make demo [VIDEO
 	$(BIN)/hf-lip2speech speak "$(VIDEO)" -o "$(OUT)/speech.wav" --video "$(OUT)/speech.mp4" --plot "$(OUT)/speech.png"
 
 test: $(READY)  ## create the environment if it is missing, then run the tests
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
 
 test-all: $(READY)  ## the slow tests too
 	$(BIN)/python -m pytest

@@ -190,7 +190,7 @@ class Text:
         (closed(), "closed"),
         (Text(), "bytes-like"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,  # the same in every process
 )
 def test_what_cannot_be_opened_is_named_alike_for_video_and_sound(source, message):
     with pytest.raises(Lip2SpeechError, match=message) as caught:
