@@ -1,12 +1,12 @@
-"""What STOI and ESTOI a perfect lip reader could reach on a prepared corpus: what of them no picture tells.
+"""What STOI and ESTOI a perfect lip reader could reach on a prepared corpus.
 
     python scripts/measure_limits.py PREPARED [MODEL] [--split val]
 
 STOI compares frames down to 40 dB below the loudest. In a clip with long pauses and a noisy room many of
-these hold noise alone; and where sound and picture were cut to one another only to a frame, as in GRID,
-speech that is right in all else comes at the wrong time. This exchanges parts of the model's speech for the
-truth, and moves it by the lag that fits each clip best (between the predicted and the true mel, to about 1
-ms; within 60 ms).
+these hold only noise; and where sound and picture are synchronised only to about a frame, as in GRID, speech
+that is right otherwise comes at the wrong time. This script replaces parts of the model's speech by the
+ground truth, and moves it by the lag that fits each clip best (between the predicted and the true mel, to
+about 1 ms; within 60 ms).
 """
 
 import argparse
@@ -54,11 +54,11 @@ def main():
         rows = {
             "end-to-end": spoken,
             "end-to-end, each clip moved to its best lag": move(spoken, lag),
-            "truth in the sentence, model around it": np.where(inside, true, spoken),
+            "ground truth in the sentence, model around it": np.where(inside, true, spoken),
             "the same, the sentence moved by the clip's lag": np.where(
                 move(inside, -lag), move(true, -lag), spoken
             ),
-            "model in the sentence (at its best lag), truth around it": np.where(
+            "model in the sentence (at its best lag), ground truth around it": np.where(
                 inside, move(spoken, lag), true
             ),
         }

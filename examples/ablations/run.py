@@ -39,7 +39,7 @@ HERE = Path(__file__).parent
 SHOWN = ("wer", "stoi", "estoi", "pesq_wb", "unit_accuracy", "speaker_similarity")
 BY_KEY = {measure.key: measure for measure in MEASURES}
 ARGUMENTS = {"train.py": Lip2SpeechTrainingArguments, "train_vocoder.py": VocoderTrainingArguments}
-PARTS = ("lip2speech", "vocoder")  # what a system is put together of
+PARTS = ("lip2speech", "vocoder")  # of a system
 LEAST_CLIPS = 10  # of fewer no interval says anything
 RUNNING: list[subprocess.Popen] = []
 Numbers = dict[str, dict[str, Any]]  # clip -> its line of per_clip.parquet
@@ -136,7 +136,7 @@ def read_plan() -> dict[str, Any]:
 
 
 def train(args: argparse.Namespace, name: str, training: list[str]) -> None:
-    """Train one arm, or go on with it."""
+    """Train one arm, or resume it."""
     script, config, *changes = training
     folder = args.out / name
     if (folder / "last").is_dir():
@@ -149,7 +149,7 @@ def train(args: argparse.Namespace, name: str, training: list[str]) -> None:
 def evaluate(
     args: argparse.Namespace, name: str, system: dict[str, str], trainings: list[Future[None]]
 ) -> None:
-    """Put one system together and evaluate it, or go on with that, once it is trained."""
+    """Compose and evaluate one system once its arms are trained; an interrupted evaluation resumes."""
     for training in trainings:  # all of them stand before this one in the pool
         training.result()
     composite, log = args.out / "systems" / name, args.out / f"{name}_evaluation.log"
@@ -209,7 +209,7 @@ def table_of(systems: dict[str, dict[str, str]], found: dict[str, Evaluation]) -
         scores = found[name].scores(row)
         shown = {key: scores.get(key) for key in SHOWN}
         if row == END_TO_END and systems[name]["vocoder"] == "vocoder_mel":
-            shown["unit_accuracy"] = None  # nobody hears its units
+            shown["unit_accuracy"] = None  # its vocoder does not use the units
         table.append({"about": about, "system": name, "row": row, "scores": shown})
     return table
 
