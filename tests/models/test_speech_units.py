@@ -130,7 +130,8 @@ def test_what_wraps_any_model_wraps_the_extractor(extractor, voices):
     batch = torch.from_numpy(np.stack(voices))
     expected = extractor(batch).unit_ids
     assert torch.equal(nn.DataParallel(extractor)(waveform=batch).unit_ids, expected)
-    assert torch.equal(torch.compile(extractor, backend="eager")(batch).unit_ids, expected)
+    if extractor.config.features == "mfcc":  # a HuBERT takes long to trace
+        assert torch.equal(torch.compile(extractor, backend="eager")(batch).unit_ids, expected)
     assert torch.equal(extractor(batch, return_dict=False)[0], expected)
 
 

@@ -53,7 +53,7 @@ def inputs(case: str) -> dict[str, torch.Tensor]:
 def vocoder_training_rows(reference: Reference, mode: str) -> Iterator[Row]:
     """Losses and gradients of the discriminators' step, then of the generator's; mode: eval or train.
 
-    The modes differ in the spectral norm of the first scale, whose power iteration goes on in training.
+    The modes differ in the spectral norm of the first scale, whose power iteration continues in training.
     """
     expected = (reference.document("vocoder_train.json") or {}).get(mode)
     weights = {kind: reference.weights(kind) for kind in ("vocoder", "mpd", "msd")}
@@ -113,7 +113,9 @@ class _Step:
         total = VOCODER_LOSS_WEIGHTS["mel"] * LogMelLoss()(fake, real)
         yield self._loss("mel45", total, expected)
         for kind, judge in self.judges.items():
-            _, real_maps = judge(real)
+            judge.requires_grad_(False)  # a constant of the generator's step
+            with torch.no_grad():
+                _, real_maps = judge(real)
             scores, fake_maps = judge(fake)
             matching = VOCODER_LOSS_WEIGHTS["feature_matching"] * feature_matching_loss(real_maps, fake_maps)
             adversarial = adversarial_loss(scores)
