@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from urllib.request import url2pathname
 
-from .errors import MissingExtraError
+from .errors import Lip2SpeechError, MissingExtraError
 
 PACKAGE = "hf-lip2speech"
 # The extra to name for a module, where the caller of `require_extra` names none.
@@ -76,6 +76,17 @@ def missing_extra(error: ModuleNotFoundError, extra: str | None = None) -> str |
         return None
     extra = extra or EXTRAS[module]
     return f'{module} is not installed. It comes with the extra "{extra}": pip install "{requirement(extra)}"'
+
+
+def message_for_user(error: Exception) -> str | None:
+    """What a program tells its user in one line; None where the error is a bug, whose traceback is needed."""
+    if isinstance(error, (Lip2SpeechError, MissingExtraError)):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError):
+        return missing_extra(error)
+    if isinstance(error, OSError) and error.errno is not None:  # the system's: no space, no permission, ...
+        return str(error)
+    return None
 
 
 def requirement(extra: str) -> str:

@@ -90,16 +90,9 @@ def _message(error: Exception) -> str | None:
     """What to tell the user; None where the error is a bug, whose traceback is needed."""
     if isinstance(error, CommandError):
         return str(error)
-    from hf_lip2speech.errors import Lip2SpeechError, MissingExtraError
-    from hf_lip2speech.extras import missing_extra
+    from hf_lip2speech.extras import message_for_user
 
-    if isinstance(error, (Lip2SpeechError, MissingExtraError)):
-        return str(error)
-    if isinstance(error, ModuleNotFoundError):
-        return missing_extra(error)
-    if isinstance(error, OSError) and error.errno is not None:  # the system's: no space, no permission, ...
-        return str(error)
-    return None
+    return message_for_user(error)
 
 
 @contextmanager

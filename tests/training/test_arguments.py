@@ -218,6 +218,17 @@ def test_errors_of_a_script_are_one_line_with_an_exit_code(
     assert stop.value.code == code and message in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_a_bug_of_a_script_keeps_its_traceback():
+    for bug in (TypeError("f() got an unexpected keyword"), ImportError("cannot import name 'f'")):
+
+        def main(bug=bug):
+            raise bug
+
+        with pytest.raises(type(bug)) as raised:
+            run_command(main)
+        assert raised.value is bug
+
+
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
 def test_the_examples_are_valid_and_say_only_what_differs(path):
     vocoder = "vocoder" in path.name

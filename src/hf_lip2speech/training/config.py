@@ -22,7 +22,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from transformers import TrainingArguments
 
-from ..errors import ConfigError, Lip2SpeechError
+from ..errors import ConfigError
+from ..extras import message_for_user
 from ..files import write_text
 from .arguments import RunArguments
 
@@ -213,7 +214,10 @@ def run_command(main: Callable[[], Any]) -> None:
     """Run a script's main; errors that a user can meet are one line and exit code 1, or 2 in the settings."""
     try:
         main()
-    except (Lip2SpeechError, OSError, ImportError) as error:
+    except Exception as error:
+        message = message_for_user(error)
+        if message is None:  # a bug: show where
+            raise
         if os.environ.get("RANK", "0") == "0":
-            print(f"{Path(sys.argv[0]).name}: error: {' '.join(str(error).split())}", file=sys.stderr)
+            print(f"{Path(sys.argv[0]).name}: error: {' '.join(message.split())}", file=sys.stderr)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
