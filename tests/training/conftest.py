@@ -1,5 +1,6 @@
 """Fixtures of the training tests: a small prepared folder, tiny settings, both scripts in this process."""
 
+import gc
 import importlib.util
 import os
 import subprocess
@@ -127,6 +128,7 @@ def scripts() -> dict:
         spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
         modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(modules[name])
+    gc.freeze()  # every Trainer collects garbage: let it not go through all that was imported
     return modules
 
 
