@@ -1,7 +1,7 @@
 """Batch normalisation of channels-last frames whose statistics are right on a CPU too.
 
-There torch 2.13 adds a channel's values up one by one in float32 if they lie channels last: over 40 frames of
-44x44 pixels the variance is 2e-5 off, over 2,000 frames 3e-3 (contiguous: 1e-7).
+On a CPU torch 2.13 adds up a channel's values one by one in float32 if they are channels last: over 40 frames
+of 44x44 pixels the variance is 2e-5 off, over 2,000 frames 3e-3 (contiguous: 1e-7).
 """
 
 import torch

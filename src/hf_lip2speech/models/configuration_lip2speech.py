@@ -48,8 +48,8 @@ class Lip2SpeechConfig(StrictConfigMixin, PreTrainedConfig):
         an ESTOI-like correlation of the mel's envelopes (`losses/stoi_like.py`). With `max_av_offset`,
         each clip's labels are given the lag of another clip of the batch for it, so that the model
         cannot memorise lags.
-    masked_convolutions (`bool`): keep padding out of the convolutions, so that a clip has the same output
-        in a padded batch as alone. The published code lets padding in; `False` reproduces that.
+    masked_convolutions (`bool`): keep padding out of the front end, the convolutions and the batch-norm
+        statistics, so that it changes no clip. The published code lets padding in; `False` reproduces that.
     initializer_range (`float`): standard deviation of the attention's position biases at the start.
     """
 
