@@ -26,10 +26,10 @@ FIELDS = ("frames", "mel", "unit_ids", "speaker_embeddings")
 def main(argv=None):
     args, settings, resume = parse_command_line(Lip2SpeechTrainingArguments, __doc__, argv)
     checkpoint = checkpoint_to_resume(args, resume)
-    model, extractor = lip2speech_to_train(args, checkpoint)
     augmentation = checked(VideoAugmentation, args.augmentation, "augmentation.")
     train = prepared_split(args.data, "train", fields=FIELDS, cache=args.cache)
     val = prepared_split(args.data, "val", fields=(*FIELDS, "waveform"), cache=args.cache)
+    model, extractor = lip2speech_to_train(args, checkpoint)
     trainer = Lip2SpeechTrainer(
         model,
         args,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, pipeline
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, BertConfig, pipeline
 from transformers.utils import logging
 
 import hf_lip2speech
@@ -52,6 +52,13 @@ def test_the_pipeline_without_a_model_or_with_bundled_speaks_with_the_bundled_on
         assert torch.equal(tensor, speak.model.state_dict()[name]), name
     assert speak.model.config.default_voice == "grid_s1"
     assert speak.voices == ["awb", "grid_s1", "kal", "rms", "slt"]
+
+
+def test_a_folder_called_bundled_is_what_other_models_load_by_that_name(speak, tmp_path, monkeypatch):
+    BertConfig(hidden_size=8).save_pretrained(tmp_path / "bundled")
+    assert AutoConfig.from_pretrained("bundled").model_type == speak.model.config.model_type
+    monkeypatch.chdir(tmp_path)
+    assert AutoConfig.from_pretrained("bundled").hidden_size == 8
 
 
 def test_it_is_stored_in_half_the_size_and_computed_in_float32_unless_told_otherwise(speak):

@@ -92,3 +92,19 @@ def test_a_wrong_clip_or_argument_is_named(videos, arguments, message):
 def test_a_crop_larger_than_the_clip_is_refused():
     with pytest.raises(Lip2SpeechError, match="crop_size"):
         Lip2SpeechFeatureExtractor(crop_size=100)
+
+
+def test_padding_that_a_mask_tells_stays_padding_when_a_batch_is_padded_again():
+    batch = EXTRACTOR([CLIP[:5], CLIP], return_tensors="pt")
+    again = EXTRACTOR.pad(batch, return_tensors="pt", pad_to_multiple_of=4)
+    assert again["attention_mask"].sum(1).tolist() == [5, 7] and again["attention_mask"].shape[1] == 8
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"pixel_std": 0}, {"crop_size": 88.0}, {"padding_side": "left"}, {"pixel_mean": "0.4"}],
+    ids=str,
+)
+def test_a_field_that_no_clip_could_be_read_with_is_refused(fields):
+    with pytest.raises(Lip2SpeechError, match=next(iter(fields))):
+        Lip2SpeechFeatureExtractor(**fields)

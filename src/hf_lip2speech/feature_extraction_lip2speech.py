@@ -55,6 +55,12 @@ class Lip2SpeechFeatureExtractor(StrictConfigMixin, FeatureExtractionMixin):
         for name, value in numbers.items():
             if not isinstance(value, int | float):
                 raise Lip2SpeechError(f"{name} must be a number, got {value!r}.")
+        if not (isinstance(mouth_size, int) and isinstance(crop_size, int)):
+            raise Lip2SpeechError(f"mouth_size and crop_size are pixels: got {mouth_size} and {crop_size}.")
+        if pixel_std <= 0:
+            raise Lip2SpeechError(f"pixel_std must be positive, got {pixel_std}.")
+        if kwargs.pop("padding_side", "right") != "right":
+            raise Lip2SpeechError('padding_side must be "right": the models take padding after a clip only.')
         if not 0 < crop_size <= mouth_size:
             raise Lip2SpeechError(f"crop_size must be in 1..mouth_size ({mouth_size}), got {crop_size}.")
         self.feature_size = feature_size
@@ -134,10 +140,18 @@ class Lip2SpeechFeatureExtractor(StrictConfigMixin, FeatureExtractionMixin):
     def pad(
         self, processed_features: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]], **options: Any
     ) -> BatchFeature:
-        """Pads items that were made one by one; the options are those of a call."""
-        name, items = self.model_input_names[0], processed_features
-        frames = items[name] if isinstance(items, Mapping) else [item[name] for item in items]
-        clips = [np.asarray(clip, dtype=np.float32) for clip in frames]
+        """Pads items that were made one by one; the options are those of a call.
+
+        An item's padding, told by its mask, is cut off first.
+        """
+        items, (pixels, mask) = processed_features, self.model_input_names
+        if not isinstance(items, Mapping):
+            names = [name for name in (pixels, mask) if name in items[0]]
+            items = {name: [item[name] for item in items] for name in names}
+        clips = [np.asarray(clip, dtype=np.float32) for clip in items[pixels]]
+        if mask in items:
+            lengths = [int(np.asarray(one).sum()) for one in items[mask]]
+            clips = [clip[:length] for clip, length in zip(clips, lengths, strict=True)]
         return self._batch(clips, lambda clip, out: np.copyto(out, clip), **options)
 
     def normalize(self, frames: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Registers the models and the pipeline with transformers."""
 
 import functools
+import os
 from typing import Any
 
 from transformers import CONFIG_MAPPING, AutoConfig, AutoFeatureExtractor, AutoModel
@@ -68,6 +69,7 @@ def _teach_bundled() -> None:
 
     @functools.wraps(find)
     def cached_files(path_or_repo_id: Any, *args: Any, **kwargs: Any) -> Any:
-        return find(model_source(path_or_repo_id), *args, **kwargs)
+        here = isinstance(path_or_repo_id, str) and os.path.isdir(path_or_repo_id)  # somebody's own folder
+        return find(path_or_repo_id if here else model_source(path_or_repo_id), *args, **kwargs)
 
     hub.cached_files = cached_files  # ty: ignore[invalid-assignment]

@@ -300,6 +300,28 @@ def test_from_parts_holds_the_given_models(model):
     assert not again.training
 
 
+def test_a_misspelt_argument_is_an_error(model):
+    with pytest.raises(TypeError, match="voise"):
+        model(video(2), voise="bob")
+
+
+def test_attentions_are_refused_where_the_kernel_keeps_none():
+    sdpa = build()
+    sdpa.set_attn_implementation("sdpa")
+    with pytest.raises(Lip2SpeechError, match="eager"):
+        sdpa(video(2), output_attentions=True)
+
+
+def test_an_upload_while_saving_stays_as_private_as_was_asked(model, tmp_path, monkeypatch):
+    asked = {"private": True, "commit_message": "c", "revision": "dev"}
+    uploads = []
+    monkeypatch.setattr(
+        type(model), "push_to_hub", lambda self, name, **options: uploads.append((name, options))
+    )
+    model.save_pretrained(tmp_path, push_to_hub=True, repo_id="anna/m", token="t", **asked)
+    assert uploads == [("anna/m", asked | {"token": "t"})]
+
+
 @pytest.fixture(scope="module")
 def repository(model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("composite")

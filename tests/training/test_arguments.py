@@ -74,6 +74,7 @@ def test_a_base_file_is_changed_by_the_one_that_names_it(load, tmp_path):
     ("text", "message"),
     [
         ("max_stepps: 3", "Unknown key max_stepps. Did you mean .*max_steps"),
+        ("batch_sise: 3", "Unknown key batch_sise. Did you mean .*per_device_train_batch_size"),
         ("qqqqqqqq: 3", "Unknown key qqqqqqqq. Known keys: .*batch_frames"),
         ("max_steps: many", "max_steps must be int: got 'many'"),
         ("max_steps: 2.5", "max_steps must be int: got 2.5"),

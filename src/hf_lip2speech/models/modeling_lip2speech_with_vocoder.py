@@ -38,6 +38,9 @@ _MEL_PER_UNIT = MEL_PER_FRAME // UNITS_PER_FRAME
 Progress = Callable[[str, int, int], None]
 Embedding = Sequence[float] | torch.Tensor | np.ndarray
 
+# of `push_to_hub`, which `save_pretrained(push_to_hub=True)` takes as well
+_PUSH_OPTIONS = ("private", "revision", "create_pr", "commit_message", "commit_description", "tags")
+
 
 @dataclass
 class Lip2SpeechWithVocoderOutput(ModelOutput):
@@ -159,11 +162,12 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
         weights."""
         state_dict = fold_weight_norm(kwargs.pop("state_dict", None) or self.state_dict())
         push, repo_id = kwargs.pop("push_to_hub", False), kwargs.pop("repo_id", Path(save_directory).name)
+        options = {name: kwargs.pop(name) for name in _PUSH_OPTIONS if name in kwargs}
         super().save_pretrained(save_directory, *args, state_dict=state_dict, **kwargs)
         if kwargs.get("is_main_process", True):
             write_voices(save_directory, self.voices)
         if push:  # not above, where the voices were not written yet
-            self.push_to_hub(repo_id, token=kwargs.get("token"))
+            self.push_to_hub(repo_id, token=kwargs.get("token"), **options)
 
     def voice(self, name: str | None = None) -> torch.Tensor:
         """The speaker embedding float32 (256,) of a named voice, or of the default voice.
@@ -198,7 +202,6 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
         progress: Progress | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
-        **kwargs: Any,
     ) -> Lip2SpeechWithVocoderOutput:
         """Speak a batch of silent videos; `generate_speech` does the same without gradients.
 
@@ -218,12 +221,13 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
             context_frames: frames seen on either side of a window.
             progress: called as progress(step, done, total), in video frames, with step "reading lips", then
                 "speaking".
-            output_attentions, output_hidden_states: adds those of the lip-to-speech model.
+            output_attentions, output_hidden_states: adds those of the lip-to-speech model; attentions need
+                `attn_implementation="eager"`.
             return_dict: False gives a tuple. The defaults of all three are the config's.
 
         Raises:
             Lip2SpeechError: an unknown voice, embeddings or masks of the wrong shape, padding before frames,
-                a clip without frames, or windows that are not positive.
+                a clip without frames, windows that are not positive, or attentions without eager attention.
         """
         if window_frames < 1 or context_frames < 0:
             raise Lip2SpeechError(
@@ -238,6 +242,12 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
         wanted = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
         for name, value in wanted.items():
             wanted[name] = getattr(self.config, name, False) if value is None else value
+        attention = self.lip2speech.config._attn_implementation
+        if wanted["output_attentions"] and attention != "eager":
+            raise Lip2SpeechError(
+                f"output_attentions=True needs eager attention, and the model uses {attention!r}: call "
+                'model.set_attn_implementation("eager"), or load it with attn_implementation="eager".'
+            )
         lengths = _lengths(attention_mask, *pixel_values_videos.shape[:2])
         speakers = self._speakers(speaker_embeddings, voice, len(pixel_values_videos))
         read = self._read_lips(

@@ -117,8 +117,10 @@ def check_keys(given: Mapping[str, Any], known: Iterable[str], prefix: str = "")
     known = sorted(known)
     for key in given:
         if key not in known:
-            near = [RENAMED[key]] if not prefix and key in RENAMED else []
-            near = near or difflib.get_close_matches(str(key), known, n=3, cutoff=0.5)
+            renamed = {} if prefix else RENAMED
+            names = difflib.get_close_matches(str(key), [*known, *renamed], n=3, cutoff=0.5)
+            names = [key] if key in renamed else names
+            near = list(dict.fromkeys(renamed.get(name, name) for name in names))
             hint = f"Did you mean {' or '.join(near)}?" if near else f"Known keys: {', '.join(known)}."
             raise ConfigError(f"Unknown key {prefix}{key}. {hint}")
 
