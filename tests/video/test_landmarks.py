@@ -115,6 +115,7 @@ def test_each_thread_makes_one_default_detector(monkeypatch):
     assert others[0] is not default_detector()  # it remembers the frames of one video
 
 
+@pytest.mark.slow  # a pace is a machine's: other work on it, also the other processes of a run, slows it down
 def test_fifty_frames_a_second_of_two_cores(grid_dir):
     clips = sorted((grid_dir / "s1").glob("*.mp4"))[:4]
     default_detector()
