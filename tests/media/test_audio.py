@@ -156,7 +156,10 @@ def test_the_sound_of_a_grid_video_is_that_of_the_corpus(grid_dir):
         (wav(np.zeros(0)), "without samples"),
         ({"array": np.zeros(5)}, "sampling_rate.*got the keys"),
         ({"array": np.zeros((2, 2, 2)), "sampling_rate": 16_000}, r"1 or 2 dimensions.*\(2, 2, 2\)"),
-        ({"array": np.zeros(5), "sampling_rate": 0}, "positive rate.*0 Hz"),
+        ({"array": np.zeros(5), "sampling_rate": 0}, "claims 0 samples per second"),
+        ({"array": np.zeros(5), "sampling_rate": 1}, "claims 1 samples per second; expected 2000 to 768000"),
+        ({"array": np.zeros(5), "sampling_rate": 10**30}, "claims 10+ samples per second"),
+        ({"array": np.zeros(5), "sampling_rate": float("inf")}, "inf Hz"),
         ({"array": np.zeros(5), "sampling_rate": None}, "one array.*at None Hz"),
         ({"array": [[0.0], [0.0, 1.0]], "sampling_rate": 16_000}, "one array of samples.*list"),
         ({1: np.zeros(5), "rate": 16_000}, "got the keys"),
@@ -170,6 +173,9 @@ def test_the_sound_of_a_grid_video_is_that_of_the_corpus(grid_dir):
         "no rate",
         "3-D",
         "rate 0",
+        "rate 1",
+        "rate 1e30",
+        "rate inf",
         "rate None",
         "ragged",
         "keys of two types",
@@ -187,3 +193,14 @@ def test_samples_that_are_not_finite_are_refused_and_leave_no_file(tmp_path, val
     with pytest.raises(Lip2SpeechError, match="1 of the waveform's 3 samples"):
         write_audio(tmp_path / "speech.wav", np.array([0.1, value, 0.2]))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("rate", [1, 2**31 - 1])
+def test_a_file_that_claims_an_impossible_rate_is_refused_before_it_is_read(tmp_path, rate):
+    path = tmp_path / "sound.wav"
+    soundfile.write(path, np.zeros(100), 16_000)
+    data = bytearray(path.read_bytes())
+    data[24:28] = rate.to_bytes(4, "little")  # of the fmt chunk
+    path.write_bytes(data)
+    with pytest.raises(NoAudioError, match="sound.wav"):
+        read_audio(path)

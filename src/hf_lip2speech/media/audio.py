@@ -21,6 +21,7 @@ AudioSource = str | os.PathLike[str] | bytes | BinaryIO | Mapping[str, Any]
 # A gap in the time stamps is silence if it is longer than jitter and shorter than what a broken clock makes.
 SMALLEST_GAP = 0.05  # seconds
 LARGEST_GAP = 60.0
+LOWEST_RATE, HIGHEST_RATE = 2_000, 768_000  # samples per second of a recording
 
 
 def read_audio(source: AudioSource, sampling_rate: int = SAMPLING_RATE, *, track: int = 0) -> np.ndarray:
@@ -98,15 +99,14 @@ def _from_array(source: Mapping[str, Any]) -> tuple[np.ndarray, int]:
         )
     try:
         array, rate = np.asarray(source["array"]), int(source["sampling_rate"])
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise NoAudioError(
             "Sound in memory has one array of samples and a whole number of them per second, got a "
             f"{type(source['array']).__name__} at {source['sampling_rate']!r} Hz: {error}."
         ) from error
-    if array.ndim not in (1, 2) or rate <= 0:
-        raise NoAudioError(
-            f"Sound in memory has 1 or 2 dimensions and a positive rate, got {array.shape} at {rate} Hz."
-        )
+    if array.ndim not in (1, 2):
+        raise NoAudioError(f"Sound in memory has 1 or 2 dimensions, got an array of shape {array.shape}.")
+    _check_rate(rate, "Sound in memory")
     samples = _to_float(array)
     if samples.ndim == 2:  # the short axis is the channels
         samples = samples.mean(axis=int(samples.shape[0] > samples.shape[1]))
@@ -136,6 +136,15 @@ def sound_tracks(source: str | os.PathLike[str] | bytes | BinaryIO) -> list[str]
     return [tag.get("title") or tag.get("language", "") for tag in tags]
 
 
+def _check_rate(rate: int, name: str) -> None:
+    """Raise NoAudioError for a rate that no recording has: resampled, it would fill the memory."""
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        raise NoAudioError(
+            f"{name} claims {rate} samples per second; expected {LOWEST_RATE} to {HIGHEST_RATE}. Give its "
+            "true sampling rate, or export it again."
+        )
+
+
 def _decode(source: str | os.PathLike[str] | bytes | BinaryIO, track: int = 0) -> tuple[np.ndarray, int]:
     """Samples (N,) and their rate, with time 0 at the first picture if there are pictures."""
     name = describe(source)
@@ -143,6 +152,7 @@ def _decode(source: str | os.PathLike[str] | bytes | BinaryIO, track: int = 0) -
         if not container.streams.audio:
             raise NoAudioError(f"{name} has no sound track. Give a file with sound.")
         stream = container.streams.audio[track]
+        _check_rate(stream.rate, name)
         try:
             chunks = list(_in_time(container, stream))
         except (av.FFmpegError, OSError) as error:
