@@ -4,6 +4,7 @@ import functools
 import http.server
 import pickle
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtract
 from hf_lip2speech.media.audio import write_audio
 from hf_lip2speech.media.video import write_video
 from hf_lip2speech.pipeline import LipToSpeechPipeline
+from hf_lip2speech.video.landmarks import Face
 
 from .media.voices import babble
 from .tiny_model import tiny_model, unit_vector
@@ -337,6 +339,37 @@ def test_a_video_without_a_face_is_named_and_the_way_out_mentioned(speak, files)
 def test_a_wrong_input_is_told_what_is_expected(speak, item, message):
     with pytest.raises(Lip2SpeechError, match=message):
         speak(item, cropped=True)
+
+
+class SeenFrom:
+    """A detector that finds one face from a frame on."""
+
+    def __init__(self, first: int):
+        self.first = first
+
+    def reset(self):
+        self.index = -1
+
+    def __call__(self, frame):
+        self.index += 1
+        points = np.random.default_rng(0).uniform(20, 100, (468, 2)).astype(np.float32)
+        return [Face(np.array([20, 20, 100, 100]), 1.0, points)] if self.index >= self.first else []
+
+
+def test_where_no_face_is_seen_the_speech_is_silent_in_every_batch(speak):
+    frames = np.zeros((60, 120, 120, 3), dtype=np.uint8)
+    videos = [{"frames": frames, "fps": 25.0}, {"frames": frames[:45], "fps": 25.0}]
+    for batch_size in (1, 2):
+        for first in (0, 30):
+            with warnings.catch_warnings(record=True) as warned:
+                warnings.simplefilter("always")
+                spoken = speak(videos, detector=SeenFrom(first), return_face_mask=True, batch_size=batch_size)
+            for speech in spoken:
+                assert np.flatnonzero(~speech["face_mask"]).tolist() == list(range(first))
+                assert not speech["audio"][: 640 * first].any() and speech["audio"][640 * first :].any()
+            said = [str(one.message) for one in warned]
+            assert [one for one in said if "no face from 0:00.0 to 0:01.2" in one] == said
+            assert len(said) == (2 if first else 0)
 
 
 def test_wrong_arguments_are_told_what_there_is(speak, mouths):

@@ -34,6 +34,7 @@ class LipToSpeechPipeline(Pipeline):
         return_spectrogram: adds "spectrogram", float32 (4T, 80), natural log-mel at 100 Hz.
         return_units: adds "unit_ids", int64 (2T,), 0..num_units-1 at 50 Hz.
         return_mouth: adds "mouth", uint8 (T, 96, 96), the gray mouth crops at 25 fps.
+        return_face_mask: adds "face_mask", bool (T,), False where nobody is seen for longer than a second.
         detector: a `LandmarkDetector` in place of the default one.
         progress: called as progress(stage, done, total) in frames, in the stages "landmarks" (total None),
             "crops", "reading lips" and "speaking".
@@ -42,6 +43,7 @@ class LipToSpeechPipeline(Pipeline):
     A call takes one input: a path, an http(s) URL, bytes, a binary file, {"frames": array, "fps": float} with
     RGB frames (`media.video.open_video` lists the kinds), or a row {"video": any of these}. It returns
     {"audio": float32 (640 T,) in [-1, 1], "sampling_rate": 16000}, where T is the number of frames at 25 fps.
+    Where nobody is seen for longer than a second, it is silent, and one warning gives the times.
     A list or tuple of inputs is always a batch and gives a list. A data set (`datasets`, `KeyDataset`, any
     torch Dataset) or a generator gives an iterator that reads as it is consumed.
 
@@ -139,6 +141,7 @@ class LipToSpeechPipeline(Pipeline):
         return_spectrogram: bool | None = None,
         return_units: bool | None = None,
         return_mouth: bool | None = None,
+        return_face_mask: bool | None = None,
         detector: Any = None,
         progress: Any = None,
         **others: Any,
@@ -148,6 +151,7 @@ class LipToSpeechPipeline(Pipeline):
             "return_spectrogram": return_spectrogram,
             "return_units": return_units,
             "return_mouth": return_mouth,
+            "return_face_mask": return_face_mask,
         }
         flags = {name: value for name, value in flags.items() if value is not None}
         for name, value in flags.items():
@@ -158,8 +162,8 @@ class LipToSpeechPipeline(Pipeline):
         if others:
             raise TypeError(
                 f"lip-to-speech takes no argument {', '.join(sorted(others))}; it takes "
-                "cropped, speaker, return_spectrogram, return_units, return_mouth, detector, progress, "
-                "batch_size and num_workers."
+                "cropped, speaker, return_spectrogram, return_units, return_mouth, return_face_mask, "
+                "detector, progress, batch_size and num_workers."
             )
         preprocess = {name: flags[name] for name in ("cropped", "return_mouth") if name in flags}
         if detector is not None:
@@ -227,7 +231,7 @@ class LipToSpeechPipeline(Pipeline):
         return embedding.detach().cpu()
 
     def preprocess(self, inputs: Any, **parameters: Any) -> dict[str, torch.Tensor]:
-        """One input -> pixel_values_videos (1, T, 1, 88, 88), attention_mask (1, T), mouth (1, T, 96, 96)."""
+        """One input -> what `VideoReader` makes of it."""
         return VideoReader(self.feature_extractor)(inputs, **parameters)
 
     def _forward(
@@ -246,7 +250,7 @@ class LipToSpeechPipeline(Pipeline):
             "unit_ids": speech.unit_ids,
             "spectrogram": speech.spectrogram,
         }
-        return outputs | ({"mouth": model_inputs["mouth"]} if "mouth" in model_inputs else {})
+        return outputs | {name: model_inputs[name] for name in ("mouth", "face_mask") if name in model_inputs}
 
     def postprocess(
         self,
@@ -254,8 +258,10 @@ class LipToSpeechPipeline(Pipeline):
         return_spectrogram: bool = False,
         return_units: bool = False,
         return_mouth: bool = False,
+        return_face_mask: bool = False,
     ) -> dict[str, Any]:
-        """The first row of the model's outputs, cut to the length of the clip, as numpy arrays."""
+        """The first row of the model's outputs, cut to the length of the clip, as numpy arrays; silent where
+        no face is seen."""
         frames = int(model_outputs["waveform_lengths"][0]) // SAMPLES_PER_FRAME
 
         def cut(name: str, per_frame: int) -> np.ndarray:
@@ -263,7 +269,8 @@ class LipToSpeechPipeline(Pipeline):
             values = values.float() if values.is_floating_point() else values
             return values.numpy().copy()  # not a view that keeps the whole padded batch alive
 
-        result: dict[str, Any] = {"audio": cut("waveform", SAMPLES_PER_FRAME)}
+        face_mask = cut("face_mask", 1)
+        result: dict[str, Any] = {"audio": silence(cut("waveform", SAMPLES_PER_FRAME), face_mask)}
         result["sampling_rate"] = self.model.config.sampling_rate
         if return_spectrogram:
             result["spectrogram"] = cut("spectrogram", MEL_PER_FRAME)
@@ -271,7 +278,20 @@ class LipToSpeechPipeline(Pipeline):
             result["unit_ids"] = cut("unit_ids", UNITS_PER_FRAME)
         if return_mouth:
             result["mouth"] = cut("mouth", 1)
+        if return_face_mask:
+            result["face_mask"] = face_mask
         return result
+
+
+def silence(waveform: np.ndarray, face_mask: np.ndarray) -> np.ndarray:
+    """A waveform (640 T,) that is 0 in the frames of a bool mask (T,) that are False, faded over 20 ms beside
+    them."""
+    if face_mask.all():
+        return waveform
+    fade = SAMPLES_PER_FRAME // 2
+    gain = np.pad(np.repeat(face_mask, SAMPLES_PER_FRAME).astype(np.float32), fade, mode="edge")
+    mean = np.convolve(gain, np.full(2 * fade + 1, 1 / (2 * fade + 1), np.float32), mode="valid")
+    return waveform * np.clip(2 * mean - 1, 0, 1)
 
 
 def load_pipeline(

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 from torch.utils.data import Dataset
@@ -99,10 +100,11 @@ class VideoReader:
         detector: Any = None,
         progress: Any = None,
     ) -> dict[str, torch.Tensor]:
-        """pixel_values_videos (1, T, 1, 88, 88), attention_mask (1, T), mouth (1, T, 96, 96) on request."""
+        """pixel_values_videos (1, T, 1, 88, 88), attention_mask (1, T), face_mask bool (1, T), and on request
+        mouth (1, T, 96, 96)."""
         from .media.sources import describe
         from .media.video import open_video
-        from .video.mouth import mouth_crops, ready_made_crops
+        from .video.mouth import MouthClip, follow_mouth, ready_made_crops
 
         place, item = (
             (f"Input {inputs.index}: ", inputs.value) if isinstance(inputs, Numbered) else ("", inputs)
@@ -113,17 +115,19 @@ class VideoReader:
             label = describe(source)
             with open_video(source) as video:
                 if cropped:
-                    mouth = ready_made_crops(video, name=video.name)
+                    crops = ready_made_crops(video, name=video.name)
+                    mouth = MouthClip(crops, np.ones(len(crops), dtype=bool))
                 else:
-                    mouth = mouth_crops(video, name=video.name, detector=detector, progress=progress)
+                    mouth = follow_mouth(video, name=video.name, detector=detector, progress=progress)
         except Lip2SpeechError as error:
             where = place + (f"{label}: " if label and label not in str(error) else "")
             if not where:
                 raise
             raise type(error)(f"{where}{error}") from error
-        features = dict(self.feature_extractor(mouth, return_attention_mask=True, return_tensors="pt"))
+        features = dict(self.feature_extractor(mouth.crops, return_attention_mask=True, return_tensors="pt"))
+        features["face_mask"] = torch.from_numpy(mouth.face_mask)[None]
         if return_mouth:
-            features["mouth"] = torch.from_numpy(mouth)[None]
+            features["mouth"] = torch.from_numpy(mouth.crops)[None]
         return features
 
 

@@ -15,6 +15,7 @@ from hf_lip2speech.video.mouth import (
     MEAN_FACE,
     OUTER_LIPS,
     STABLE_POINTS,
+    follow_mouth,
     mouth_crops,
     ready_made_crops,
 )
@@ -111,6 +112,31 @@ def test_a_cut_to_another_place_is_not_blurred_over():
         np.testing.assert_allclose(blob(crop.astype(float))[0], [48, 48], atol=0.2)
 
 
+@pytest.mark.parametrize(
+    ("missing", "times"),
+    [
+        (range(30, 56), "from 0:01.2 to 0:02.2"),
+        (range(0, 26), "from 0:00.0 to 0:01.0"),
+        ([*range(10, 40), *range(64, 100)], "from 0:00.4 to 0:01.6, from 0:02.6 to 0:04.0"),
+    ],
+    ids=str,
+)
+def test_where_nobody_is_seen_for_longer_than_a_second_the_mask_is_false_and_a_warning_gives_the_times(
+    missing, times
+):
+    places = [[] if k in missing else [(0.5, 60, 20)] for k in range(100)]
+    with pytest.warns(UserWarning, match=f"shows no face {times}: ") as warned:
+        mouth = follow_mouth(dots(places), detector=Script(places))
+    assert len(warned) == 1 and len(mouth.crops) == 100
+    assert np.flatnonzero(~mouth.face_mask).tolist() == list(missing)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_second_without_a_face_is_no_gap():
+    places = [[] if 30 <= k < 55 else [(0.5, 60, 20)] for k in range(100)]
+    assert follow_mouth(dots(places), detector=Script(places)).face_mask.all()
+
+
 def test_of_several_faces_the_largest_and_longest_is_taken_with_a_warning():
     main, small, brief = (0.7, 60, 0), (0.3, 0, 0), (0.9, 0, 20)
     places = [[small, main] if k < 30 else [main, brief] for k in range(36)]
@@ -189,7 +215,7 @@ def test_grid_mouths_are_centred_and_of_the_mean_face_size(grid_frames, name):
     assert crops.shape == (75, 96, 96) and crops.dtype == np.uint8
     # seen by the mesh again, in the frame that the crop was cut from
     assert crops[0].mean() == pytest.approx(float(frames[0][180:240, 120:200].mean()), rel=0.3)
-    runs = mouth._follow_speaker(frames, name, detector, None)
+    runs = mouth._runs(*mouth._follow_speaker(frames, name, detector, None))
     matrices = mouth._crop_matrices(runs)
     detector.reset()
     for frame, matrix in zip(frames, matrices, strict=True):

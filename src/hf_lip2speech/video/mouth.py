@@ -5,13 +5,15 @@ similarity transform of eye corners and nose to a mean face in a 256x256 frame, 
 the mouth points.
 """
 
+import itertools
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from ..constants import CROP_SIZE, MOUTH_SIZE
+from ..constants import CROP_SIZE, FRAME_RATE, MOUTH_SIZE
 from ..errors import EmptyVideoError, Lip2SpeechError, MouthCropError, NoFaceError
 from .landmarks import Face, LandmarkDetector, default_detector, iou
 from .warp import apply_affine, invert_affine, similarity_transform, warp_affine
@@ -29,14 +31,32 @@ LONGEST_LOSS = 25  # frames; a face that comes back later starts another track
 GRAY = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601 luma
 
 
-def mouth_crops(
+@dataclass(frozen=True)
+class MouthClip:
+    """The speaker's mouth in each frame of a video.
+
+    Attributes:
+        crops: uint8 (T, 96, 96), gray.
+        face_mask: bool (T,), False where nobody is seen for longer than a second.
+    """
+
+    crops: np.ndarray
+    face_mask: np.ndarray
+
+
+def mouth_crops(frames: Iterable[np.ndarray], **options: Any) -> np.ndarray:
+    """`follow_mouth(frames, **options).crops`: uint8 (T, 96, 96), gray."""
+    return follow_mouth(frames, **options).crops
+
+
+def follow_mouth(
     frames: Iterable[np.ndarray],
     *,
     name: str = "the video",
     detector: LandmarkDetector | None = None,
     progress: Progress | None = None,
-) -> np.ndarray:
-    """The speaker's mouth in each frame of a video.
+) -> MouthClip:
+    """The speaker's mouth in each frame of a video, and where it is seen.
 
     The frames are read twice, for landmarks and for crops, so that they are never in memory together.
 
@@ -47,9 +67,6 @@ def mouth_crops(
         detector: finds the landmarks; default: `default_detector()`.
         progress: called as progress(stage, done, total), stage "landmarks" (with total None), then "crops".
 
-    Returns:
-        uint8 (T, 96, 96), gray.
-
     Raises:
         NoFaceError: no frame shows a face.
         EmptyVideoError: there is no frame.
@@ -57,21 +74,22 @@ def mouth_crops(
     Of several faces, the one with the greatest area summed over its frames is taken, with a warning. Where it
     is away, another of about its size may replace it (the same person after a cut, say). Landmarks of frames
     without a face are interpolated between their neighbours; before the first and after the last, the nearest
-    are used.
+    are used. Where nobody is seen for longer than a second, one warning gives the times.
     """
     if isinstance(frames, Iterator):
         raise Lip2SpeechError(
             f"the frames of {name} come from an iterator, which can be read once: give an array, a list or "
             "open_video(...), which can be read twice"
         )
-    anchors = _follow_speaker(frames, name, default_detector() if detector is None else detector, progress)
-    matrices = _crop_matrices(anchors)
+    tracks, count = _follow_speaker(frames, name, detector or default_detector(), progress)
+    face_mask = _face_mask(tracks, count, name)
+    matrices = _crop_matrices(_runs(tracks, count))
     crops = np.empty((len(matrices), MOUTH_SIZE, MOUTH_SIZE), dtype=np.uint8)
     for index, (frame, matrix) in enumerate(zip(frames, matrices, strict=True)):
         crops[index] = _gray(warp_affine(frame, matrix, MOUTH_SIZE, MOUTH_SIZE))
         if progress is not None:
             progress("crops", index + 1, len(crops))
-    return crops
+    return MouthClip(crops, face_mask)
 
 
 def ready_made_crops(frames: Iterable[np.ndarray], *, name: str = "the video") -> np.ndarray:
@@ -142,8 +160,8 @@ class _Track:
 
 def _follow_speaker(
     frames: Iterable[np.ndarray], name: str, detector: LandmarkDetector, progress: Progress | None
-) -> list[tuple[slice, np.ndarray]]:
-    """Runs of frames, each with the speaker's anchors (n, 6, 2) in pixels; together they cover all frames."""
+) -> tuple[list[_Track], int]:
+    """The speaker's tracks in order of time, and the number of frames."""
     tracks: list[_Track] = []
     count = 0
     detector.reset()
@@ -159,7 +177,7 @@ def _follow_speaker(
             f"no face was found in the {count} frames of {name}: expected a talking face, upright and large "
             "enough to see the mouth; pass cropped=True if these are ready-made mouth crops"
         )
-    return _runs(_choose(tracks, name), count)
+    return _choose(tracks, name), count
 
 
 def _assign(tracks: list[_Track], index: int, faces: list[Face]) -> None:
@@ -197,6 +215,24 @@ def _choose(tracks: list[_Track], name: str) -> list[_Track]:
             f"{name} shows several faces: took the one that is largest and present longest", stacklevel=4
         )
     return sorted(chosen, key=lambda track: track.frames[0])
+
+
+def _face_mask(tracks: list[_Track], count: int, name: str) -> np.ndarray:
+    """bool (count,): False in gaps of more than LONGEST_LOSS frames between those in which a face is seen."""
+    mask = np.ones(count, dtype=bool)
+    seen = [-1, *sorted(index for track in tracks for index in track.frames), count]
+    gaps = [(a + 1, b) for a, b in itertools.pairwise(seen) if b - a - 1 > LONGEST_LOSS]
+    for start, stop in gaps:
+        mask[start:stop] = False
+    if gaps:
+        times = ", ".join(f"from {_clock(start)} to {_clock(stop)}" for start, stop in gaps)
+        warnings.warn(f"{name} shows no face {times}: there are no lips to read there", stacklevel=3)
+    return mask
+
+
+def _clock(frame: int) -> str:
+    minutes, seconds = divmod(frame / FRAME_RATE, 60)
+    return f"{int(minutes)}:{seconds:04.1f}"
 
 
 def _runs(tracks: list[_Track], count: int) -> list[tuple[slice, np.ndarray]]:
