@@ -24,13 +24,9 @@ from .feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from .files import new_folder
 from .loading import file_beside, model_source
 from .models.modeling_lip2speech import Lip2SpeechModel
-from .models.modeling_lip2speech_with_vocoder import (
-    Embedding,
-    Lip2SpeechWithVocoder,
-    read_voices,
-    write_voices,
-)
+from .models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
 from .models.modeling_unit_vocoder import UnitVocoderModel
+from .models.voices import Embedding, read_voices, write_voices
 
 Source = str | Path
 

@@ -21,9 +21,10 @@ from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtract
 from hf_lip2speech.media.audio import read_audio
 from hf_lip2speech.models.configuration_lip2speech_with_vocoder import Lip2SpeechWithVocoderConfig
 from hf_lip2speech.models.modeling_lip2speech import Lip2SpeechModel
-from hf_lip2speech.models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder, read_voices
+from hf_lip2speech.models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
 from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
 from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
+from hf_lip2speech.models.voices import read_voices
 from hf_lip2speech.training import lip2speech_trainer
 from hf_lip2speech.training.common import is_decayed, set_epoch, training_loader, weight_average
 from hf_lip2speech.training.griffin_lim import griffin_lim

@@ -101,8 +101,7 @@ class VideoAugmentation:
         clip = clip[:, top : top + size, left : left + size]
         if draws[2] < self.flip:
             clip = clip.flip(-1)
-        mean, deviation = extractor.pixel_mean, extractor.pixel_std
-        pixels = clip.to(torch.float32).mul_(1 / (255 * deviation)).sub_(mean / deviation)
+        pixels = torch.from_numpy(extractor.normalize(clip.numpy()))
         if draws[3] < self.erasing and box is not None:
             pixels[:, box[0], box[1]] = 0
         for span in spans:

@@ -28,9 +28,10 @@ from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from ..loading import one_line
 from ..media.audio import write_audio
 from ..models.modeling_lip2speech import Lip2SpeechModel
-from ..models.modeling_lip2speech_with_vocoder import VOICES, Lip2SpeechWithVocoder
+from ..models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
 from ..models.modeling_speech_units import SpeechUnitExtractor
 from ..models.modeling_unit_vocoder import UnitVocoderModel
+from ..models.voices import VOICES
 from ..pipeline import LipToSpeechPipeline
 
 SHIM = "hf_lip2speech_classes"  # the module in a repository that imports this package

@@ -5,16 +5,13 @@ Choi, Kim, Ro, "Intelligible Lip-to-Speech Synthesis with Speech Units" (Intersp
 Shapes: B clips of at most T video frames (25 fps), 2T units, 4T mel frames, 640T samples (16 kHz).
 """
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 from transformers.initialization import no_init_weights
@@ -23,20 +20,19 @@ from transformers.utils import can_return_tuple
 
 from ..constants import MEL_PER_FRAME, SAMPLES_PER_FRAME, SAMPLES_PER_UNIT, UNITS_PER_FRAME
 from ..errors import Lip2SpeechError, NotLoadedError
-from ..loading import StrictLoadingMixin, file_beside, model_source, readable_hub_errors
+from ..loading import StrictLoadingMixin, model_source, readable_hub_errors
 from .configuration_lip2speech_with_vocoder import Lip2SpeechWithVocoderConfig
 from .modeling_lip2speech import Lip2SpeechModel
 from .modeling_unit_vocoder import UnitVocoderModel, fold_weight_norm
 from .padding import Padding
+from .voices import VOICES, Embedding, read_voices, write_voices
 
-VOICES = "voices.safetensors"  # beside the weights: a speaker embedding float32 (256,) per name
 # Units per vocoder call, besides their context. Any value gives the same waveform; this one bounds the memory
 # to about 0.2 GB per clip at the paper's size.
 VOCODER_CHUNK_UNITS = 200
 _MEL_PER_UNIT = MEL_PER_FRAME // UNITS_PER_FRAME
 
 Progress = Callable[[str, int, int], None]
-Embedding = Sequence[float] | torch.Tensor | np.ndarray
 
 # of `push_to_hub`, which `save_pretrained(push_to_hub=True)` takes as well
 _PUSH_OPTIONS = ("private", "revision", "create_pr", "commit_message", "commit_description", "tags")
@@ -396,32 +392,6 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
             if progress is not None:
                 progress("speaking", end // UNITS_PER_FRAME, total // UNITS_PER_FRAME)
         return waveform
-
-
-def read_voices(source: str | os.PathLike, **arguments: Any) -> dict[str, torch.Tensor]:
-    """The speaker embeddings float32 (256,) by name in a folder or repository; empty where it has none.
-
-    Args:
-        arguments: those of `from_pretrained` about the Hub.
-    """
-    config = file_beside(source, "config.json", arguments)
-    named = json.loads(config.read_text(encoding="utf-8")).get("voices") if config else None
-    if isinstance(named, dict):  # version 0.1 stored the embeddings there
-        return {name: torch.tensor(value) for name, value in named.items()}
-    path = file_beside(source, VOICES, arguments)
-    found = load_file(path) if path else {}
-    return {name: found[name] for name in [*(named or ()), *found] if name in found}
-
-
-def write_voices(folder: str | os.PathLike, voices: Mapping[str, Embedding]) -> None:
-    """Write what `read_voices` reads into a model's folder; no file where there are no voices."""
-    path = Path(folder) / VOICES
-    path.unlink(missing_ok=True)
-    if voices:
-        tensors = {
-            name: torch.as_tensor(value, dtype=torch.float32).flatten() for name, value in voices.items()
-        }
-        save_file({name: value.contiguous() for name, value in tensors.items()}, path, {"format": "pt"})
 
 
 def _in_time(output: Any, before: int, after: int) -> Iterator[tuple[str, int, torch.Tensor]]:
