@@ -108,3 +108,31 @@ def test_padding_that_a_mask_tells_stays_padding_when_a_batch_is_padded_again():
 def test_a_field_that_no_clip_could_be_read_with_is_refused(fields):
     with pytest.raises(Lip2SpeechError, match=next(iter(fields))):
         Lip2SpeechFeatureExtractor(**fields)
+
+
+def test_with_a_clip_mean_light_and_contrast_of_a_clip_do_not_count():
+    lit = Lip2SpeechFeatureExtractor(clip_mean=0.579, clip_std=0.111)
+    base = np.random.default_rng(0).integers(90, 170, (300, 96, 96), dtype=np.uint8)
+    bright = (base * 0.5 + 20).round().astype(np.uint8)
+    videos = lit([base, bright], return_tensors="pt")["pixel_values_videos"]
+    grays = videos * 0.165 + 0.421
+    torch.testing.assert_close(grays.mean((1, 2, 3, 4)), torch.full((2,), 0.579), atol=1e-4, rtol=0)
+    torch.testing.assert_close(grays.std((1, 2, 3, 4)), torch.full((2,), 0.111), atol=1e-4, rtol=0)
+    assert (videos[0] - videos[1]).abs().max() < 0.03  # rounding to grays
+    alone = lit([base], return_tensors="pt")["pixel_values_videos"]
+    assert torch.equal(alone[0], videos[0])
+
+
+def test_a_clip_of_one_gray_stays_finite_and_the_light_is_saved(tmp_path):
+    lit = Lip2SpeechFeatureExtractor(clip_mean=0.579, clip_std=0.111)
+    black = lit(np.zeros((3, 96, 96), np.uint8), return_tensors="pt")["pixel_values_videos"]
+    torch.testing.assert_close(black, torch.full_like(black, (0.579 - 0.421) / 0.165))
+    lit.save_pretrained(tmp_path)
+    loaded = Lip2SpeechFeatureExtractor.from_pretrained(tmp_path)
+    assert (loaded.clip_mean, loaded.clip_std) == (0.579, 0.111)
+
+
+@pytest.mark.parametrize("light", [{"clip_mean": 0.5}, {"clip_mean": 0.5, "clip_std": 0.0}, {"clip_std": 30}])
+def test_a_clips_mean_and_deviation_come_together(light):
+    with pytest.raises(Lip2SpeechError, match="clip_mean and clip_std"):
+        Lip2SpeechFeatureExtractor(**light)

@@ -22,3 +22,5 @@ MOUTH_SIZE = 96  # side of a stored mouth crop, pixels
 CROP_SIZE = 88  # side of the model's input, pixels
 PIXEL_MEAN = 0.421  # of x / 255
 PIXEL_STD = 0.165
+CLIP_MEAN = 0.579  # gray values / 255 to which new trainings bring each clip: those of GRID's speaker s1
+CLIP_STD = 0.111

@@ -17,6 +17,13 @@ from .errors import Lip2SpeechError, NotLoadedError
 from .loading import StrictConfigMixin, file_beside
 
 Clip = np.ndarray | torch.Tensor
+SMALLEST_DEVIATION = 2 / 255  # of a clip whose contrast is raised: below it there is noise alone
+
+
+def gray_histogram(frames: np.ndarray) -> np.ndarray:
+    """How often each gray value 0..255 is in uint8 frames (T, ...), T >= 1: int64 (256,)."""
+    parts = np.array_split(frames, -(-len(frames) // 128))  # numpy counts in a copy of eight times the size
+    return np.sum([np.bincount(part.ravel(), minlength=256) for part in parts], axis=0)
 
 
 class Lip2SpeechFeatureExtractor(StrictConfigMixin, FeatureExtractionMixin):
@@ -31,6 +38,9 @@ class Lip2SpeechFeatureExtractor(StrictConfigMixin, FeatureExtractionMixin):
         mouth_size: side of a stored mouth crop in pixels, 96.
         crop_size: side of the model's input in pixels, 88: the centre of a stored crop.
         pixel_mean, pixel_std: of x / 255, where x is a gray value 0..255.
+        clip_mean, clip_std: each clip's gray values / 255 are brought to this mean and deviation first, so
+            that light and camera count for little; None, as published: they are left as they are. Training
+            stores `constants.CLIP_MEAN` and `CLIP_STD`.
         return_attention_mask: whether a call returns the mask when it does not say so itself.
     """
 
@@ -46,12 +56,16 @@ class Lip2SpeechFeatureExtractor(StrictConfigMixin, FeatureExtractionMixin):
         crop_size: int = CROP_SIZE,
         pixel_mean: float = PIXEL_MEAN,
         pixel_std: float = PIXEL_STD,
+        clip_mean: float | None = None,
+        clip_std: float | None = None,
         return_attention_mask: bool = True,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
+        light = {"clip_mean": clip_mean, "clip_std": clip_std}
         numbers = {"mouth_size": mouth_size, "crop_size": crop_size, "pixel_mean": pixel_mean}
         numbers |= {"pixel_std": pixel_std, "padding_value": padding_value}
+        numbers |= {name: value for name, value in light.items() if value is not None}
         for name, value in numbers.items():
             if not isinstance(value, int | float):
                 raise Lip2SpeechError(f"{name} must be a number, got {value!r}.")
@@ -59,6 +73,11 @@ class Lip2SpeechFeatureExtractor(StrictConfigMixin, FeatureExtractionMixin):
             raise Lip2SpeechError(f"mouth_size and crop_size are pixels: got {mouth_size} and {crop_size}.")
         if pixel_std <= 0:
             raise Lip2SpeechError(f"pixel_std must be positive, got {pixel_std}.")
+        if (clip_mean is None) != (clip_std is None) or not (clip_std is None or 0 < clip_std < 1):
+            raise Lip2SpeechError(
+                f"clip_mean and clip_std are both None, or both of gray values 0..1: got {clip_mean} and "
+                f"{clip_std}."
+            )
         if kwargs.pop("padding_side", "right") != "right":
             raise Lip2SpeechError('padding_side must be "right": the models take padding after a clip only.')
         if not 0 < crop_size <= mouth_size:
@@ -70,6 +89,8 @@ class Lip2SpeechFeatureExtractor(StrictConfigMixin, FeatureExtractionMixin):
         self.crop_size = crop_size
         self.pixel_mean = pixel_mean
         self.pixel_std = pixel_std
+        self.clip_mean = clip_mean
+        self.clip_std = clip_std
         self.return_attention_mask = return_attention_mask
 
     @classmethod
@@ -154,11 +175,28 @@ class Lip2SpeechFeatureExtractor(StrictConfigMixin, FeatureExtractionMixin):
             clips = [clip[:length] for clip, length in zip(clips, lengths, strict=True)]
         return self._batch(clips, lambda clip, out: np.copyto(out, clip), **options)
 
-    def normalize(self, frames: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """Gray values 0..255 of any shape -> float32 (x / 255 - pixel_mean) / pixel_std, into `out`."""
+    def normalize(
+        self, frames: np.ndarray, out: np.ndarray | None = None, histogram: np.ndarray | None = None
+    ) -> np.ndarray:
+        """A clip's gray values uint8 (T, ...) -> float32 (x / 255 - pixel_mean) / pixel_std, into `out`.
+
+        With `clip_mean`, x is brought to `clip_mean` and `clip_std` first.
+
+        Args:
+            histogram: of the gray values by which the clip's light is measured, (256,), as `gray_histogram`
+                counts them; default: this clip's.
+        """
         out = np.empty(frames.shape, dtype=np.float32) if out is None else out
-        np.multiply(frames, np.float32(1 / (255 * self.pixel_std)), out=out)
-        return np.subtract(out, np.float32(self.pixel_mean / self.pixel_std), out=out)
+        gain, mean = 1.0, self.pixel_mean
+        if self.clip_mean is not None and self.clip_std is not None:
+            histogram = gray_histogram(frames) if histogram is None else histogram
+            grays = np.arange(256) / 255
+            measured = np.average(grays, weights=histogram)
+            deviation = np.sqrt(np.average((grays - measured) ** 2, weights=histogram))
+            gain = self.clip_std / max(deviation, SMALLEST_DEVIATION)
+            mean = gain * measured - self.clip_mean + self.pixel_mean
+        np.multiply(frames, np.float32(gain / (255 * self.pixel_std)), out=out)
+        return np.subtract(out, np.float32(mean / self.pixel_std), out=out)
 
     def _batch(
         self,
@@ -226,4 +264,4 @@ class Lip2SpeechFeatureExtractor(StrictConfigMixin, FeatureExtractionMixin):
         return clip[:, margin : margin + self.crop_size, margin : margin + self.crop_size]
 
 
-__all__ = ["Lip2SpeechFeatureExtractor"]
+__all__ = ["Lip2SpeechFeatureExtractor", "gray_histogram"]

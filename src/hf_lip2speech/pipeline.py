@@ -47,8 +47,8 @@ class LipToSpeechPipeline(Pipeline):
     A list or tuple of inputs is always a batch and gives a list. A data set (`datasets`, `KeyDataset`, any
     torch Dataset) or a generator gives an iterator that reads as it is consumed.
 
-    With a model object, pass its feature extractor as well; the default is one of the model's crop size. The
-    model is put into eval mode.
+    With a model object, the feature extractor is that of the folder or repository that it was loaded from;
+    for a model that was not loaded, pass its own. The model is put into eval mode.
 
     Raises:
         Lip2SpeechError: an argument is wrong, or an input has no face, no video stream or no frame or cannot
@@ -70,7 +70,7 @@ class LipToSpeechPipeline(Pipeline):
                 "put the acoustic model and a vocoder together in one."
             )
         if feature_extractor is None:
-            feature_extractor = feature_extractor_for(None, model)
+            feature_extractor = feature_extractor_for(model.name_or_path or None, model)
         super().__init__(model=model, feature_extractor=feature_extractor, **kwargs)
         self.model.eval()  # the base class does not, and batch norms would learn from the videos
 

@@ -155,3 +155,32 @@ def test_the_stored_frames_are_left_alone(frames):
 def test_impossible_settings_are_refused(arguments):
     with pytest.raises(Lip2SpeechError, match=f"{next(iter(arguments))}="):
         VideoAugmentation(**arguments)
+
+
+STRONG = {"geometry": 1.0, "light": 1.0, "camera": 2.0}
+
+
+@pytest.mark.parametrize("name", STRONG)
+def test_pictures_change_in_every_way_that_is_switched_on_and_by_the_sample_alone(frames, name):
+    augmentation = VideoAugmentation(**NOTHING, **{name: STRONG[name]})
+    plain = evaluation_transform(frames)
+    changed = [not torch.equal(view, plain[:, 0]) for view in views(augmentation, frames, 8)]
+    assert sum(changed) >= 6
+    assert all(
+        torch.equal(a, b) for a, b in zip(*(views(augmentation, frames, 2) for _ in range(2)), strict=True)
+    )
+
+
+def test_a_moved_picture_shows_the_same_place_within_the_documented_reach():
+    clip = np.stack([COLUMNS, ROWS])
+    for view in views(VideoAugmentation(**NOTHING, geometry=1.0), clip, 20):
+        columns, rows = pixels(view)[:, 40:48, 40:48].float().mean((1, 2))
+        assert (columns - 47.5).abs() < 9 and (rows - 47.5).abs() < 9  # shift 4.4, warp 3.1, and the rest
+
+
+def test_frames_of_another_rate_are_frames_of_the_clip_in_their_order():
+    clip = np.tile(np.arange(60, dtype=np.uint8)[:, None, None], (1, 96, 96))
+    orders = [pixels(view)[:, 0, 0] for view in views(VideoAugmentation(**NOTHING, camera=1.0), clip, 60)]
+    exact = [order for order in orders if order.max() <= 59 and (order.diff() >= 0).all()]
+    assert any((order.diff() == 0).sum() > 15 for order in exact)  # 15 per second
+    assert all((order - torch.arange(60)).abs().max() <= 2 for order in exact)

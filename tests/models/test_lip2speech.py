@@ -270,3 +270,27 @@ def test_an_unfrozen_encoder_trains_with_the_rest():
             assert all(module.training for module in model.avhubert.modules())
         assert train_step(model)
         assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.avhubert.parameters())
+
+
+@pytest.mark.parametrize("window", [None, 3])
+def test_in_chunks_no_output_depends_on_a_later_chunk(window):
+    videos, _, speakers = clips(11)
+    model, changed = with_frontend(attention_window=window), videos.clone()
+    changed[:, 8:] += 1
+    with torch.no_grad():
+        before, after = (
+            model(video, speaker_embeddings=speakers, chunk_frames=4) for video in (videos, changed)
+        )
+        whole = model(videos, speaker_embeddings=speakers)
+        one = model(videos, speaker_embeddings=speakers, chunk_frames=11)
+    torch.testing.assert_close(after.unit_logits[:, :16], before.unit_logits[:, :16])
+    torch.testing.assert_close(after.spectrogram[:, :32], before.spectrogram[:, :32])
+    assert (after.unit_logits[:, 16:] - before.unit_logits[:, 16:]).abs().amax((0, 2)).min() > 1e-3
+    torch.testing.assert_close(one.spectrogram, whole.spectrogram)
+    assert (before.unit_logits[:, 7] - whole.unit_logits[:, 7]).abs().max() > 1e-3
+
+
+def test_an_avhubert_has_no_chunks():
+    videos, _, speakers = clips(8)
+    with pytest.raises(ValueError, match="AV-HuBERT sees the whole clip"):
+        with_encoder()(videos, speaker_embeddings=speakers, chunk_frames=4)

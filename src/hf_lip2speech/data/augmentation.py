@@ -14,6 +14,7 @@ import torch
 from ..constants import FRAME_RATE
 from ..errors import Lip2SpeechError
 from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
+from .picture import filmed, lit, moved
 
 
 def sample_generator(seed: int, epoch: int, index: int) -> torch.Generator:
@@ -36,9 +37,9 @@ def evaluation_transform(
 
 @dataclass(frozen=True)
 class VideoAugmentation:
-    """Random crop -> horizontal flip -> normalise -> random erasing -> time masking.
+    """Geometry and random crop -> flip -> light -> camera -> normalise -> random erasing -> time masking.
 
-    Crop, flip and erased box are the same in all frames of a clip.
+    What is drawn is the same in all frames of a clip, but for noise and the times of frames.
 
     Attributes:
         crop: Crop the model's input (88x88) at a random place; False: the centre.
@@ -46,6 +47,12 @@ class VideoAugmentation:
         erasing: Probability that one box is set to 0 (the mean gray) in all frames.
         erasing_area: Smallest and largest part of the image that the box covers.
         erasing_ratio: Smallest and largest height / width of the box (drawn log-uniformly).
+        geometry: How much the picture is zoomed, stretched, turned, sheared, shifted and smoothly warped, as
+            with other faces and cameras. 1: as in `GEOMETRY`; 0, as published: not at all.
+        light: How much exposure, contrast and gamma change, and how deep a shadow lies over a part of the
+            picture. 1: as in `LIGHT`.
+        camera: How often the clip is blurred, of low resolution, compressed and noisy, and how often its
+            frames are those of 15 or 30 frames per second, or some are repeated. 1: as in `CAMERA`.
         time_mask: In each second one span of 0 to this many frames is set to 0; proportionally fewer in an
             incomplete last second. 0: none.
         speed: Play the clip, with its targets, up to this fraction faster or slower (`AugmentedDataset` does
@@ -57,6 +64,9 @@ class VideoAugmentation:
     erasing: float = 0.5
     erasing_area: tuple[float, float] = (0.02, 0.33)
     erasing_ratio: tuple[float, float] = (0.3, 3.3)
+    geometry: float = 0.0
+    light: float = 0.0
+    camera: float = 0.0
     time_mask: int = 10
     speed: float = 0.0
 
@@ -64,6 +74,9 @@ class VideoAugmentation:
         for name in ("flip", "erasing"):
             if not 0 <= getattr(self, name) <= 1:
                 raise Lip2SpeechError(f"{name}={getattr(self, name)}; expected a probability, 0 to 1.")
+        for name in ("geometry", "light", "camera"):
+            if not 0 <= getattr(self, name) <= 2:
+                raise Lip2SpeechError(f"{name}={getattr(self, name)}; expected 0 (none) to 2, usually 1.")
         if not 0 <= self.time_mask <= FRAME_RATE:
             raise Lip2SpeechError(
                 f"time_mask={self.time_mask}; expected 0 to {FRAME_RATE} frames of each second."
@@ -98,9 +111,16 @@ class VideoAugmentation:
 
         down, right = draws[:2] if self.crop else (0.5, 0.5)
         top, left = int(down * (height - size + 1)), int(right * (width - size + 1))
-        clip = clip[:, top : top + size, left : left + size]
+        if self.geometry:
+            clip = moved(clip, (top, left), size, self.geometry, generator)
+        else:
+            clip = clip[:, top : top + size, left : left + size]
         if draws[2] < self.flip:
             clip = clip.flip(-1)
+        if self.light:
+            clip = lit(clip, self.light, generator)
+        if self.camera:
+            clip = filmed(clip, self.camera, generator)
         pixels = torch.from_numpy(extractor.normalize(clip.numpy()))
         if draws[3] < self.erasing and box is not None:
             pixels[:, box[0], box[1]] = 0

@@ -15,7 +15,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .configuration_lip2speech import Lip2SpeechConfig
-from .convolution import ChannelsLastConv1d
+from .convolution import ChannelsLastConv1d, convolve_chunks
 from .padding import Padding
 
 
@@ -122,11 +122,11 @@ class ConvolutionModule(nn.Module):
         self.norm = nn.BatchNorm1d(channels)
         self.pointwise_out = nn.Linear(channels, channels)
 
-    def forward(self, x: torch.Tensor, padding: Padding | None) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, padding: Padding | None, chunk: int | None = None) -> torch.Tensor:
         x = F.glu(self.pointwise_in(x), dim=-1)
         if padding is not None:
             x = padding.zero(x)
-        x = self.depthwise(x.transpose(1, 2)).transpose(1, 2)
+        x = convolve_chunks(self.depthwise, x.transpose(1, 2), chunk).transpose(1, 2)
         if padding is None:
             x = self.norm(x.flatten(0, 1)).unflatten(0, x.shape[:2])
         else:  # no padding in the statistics
@@ -156,10 +156,11 @@ class ConformerLayer(GradientCheckpointingLayer):
         positions: torch.Tensor,
         attention_mask: torch.Tensor | None,
         padding: Padding | None,
+        chunk: int | None = None,
     ) -> torch.Tensor:
         x = x + 0.5 * self.dropout(self.macaron(self.macaron_norm(x)))
         x = x + self.dropout(self.attention(self.attention_norm(x), positions, attention_mask)[0])
-        x = x + self.dropout(self.convolution(self.convolution_norm(x), padding))
+        x = x + self.dropout(self.convolution(self.convolution_norm(x), padding, chunk))
         x = x + 0.5 * self.dropout(self.feed_forward(self.feed_forward_norm(x)))
         return self.final_norm(x)
 
@@ -175,24 +176,28 @@ class ConformerEncoder(nn.Module):
         self.layers = nn.ModuleList(ConformerLayer(config) for _ in range(config.num_hidden_layers))
         self.final_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
-    def forward(self, x: torch.Tensor, padding: Padding | None) -> torch.Tensor:
-        """(B, L, C_in), with its padding or None -> (B, L, C)."""
+    def forward(self, x: torch.Tensor, padding: Padding | None, chunk: int | None = None) -> torch.Tensor:
+        """(B, L, C_in), with its padding or None -> (B, L, C). No position sees beyond its chunk's end."""
         x = self.dropout(self.in_proj(x) * math.sqrt(self.config.hidden_size))
         positions = self.dropout(relative_positions(x.shape[1], self.config.hidden_size, x))
-        attention_mask = self._attention_mask(x, padding)
+        attention_mask = self._attention_mask(x, padding, chunk)
         outside_attention = padding if self.config.masked_convolutions else None
         for layer in self.layers:
-            x = layer(x, positions, attention_mask, outside_attention)
+            x = layer(x, positions, attention_mask, outside_attention, chunk)
         return self.final_norm(x)
 
-    def _attention_mask(self, x: torch.Tensor, padding: Padding | None) -> torch.Tensor | None:
+    def _attention_mask(
+        self, x: torch.Tensor, padding: Padding | None, chunk: int | None
+    ) -> torch.Tensor | None:
         """Additive (B or 1, 1, L or 1, L): 0 where attended to, the lowest number elsewhere; None if a
         position attends to all."""
         allowed = None if padding is None else padding.mask[:, None, None, :]
-        if self.config.attention_window is not None:
+        if self.config.attention_window is not None or chunk is not None:
             index = torch.arange(x.shape[1], device=x.device)
             distance = (index[:, None] - index).abs()
-            near = (distance <= self.config.attention_window)[None, None]
+            near = (distance <= (self.config.attention_window or x.shape[1]))[None, None]
+            if chunk is not None:
+                near = near & (index // chunk <= (index // chunk)[:, None])
             # a padded position far from every valid one still needs something to attend to: itself
             allowed = near if allowed is None else allowed & near | (distance == 0)
         if allowed is None:

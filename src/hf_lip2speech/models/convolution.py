@@ -77,3 +77,16 @@ class PointwiseConv2d(nn.Conv2d):
             return super().forward(input)
         rows, columns = self.stride
         return F.conv2d(input[..., ::rows, ::columns], self.weight, self.bias, groups=self.groups)
+
+
+def convolve_chunks(conv: nn.Conv1d, x: torch.Tensor, chunk: int | None) -> torch.Tensor:
+    """A convolution (B, C, L) -> (B, C', L) that keeps the length, in which a position sees zeros beyond the
+    end of its chunk of so many positions; None: the whole clip is one."""
+    if chunk is None:
+        return conv(x)
+    length, before = x.shape[-1], conv.kernel_size[0] // 2
+    windows = F.pad(x, (before, -length % chunk)).unfold(
+        2, before + chunk, chunk
+    )  # (B, C, N, before + chunk)
+    out = conv(windows.transpose(1, 2).flatten(0, 1))[..., before:]
+    return out.unflatten(0, (x.shape[0], -1)).transpose(1, 2).flatten(2)[..., :length]

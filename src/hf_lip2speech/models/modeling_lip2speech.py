@@ -20,7 +20,7 @@ from ..loading import StrictLoadingMixin
 from ..losses.multi_target import multi_target_losses
 from .configuration_lip2speech import Lip2SpeechConfig
 from .conformer import ConformerEncoder, ConformerLayer, RelPositionMultiHeadAttention
-from .convolution import ChannelsLastConv1d
+from .convolution import ChannelsLastConv1d, convolve_chunks
 from .modeling_avhubert import AVHubertModel
 from .padding import Padding, find_padding
 from .visual_frontend import VisualFrontend, init_frontend_weights
@@ -74,14 +74,18 @@ class MelHead(nn.Module):
         self.out_proj = nn.Linear(config.mel_head_size, config.num_mel_bins * self.frames_per_state)
 
     def forward(
-        self, x: torch.Tensor, speaker_embeddings: torch.Tensor, padding: Padding | None
+        self,
+        x: torch.Tensor,
+        speaker_embeddings: torch.Tensor,
+        padding: Padding | None,
+        chunk: int | None = None,
     ) -> torch.Tensor:
         """Where there is padding, it is kept out of the convolutions and is zero in the result."""
         speaker = speaker_embeddings.to(x.dtype)[:, None].expand(-1, x.shape[1], -1)
         x = torch.cat([speaker, x], dim=-1)  # the speaker comes first in the published weights
         for conv in self.convs:
             x = x if padding is None else padding.zero(x)
-            x = F.gelu(self.dropout(conv(x.transpose(1, 2)).transpose(1, 2)))
+            x = F.gelu(self.dropout(convolve_chunks(conv, x.transpose(1, 2), chunk).transpose(1, 2)))
         x = self.out_proj(x)  # channel = 2 * bin + phase
         x = x if padding is None else padding.zero(x)
         x = x.unflatten(-1, (self.num_mel_bins, self.frames_per_state)).transpose(2, 3)  # (B, L, 2, bins)
@@ -192,6 +196,7 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
         unit_labels: torch.Tensor | None = None,
         mel_labels: torch.Tensor | None = None,
         mel_attention_mask: torch.Tensor | None = None,
+        chunk_frames: int | None = None,
         **kwargs,
     ) -> Lip2SpeechOutput:
         """
@@ -204,19 +209,23 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
             mel_labels (`(B, 4T, 80)`, *optional*): natural-log mel.
             mel_attention_mask (`(B, 4T)`, *optional*): 1 for a mel frame that counts; default: all of the
                 clip's.
+            chunk_frames (`int`, *optional*): no output depends on frames beyond the end of its chunk of so
+                many frames, as in a live stream (dynamic-chunk training: Zhang et al., arXiv 2012.05481).
+                Only with the front end. Default: every output sees the whole clip.
 
         Raises:
             ValueError: wrong shapes, or no speaker embeddings.
         """
         padding = find_padding(pixel_values_videos, attention_mask, self.config.crop_size)
         self._check_speakers(speaker_embeddings, pixel_values_videos.shape[0])
-        features = self.frontend_dropout(self._features(pixel_values_videos, padding))  # (B, T, C)
+        features = self.frontend_dropout(self._features(pixel_values_videos, padding, chunk_frames))
         features = features.repeat_interleave(UNITS_PER_FRAME, dim=1)  # (B, 2T, C)
         padding = None if padding is None else padding.repeat(UNITS_PER_FRAME)
-        states = self.encoder(features, padding)
+        chunk = None if chunk_frames is None else chunk_frames * UNITS_PER_FRAME
+        states = self.encoder(features, padding, chunk)
         unit_logits = self.unit_head(states)
         masked = padding if self.config.masked_convolutions else None
-        spectrogram = self.mel_head(states, speaker_embeddings, masked)
+        spectrogram = self.mel_head(states, speaker_embeddings, masked, chunk)
 
         losses = {}
         if unit_labels is not None or mel_labels is not None:
@@ -240,13 +249,17 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
             **losses, unit_logits=unit_logits, spectrogram=spectrogram, last_hidden_state=states
         )
 
-    def _features(self, videos: torch.Tensor, padding: Padding | None) -> torch.Tensor:
+    def _features(
+        self, videos: torch.Tensor, padding: Padding | None, chunk_frames: int | None
+    ) -> torch.Tensor:
         """(B, T, 1, S, S) -> (B, T, C), from the front end or the encoder."""
         skip_padding = self.config.masked_convolutions
         if self.config.encoder is None:
             if padding is not None and not skip_padding:
                 videos = padding.zero(videos)
-            return self.frontend(videos, padding if skip_padding else None)
+            return self.frontend(videos, padding if skip_padding else None, chunk_frames)
+        if chunk_frames is not None:
+            raise ValueError("chunk_frames is for models with a front end: an AV-HuBERT sees the whole clip.")
         # Not by requires_grad alone: weights that are to be unfrozen later have it from the start. Where some
         # have it and others not, adapters were put into a frozen encoder.
         adapted = len({parameter.requires_grad for parameter in self.avhubert.parameters()}) > 1

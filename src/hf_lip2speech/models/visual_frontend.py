@@ -70,12 +70,20 @@ class VisualFrontend(nn.Module):
                 width = channels
         self.blocks = nn.ModuleList(stages)
 
-    def forward(self, pixel_values_videos: torch.Tensor, padding: Padding | None = None) -> torch.Tensor:
-        """(B, T, 1, S, S) -> (B, T, C). Padded frames are zeros to their neighbours and are not computed."""
+    def forward(
+        self, pixel_values_videos: torch.Tensor, padding: Padding | None = None, chunk: int | None = None
+    ) -> torch.Tensor:
+        """(B, T, 1, S, S) -> (B, T, C). Padded frames are zeros to their neighbours and are not computed.
+        Frames beyond the end of a frame's chunk of so many frames are zeros to it, too."""
         if padding is not None:
             pixel_values_videos = padding.zero(pixel_values_videos)
         frames = pixel_values_videos.squeeze(2)
         windows = F.pad(frames, (0, 0, 0, 0, STEM_FRAMES // 2, STEM_FRAMES // 2)).unfold(1, STEM_FRAMES, 1)
+        if chunk is not None:
+            index = torch.arange(frames.shape[1], device=frames.device)
+            offsets = torch.arange(STEM_FRAMES, device=frames.device) - STEM_FRAMES // 2
+            seen = (index[:, None] + offsets) // chunk <= index[:, None] // chunk
+            windows = windows * seen[:, None, None]
         if padding is None:  # windows (B, T, S, S, 5)
             return self._encode(windows.flatten(0, 1)).unflatten(0, pixel_values_videos.shape[:2])
         return padding.unpack(self._encode(padding.pack(windows)))

@@ -111,11 +111,15 @@ class Lip2SpeechTrainingArguments(RunArguments, TrainingArguments):
         metric_for_best_model: The validation metric that decides what best/ holds: loss, unit_accuracy,
             mel_l1 or stoi_like_correlation.
         max_grad_norm: Gradients are scaled down to this global norm; 0 = they are left alone, as published.
+        chunk_frames: [least, most]. In half of the updates no output sees beyond the end of its chunk, whose
+            length in frames is drawn from this range, so that the model learns to read with a bounded
+            look-ahead, as in a live stream. null, as published = every output sees the whole clip.
     """
 
     max_frames: int = 600
     batch_frames: int | None = None
     augmentation: dict = field(default_factory=dict)
+    chunk_frames: list[int] | None = None
     encoder: str | None = None
     unfreeze_encoder_after: int | None = None
     freeze_frontend: bool = False
@@ -154,6 +158,12 @@ class Lip2SpeechTrainingArguments(RunArguments, TrainingArguments):
             raise ConfigError(
                 f"metric_for_best_model is {self.metric_for_best_model}; expected one of "
                 f"{', '.join(METRICS)}."
+            )
+        if self.chunk_frames is not None and not (
+            len(self.chunk_frames) == 2 and 1 <= self.chunk_frames[0] <= self.chunk_frames[1]
+        ):
+            raise ConfigError(
+                f"chunk_frames is {self.chunk_frames}; expected [least, most] frames, such as [8, 40]."
             )
         if self.load_best_model_at_end:
             raise ConfigError("load_best_model_at_end is not supported: best/ holds the best model anyway.")

@@ -183,12 +183,20 @@ class Lip2SpeechTrainer(Trainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         if self.args.freeze_frontend:
             self.model.frontend.eval()
-        output = model(**inputs)
+        output = model(**inputs, chunk_frames=self._chunk_frames())
         self.meter.add({name: output[name] for name in LOSSES if output.get(name) is not None})
         loss = output.loss
         if self.args.batch_frames is not None:  # a mean over the batch: let each clip count the same
             loss = loss * (len(inputs["unit_labels"]) / self.clips_per_batch)
         return (loss, output) if return_outputs else loss
+
+    def _chunk_frames(self) -> int | None:
+        """Of this update; drawn from its number, so that a resumed run draws the same."""
+        if self.args.chunk_frames is None:
+            return None
+        least, most = self.args.chunk_frames
+        random = np.random.default_rng((self.args.seed, self.state.global_step))
+        return int(random.integers(least, most + 1)) if random.random() < 0.5 else None
 
     # ---- Validation
 

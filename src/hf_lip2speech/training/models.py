@@ -10,6 +10,7 @@ from accelerate.utils import set_seed
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from ..composite import feature_extractor_for
+from ..constants import CLIP_MEAN, CLIP_STD
 from ..data.layout import PreparedFolder
 from ..data.voices import speaker_voices
 from ..errors import ConfigError, Lip2SpeechError
@@ -61,7 +62,8 @@ def build_model(kind: type[Model], fields: dict, init_from: str | Path | None) -
 def lip2speech_to_train(
     args: Lip2SpeechTrainingArguments, checkpoint: Path | None = None
 ) -> tuple[Lip2SpeechModel, Lip2SpeechFeatureExtractor]:
-    """The model of stage 1, with the AV-HuBERT in args.encoder if one is given, and its feature extractor.
+    """The model of stage 1, with the AV-HuBERT in args.encoder if one is given, and its feature extractor:
+    that of `init_from`; for a new model one that brings every clip to the same light.
 
     Args:
         checkpoint: Take sizes from this checkpoint of the run, which is to be resumed.
@@ -80,6 +82,9 @@ def lip2speech_to_train(
         except (OSError, Lip2SpeechError) as error:
             raise ConfigError(f"encoder {args.encoder} cannot be loaded: {error}") from error
         model = Lip2SpeechModel.with_encoder(encoder, **args.model)
+    if source is None:
+        light = {"clip_mean": CLIP_MEAN, "clip_std": CLIP_STD}
+        return model, Lip2SpeechFeatureExtractor(crop_size=model.config.crop_size, **light)
     return model, feature_extractor_for(source, model)
 
 
