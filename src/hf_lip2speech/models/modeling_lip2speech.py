@@ -218,14 +218,9 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
         """
         padding = find_padding(pixel_values_videos, attention_mask, self.config.crop_size)
         self._check_speakers(speaker_embeddings, pixel_values_videos.shape[0])
-        features = self.frontend_dropout(self._features(pixel_values_videos, padding, chunk_frames))
-        features = features.repeat_interleave(UNITS_PER_FRAME, dim=1)  # (B, 2T, C)
+        features = self.frame_features(pixel_values_videos, padding, chunk_frames)
         padding = None if padding is None else padding.repeat(UNITS_PER_FRAME)
-        chunk = None if chunk_frames is None else chunk_frames * UNITS_PER_FRAME
-        states = self.encoder(features, padding, chunk)
-        unit_logits = self.unit_head(states)
-        masked = padding if self.config.masked_convolutions else None
-        spectrogram = self.mel_head(states, speaker_embeddings, masked, chunk)
+        states, unit_logits, spectrogram = self.predict(features, speaker_embeddings, padding, chunk_frames)
 
         losses = {}
         if unit_labels is not None or mel_labels is not None:
@@ -249,8 +244,26 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
             **losses, unit_logits=unit_logits, spectrogram=spectrogram, last_hidden_state=states
         )
 
-    def _features(
-        self, videos: torch.Tensor, padding: Padding | None, chunk_frames: int | None
+    def predict(
+        self,
+        features: torch.Tensor,
+        speaker_embeddings: torch.Tensor,
+        padding: Padding | None = None,
+        chunk_frames: int | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What `forward` makes of the frames' features (B, T, C): states, unit logits and spectrogram.
+
+        Args:
+            padding: that of the units (B, 2T).
+        """
+        features = self.frontend_dropout(features).repeat_interleave(UNITS_PER_FRAME, dim=1)  # (B, 2T, C)
+        chunk = None if chunk_frames is None else chunk_frames * UNITS_PER_FRAME
+        states = self.encoder(features, padding, chunk)
+        masked = padding if self.config.masked_convolutions else None
+        return states, self.unit_head(states), self.mel_head(states, speaker_embeddings, masked, chunk)
+
+    def frame_features(
+        self, videos: torch.Tensor, padding: Padding | None = None, chunk_frames: int | None = None
     ) -> torch.Tensor:
         """(B, T, 1, S, S) -> (B, T, C), from the front end or the encoder."""
         skip_padding = self.config.masked_convolutions

@@ -86,7 +86,7 @@ def follow_mouth(
     matrices = _crop_matrices(_runs(tracks, count))
     crops = np.empty((len(matrices), MOUTH_SIZE, MOUTH_SIZE), dtype=np.uint8)
     for index, (frame, matrix) in enumerate(zip(frames, matrices, strict=True)):
-        crops[index] = _gray(warp_affine(frame, matrix, MOUTH_SIZE, MOUTH_SIZE))
+        crops[index] = cut_mouth(frame, matrix)
         if progress is not None:
             progress("crops", index + 1, len(crops))
     return MouthClip(crops, face_mask)
@@ -151,11 +151,10 @@ class _Track:
         return self.area / len(self.frames)
 
     def add(self, index: int, face: Face) -> None:
-        mouth = face.points[OUTER_LIPS + INNER_LIPS].mean(axis=0)
         self.box, self.last = face.box, index
         self.area += float(np.prod(face.box[2:] - face.box[:2]))
         self.frames.append(index)
-        self.anchors.append(np.vstack([face.points[STABLE_POINTS], mouth]))
+        self.anchors.append(anchor_points(face))
 
 
 def _follow_speaker(
@@ -260,13 +259,27 @@ def _crop_matrices(runs: list[tuple[slice, np.ndarray]]) -> np.ndarray:
     """(T, 2, 3): for each frame, crop pixel -> frame pixel."""
     matrices = []
     for _, anchors in runs:
-        for points in _smooth(anchors):
-            to_mean_face = similarity_transform(points[:5], MEAN_FACE)
-            mouth = apply_affine(to_mean_face, points[5])
-            to_crop = to_mean_face.copy()
-            to_crop[:, 2] += MOUTH_SIZE / 2 - mouth
-            matrices.append(invert_affine(to_crop))
+        matrices += [crop_matrix(points) for points in _smooth(anchors)]
     return np.stack(matrices)
+
+
+def anchor_points(face: Face) -> np.ndarray:
+    """The points of a face that place its crop, (6, 2): five stable ones and the mean of the mouth's."""
+    return np.vstack([face.points[STABLE_POINTS], face.points[OUTER_LIPS + INNER_LIPS].mean(axis=0)])
+
+
+def crop_matrix(anchors: np.ndarray) -> np.ndarray:
+    """(6, 2) -> (2, 3): crop pixel -> frame pixel."""
+    to_crop = similarity_transform(anchors[:5], MEAN_FACE)
+    mouth = apply_affine(to_crop, anchors[5])
+    to_crop = to_crop.copy()
+    to_crop[:, 2] += MOUTH_SIZE / 2 - mouth
+    return invert_affine(to_crop)
+
+
+def cut_mouth(frame: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """The crop uint8 (96, 96), gray, of an RGB frame uint8 (H, W, 3)."""
+    return _gray(warp_affine(frame, matrix, MOUTH_SIZE, MOUTH_SIZE))
 
 
 def _smooth(anchors: np.ndarray) -> np.ndarray:
