@@ -30,6 +30,7 @@ EXTRAS = {
     "pocketsphinx": "eval",
     "pyarrow": "train",
     "pystoi": "eval",
+    "rapidfuzz": "train",
     "ray": "ray",
     "scipy": "eval",
     "sklearn": "train",

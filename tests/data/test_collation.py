@@ -46,6 +46,15 @@ def test_units_that_the_model_does_not_have_are_refused():
         Lip2SpeechCollator(Lip2SpeechConfig(num_units=7))([item(2, 0.0)])
 
 
+def test_texts_become_classes_of_the_text_head_and_clips_without_text_stay_in_the_batch():
+    collate = Lip2SpeechCollator(Lip2SpeechConfig(text_vocabulary="abc "))
+    items = [item(2, 0.0) | {"text_labels": "Cab, a"}, item(2, 0.0) | {"text_labels": ""}, item(2, 0.0)]
+    labels = collate(items)["text_labels"]
+    assert labels.tolist() == [[3, 1, 2, 4, 1], [-100] * 5, [-100] * 5]
+    with pytest.raises(DatasetError, match="Clip x: The text 'abd' has 'd'"):
+        collate([item(2, 0.0) | {"text_labels": "abd"}])
+
+
 def test_segments_are_stacked():
     segment = {
         "id": "x",

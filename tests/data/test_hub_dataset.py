@@ -78,7 +78,7 @@ def session(tmp_path_factory) -> Generator[Session]:
 
 def test_streamed_clips_are_bit_for_bit_the_prepared_ones(session):
     expected = {
-        f"{split}|{item['id']}|{name}": item[name]
+        f"{split}|{item['id']}|{name}": np.asarray(item[name])
         for split in ("train", "val")
         for item in PreparedDataset(session.out, split)
         for name in FIELDS

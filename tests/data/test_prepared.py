@@ -22,6 +22,7 @@ def test_items_have_the_contracted_shapes_and_types(out):
     assert (len(dataset), dataset.lengths) == (2, [10, 12])
     item = dataset[1]
     assert item.pop("id") == "ben/one"
+    assert item.pop("text") == dataset.rows[1]["text"]
     assert {name: (value.shape, str(value.dtype)) for name, value in item.items()} == {
         "frames": ((12, 96, 96), "uint8"),
         "mel": ((48, 80), "float32"),

@@ -13,6 +13,7 @@ def clip(frames, index=0):
     random = np.random.default_rng(index)
     return {
         "id": f"clip{index}",
+        "text": "said",
         "frames": random.integers(0, 256, (frames, 96, 96), dtype=np.uint8),
         "mel": np.repeat(np.arange(4 * frames, dtype=np.float32)[:, None], 80, axis=1),
         "unit_ids": np.arange(2 * frames),
@@ -28,7 +29,11 @@ def clips():
 
 def same(first, second):
     assert first.keys() == second.keys()
-    return all(torch.equal(torch.as_tensor(first[k]), torch.as_tensor(second[k])) for k in first if k != "id")
+    return all(
+        torch.equal(torch.as_tensor(first[k]), torch.as_tensor(second[k]))
+        for k in first
+        if not isinstance(first[k], str)
+    )
 
 
 class TestAugmentedDataset:
@@ -60,6 +65,7 @@ class TestAugmentedDataset:
             assert item["mel_labels"][:, 0].tolist() == list(range(4 * start, 4 * start + 128))
             assert item["waveform"].shape == (640 * 32,)
             assert len(dataset[0]["unit_labels"]) == 40
+            assert (dataset[0]["text_labels"], item["text_labels"]) == ("said", "")
         assert len(starts) > 5 and max(starts) <= 18
 
     def test_clips_are_left_alone(self, clips):

@@ -7,6 +7,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from ..errors import DatasetError
+from ..text.characters import UnknownCharacterError, encode_text
 
 if TYPE_CHECKING:
     from ..models.configuration_lip2speech import Lip2SpeechConfig
@@ -18,12 +19,13 @@ class Lip2SpeechCollator:
     """Stage 1: pads the items of an `AugmentedDataset` into the arguments of `Lip2SpeechModel.forward`.
 
     Args:
-        config: The model's; only `unit_offset` (class of unit 0) and `num_units` are read.
+        config: The model's; only `unit_offset` (class of unit 0), `num_units` and `text_vocabulary` are read.
     """
 
     def __init__(self, config: "Lip2SpeechConfig"):
         self.unit_offset = config.unit_offset
         self.num_units = config.num_units
+        self.text_vocabulary = config.text_vocabulary
 
     def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Items of T_i frames -> a batch, T the largest T_i, B = len(items).
@@ -31,10 +33,13 @@ class Lip2SpeechCollator:
         Returns:
             pixel_values_videos (B, T, 1, 88, 88) float32, 0 after the end; attention_mask (B, T) int64, 1 =
             frame; speaker_embeddings (B, 256); unit_labels (B, 2T) int64 class ids, -100 after the end;
-            mel_labels (B, 4T, 80) float32, 0 after the end; mel_attention_mask (B, 4T) int64.
+            mel_labels (B, 4T, 80) float32, 0 after the end; mel_attention_mask (B, 4T) int64. For a model
+            with a text head, text_labels (B, L) int64, classes of the characters of the items' texts, -100
+            after its end; L the largest number of characters.
 
         Raises:
-            DatasetError: A unit is outside the model's 0..num_units-1.
+            DatasetError: A unit is outside the model's 0..num_units-1, or a text has a letter or digit that
+                its vocabulary lacks.
         """
         units = [item["unit_labels"] for item in items]
         largest = max(int(clip.max()) for clip in units)
@@ -44,7 +49,7 @@ class Lip2SpeechCollator:
                 f"num_units={self.num_units}; set num_units to the number of clusters of the extractor that "
                 "prepared them."
             )
-        return {
+        batch = {
             "pixel_values_videos": _pad([item["pixel_values_videos"] for item in items]),
             "attention_mask": _mask([item["pixel_values_videos"] for item in items]),
             "speaker_embeddings": torch.stack([item["speaker_embeddings"] for item in items]),
@@ -52,6 +57,16 @@ class Lip2SpeechCollator:
             "mel_labels": _pad([item["mel_labels"] for item in items]),
             "mel_attention_mask": _mask([item["mel_labels"] for item in items]),
         }
+        if self.text_vocabulary is not None:
+            batch["text_labels"] = _pad([self._characters(item) for item in items], IGNORED_LABEL)
+        return batch
+
+    def _characters(self, item: dict[str, Any]) -> torch.Tensor:
+        try:
+            ids = encode_text(item.get("text_labels", ""), self.text_vocabulary or "")
+        except UnknownCharacterError as error:
+            raise DatasetError(f"Clip {item.get('id', 'without ID')}: {error}") from error
+        return torch.tensor(ids, dtype=torch.int64)
 
 
 class VocoderSegmentCollator:

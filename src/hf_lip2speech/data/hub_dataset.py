@@ -27,11 +27,12 @@ from .prepared import FIELDS, PreparedDataset, read_crops
 SHARD_FRAMES = 180_000  # two hours; half a gigabyte, at the 2.7 kB per frame of prepared GRID clips
 FEATURES = {name: CORPUS_FEATURES[name] for name in ("id", "speaker", "text", "words")}
 FEATURES |= {"frames": datasets.Value("int64")} | {name: datasets.Value("binary") for name in COLUMNS}
-DECODERS: dict[str, tuple[str, Callable[[io.BytesIO], np.ndarray]]] = {
+DECODERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "frames": ("video", read_crops),
     "mel": ("mel", np.load),
     "unit_ids": ("units", lambda file: np.load(file).astype(np.int64)),
     "speaker_embeddings": ("speaker_embedding", np.load),
+    "text": ("text", str),
     "waveform": ("audio", lambda file: soundfile.read(file, dtype="float32")[0]),
 }
 
@@ -145,7 +146,8 @@ def _decode(row: dict[str, Any], fields: tuple[str, ...]) -> dict[str, Any]:
     item = {"id": row["id"]}
     for field in fields:
         column, decode = DECODERS[field]
-        item[field] = decode(io.BytesIO(row[column]))
+        value = row[column]
+        item[field] = value if isinstance(value, str) else decode(io.BytesIO(value))
     return item
 
 

@@ -18,7 +18,7 @@ from ..errors import DatasetError
 from .layout import PreparedFolder
 from .published import LABELS, is_published_layout, published_rows
 
-FIELDS = ("frames", "mel", "unit_ids", "speaker_embeddings", "waveform")
+FIELDS = ("frames", "mel", "unit_ids", "speaker_embeddings", "waveform", "text")
 
 
 def read_crops(source: Path | BinaryIO) -> np.ndarray:
@@ -110,7 +110,7 @@ class PreparedDataset(Dataset):
 
     An item of a clip with T frames is a dict of "id" (str) and the chosen fields: "frames" uint8 (T, 96, 96)
     gray, "mel" float32 (4T, 80), "unit_ids" int64 (2T,), "speaker_embeddings" float32 (256,), "waveform"
-    float32 (640T,) in [-1, 1] at 16 kHz.
+    float32 (640T,) in [-1, 1] at 16 kHz, "text" (str), what is said, "" where the corpus does not tell.
 
     Args:
         root: The prepared folder, or one in the layout of published.py, in its lists' order.
@@ -189,8 +189,10 @@ class PreparedDataset(Dataset):
         row = rows.without_words(index) if isinstance(rows, ManifestRows) else rows[index]
         return {"id": row["id"], **{field: self._field(field, row) for field in self.fields}}
 
-    def _field(self, field: str, row: dict[str, Any]) -> np.ndarray:
+    def _field(self, field: str, row: dict[str, Any]) -> np.ndarray | str:
         frames = row["frames"]
+        if field == "text":
+            return row.get("text") or ""
         if field == "frames":
             path = self._existing(row["video"])
             value, length = read_crops(path), frames

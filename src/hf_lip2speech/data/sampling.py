@@ -12,7 +12,7 @@ from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from .augmentation import VideoAugmentation, evaluation_transform, sample_generator
 
 # of `Lip2SpeechModel.forward`, by field of a `PreparedDataset`, where they differ
-ARGUMENT_OF = {"unit_ids": "unit_labels", "mel": "mel_labels"}
+ARGUMENT_OF = {"unit_ids": "unit_labels", "mel": "mel_labels", "text": "text_labels"}
 PEAK = 0.95  # of the vocoder's target waveforms
 
 
@@ -56,7 +56,8 @@ class AugmentedDataset(EpochDataset):
 
     An item holds the fields of `dataset` as tensors, named as the arguments of `Lip2SpeechModel.forward`:
     "frames" becomes "pixel_values_videos", float32 (T, 1, 88, 88), "mel" becomes "mel_labels", "unit_ids"
-    becomes "unit_labels" (still units 0..num_units-1: `Lip2SpeechCollator` makes class ids of them).
+    becomes "unit_labels" (still units 0..num_units-1: `Lip2SpeechCollator` makes class ids of them), "text"
+    becomes "text_labels" (still a str, "" where the clip was cut).
     """
 
     def __init__(
@@ -220,7 +221,10 @@ def _interpolate(values: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
 
 
 def cut_frames(item: dict[str, Any], start: int, end: int) -> dict[str, Any]:
-    """The video frames start..end of an item of `PreparedDataset`, with the targets that belong to them."""
+    """The video frames start..end of an item of `PreparedDataset`, with the targets that belong to them. Its
+    text becomes "", since nobody knows which part of it they show."""
+    if "text" in item:
+        item = item | {"text": ""}
     rates = {"frames": 1, "unit_ids": UNITS_PER_FRAME, "mel": MEL_PER_FRAME, "waveform": SAMPLES_PER_FRAME}
     return {
         name: value[rates[name] * start : rates[name] * end] if name in rates else value

@@ -41,6 +41,10 @@ class Lip2SpeechConfig(StrictConfigMixin, PreTrainedConfig):
     num_mel_bins (`int`), speaker_embedding_dim (`int`): mel bins and speaker-embedding size.
     mel_head_size, mel_head_layers (`int`), mel_head_dropout (`float`): the mel head's convolutions.
     label_smoothing, unit_loss_weight, mel_loss_weight (`float`): the loss, see [`Lip2SpeechOutput`].
+    text_vocabulary (`str`, `list[str]` or `None`): the characters that a CTC head on the encoder spells, the
+        space between words among them, such as `" 'abcdefghijklmnopqrstuvwxyz"`. Character i is class i + 1;
+        class 0 is the blank. `None`: no head.
+    ctc_loss_weight (`float`): of the head's loss, see [`Lip2SpeechOutput`].
     max_av_offset (`int`): largest offset of the labels from the picture in mel frames (10 ms), to either
         side; the loss uses the offset that fits each clip best. For corpora whose sound and picture are
         aligned only to a frame, such as GRID; 0, as published, uses the labels as they are.
@@ -85,6 +89,8 @@ class Lip2SpeechConfig(StrictConfigMixin, PreTrainedConfig):
     label_smoothing: float | int = 0.1
     unit_loss_weight: float | int = 1.0
     mel_loss_weight: float | int = 10.0
+    text_vocabulary: str | list[str] | tuple[str, ...] | None = None
+    ctc_loss_weight: float | int = 1.0
     max_av_offset: int = 0
     correlation_loss_weight: float | int = 0.0
     masked_convolutions: bool = True
@@ -128,6 +134,14 @@ class Lip2SpeechConfig(StrictConfigMixin, PreTrainedConfig):
         check_positive(self, "num_units", "num_mel_bins", "mel_head_layers", "num_hidden_layers")
         if self.max_av_offset < 0:
             raise ValueError(f"max_av_offset cannot be negative: got {self.max_av_offset}.")
+        characters = () if self.text_vocabulary is None else list(self.text_vocabulary)
+        if (self.text_vocabulary is not None and not characters) or len(set(characters)) != len(
+            "".join(characters)
+        ):
+            raise ValueError(
+                f"text_vocabulary must hold single characters, each once, or be None for no text head: got "
+                f"{self.text_vocabulary!r}."
+            )
         if self.unit_offset < 0:
             raise ValueError(
                 f"unit_offset counts special classes and cannot be negative: got {self.unit_offset}."

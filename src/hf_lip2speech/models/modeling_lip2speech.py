@@ -17,6 +17,7 @@ from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from ..constants import MEL_PER_FRAME, UNITS_PER_FRAME
 from ..loading import StrictLoadingMixin
+from ..losses.ctc import ctc_loss
 from ..losses.multi_target import multi_target_losses
 from .configuration_lip2speech import Lip2SpeechConfig
 from .conformer import ConformerEncoder, ConformerLayer, RelPositionMultiHeadAttention
@@ -29,19 +30,22 @@ from .visual_frontend import VisualFrontend, init_frontend_weights
 @dataclass
 class Lip2SpeechOutput(ModelOutput):
     """
-    Output of [`Lip2SpeechModel`] for B clips of T frames, V unit classes.
+    Output of [`Lip2SpeechModel`] for B clips of T frames, V unit classes, C characters.
 
     Args:
         loss (`torch.FloatTensor` of shape `()`): `unit_loss_weight * unit_loss + mel_loss_weight *
             (mel_loss + spectral_convergence_loss) + correlation_loss_weight * correlation_loss`, over the
-            targets that were given.
+            targets that were given, + `ctc_loss_weight * ctc_loss` times the share of clips that have a text.
         unit_loss: label-smoothed cross entropy, summed over a clip's units, mean over clips.
         mel_loss: mean absolute error over a clip's valid mel frames, mean over clips.
         spectral_convergence_loss: |y - x|_F / |y|_F of a clip, mean over clips.
         correlation_loss: 1 - `stoi_like_correlation` of a clip, mean over clips; None where its weight is 0.
+        ctc_loss: -log p(text) per character, mean over the clips that have a text; 0 where none has.
         unit_logits (`(B, 2T, V)`): class scores; `Lip2SpeechModel.unit_ids` turns them into units.
         spectrogram (`(B, 4T, 80)`): natural-log mel; zeros where a clip has ended.
-        last_hidden_state (`(B, 2T, C)`): of the conformer.
+        text_logits (`(B, 2T, C + 1)`): scores of the blank (class 0) and the characters of
+            `text_vocabulary`; None where it is None.
+        last_hidden_state (`(B, 2T, hidden_size)`): of the conformer.
         hidden_states, attentions: of its layers.
     """
 
@@ -50,8 +54,10 @@ class Lip2SpeechOutput(ModelOutput):
     mel_loss: torch.FloatTensor | None = None
     spectral_convergence_loss: torch.FloatTensor | None = None
     correlation_loss: torch.FloatTensor | None = None
+    ctc_loss: torch.FloatTensor | None = None
     unit_logits: torch.FloatTensor | None = None
     spectrogram: torch.FloatTensor | None = None
+    text_logits: torch.FloatTensor | None = None
     last_hidden_state: torch.FloatTensor | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
@@ -148,6 +154,8 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
         self.encoder = ConformerEncoder(config, width)
         self.unit_head = nn.Linear(config.hidden_size, config.num_unit_classes)
         self.mel_head = MelHead(config)
+        if config.text_vocabulary is not None:
+            self.text_head = nn.Linear(config.hidden_size, len(config.text_vocabulary) + 1)
         self.post_init()
 
     @classmethod
@@ -197,6 +205,7 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
         mel_labels: torch.Tensor | None = None,
         mel_attention_mask: torch.Tensor | None = None,
         chunk_frames: int | None = None,
+        text_labels: torch.Tensor | None = None,
         **kwargs,
     ) -> Lip2SpeechOutput:
         """
@@ -212,15 +221,19 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
             chunk_frames (`int`, *optional*): no output depends on frames beyond the end of its chunk of so
                 many frames, as in a live stream (dynamic-chunk training: Zhang et al., arXiv 2012.05481).
                 Only with the front end. Default: every output sees the whole clip.
+            text_labels (`(B, L)`, *optional*): classes of the text's characters, as
+                `hf_lip2speech.text.characters.encode_text` makes them, -100 = padding; all -100 = a clip
+                without text.
 
         Raises:
-            ValueError: wrong shapes, or no speaker embeddings.
+            ValueError: wrong shapes, no speaker embeddings, or text_labels for a model without text head.
         """
         padding = find_padding(pixel_values_videos, attention_mask, self.config.crop_size)
         self._check_speakers(speaker_embeddings, pixel_values_videos.shape[0])
         features = self.frame_features(pixel_values_videos, padding, chunk_frames)
         padding = None if padding is None else padding.repeat(UNITS_PER_FRAME)
         states, unit_logits, spectrogram = self.predict(features, speaker_embeddings, padding, chunk_frames)
+        text_logits = None if self.config.text_vocabulary is None else self.text_head(states)
 
         losses = {}
         if unit_labels is not None or mel_labels is not None:
@@ -240,9 +253,33 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
                 correlation_loss_weight=self.config.correlation_loss_weight,
                 max_av_offset=self.config.max_av_offset,
             )
+        if text_labels is not None:
+            losses |= self._text_loss(losses, text_logits, text_labels, padding)
         return Lip2SpeechOutput(
-            **losses, unit_logits=unit_logits, spectrogram=spectrogram, last_hidden_state=states
+            **losses,
+            unit_logits=unit_logits,
+            spectrogram=spectrogram,
+            text_logits=text_logits,
+            last_hidden_state=states,
         )
+
+    def _text_loss(
+        self,
+        losses: dict[str, torch.Tensor],
+        text_logits: torch.Tensor | None,
+        text_labels: torch.Tensor,
+        padding: Padding | None,
+    ) -> dict[str, torch.Tensor]:
+        """The "ctc_loss", and the "loss" with its share."""
+        if text_logits is None:
+            raise ValueError(
+                "text_labels were given, but the model has no text head (its text_vocabulary is None). Train "
+                "one with a vocabulary, or leave text_labels out."
+            )
+        of_clips = ctc_loss(text_logits, text_labels, None if padding is None else padding.mask)
+        spoken = (text_labels > 0).any(dim=1).sum()
+        total = losses.get("loss", 0.0) + self.config.ctc_loss_weight * of_clips.mean()
+        return {"ctc_loss": of_clips.sum() / spoken.clamp(min=1), "loss": total}
 
     def predict(
         self,

@@ -19,7 +19,8 @@ from ..errors import ConfigError
 from ..losses.gan import VOCODER_LOSS_WEIGHTS
 from ..losses.stoi_like import WINDOW
 
-METRICS = ("loss", "unit_accuracy", "mel_l1", "stoi_like_correlation")  # what stage 1 measures in validation
+# what stage 1 measures in validation, the last one for models with a text head
+METRICS = ("loss", "unit_accuracy", "mel_l1", "stoi_like_correlation", "character_error_rate")
 PIP_NAMES = {"azure_ml": "azureml-mlflow", "flyte": "flytekit"}  # of trackers; else the name with hyphens
 UNLISTED = ("flyte",)  # transformers knows it, but does not say whether it is installed
 
@@ -109,7 +110,7 @@ class Lip2SpeechTrainingArguments(RunArguments, TrainingArguments):
             cost.
         vocoder: A saved unit vocoder that speaks the validation samples; null = Griffin-Lim on the mel.
         metric_for_best_model: The validation metric that decides what best/ holds: loss, unit_accuracy,
-            mel_l1 or stoi_like_correlation.
+            mel_l1, stoi_like_correlation or, with a text head, character_error_rate.
         max_grad_norm: Gradients are scaled down to this global norm; 0 = they are left alone, as published.
         chunk_frames: [least, most]. In half of the updates no output sees beyond the end of its chunk, whose
             length in frames is drawn from this range, so that the model learns to read with a bounded

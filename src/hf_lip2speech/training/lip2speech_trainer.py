@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate.utils import set_seed
+from rapidfuzz.distance import Levenshtein
 from torch.utils.data import DataLoader, Dataset, Subset
 from transformers import EvalPrediction, Trainer, TrainerCallback
 from transformers.integrations import TensorBoardCallback
@@ -17,6 +18,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import PrinterCallback
 
 from ..composite import save_beside_weights
+from ..constants import UNITS_PER_FRAME
 from ..data.batching import FrameBatchSampler
 from ..data.collation import Lip2SpeechCollator
 from ..data.sampling import AugmentedDataset
@@ -24,6 +26,7 @@ from ..errors import ConfigError
 from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from ..losses.stoi_like import stoi_like_correlation
 from ..models.modeling_lip2speech import Lip2SpeechModel
+from ..text.ctc import greedy_classes
 from .arguments import METRICS, Lip2SpeechTrainingArguments
 from .checkpoints import check_environment, new_checkpoint, replaced_folder, settle
 from .common import StopRequest, is_decayed, loader, set_epoch, training_loader, weight_average
@@ -32,7 +35,7 @@ from .models import data_beside
 from .monitoring import Meter, Sample, print_banner, write_sample
 
 Voice = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-LOSSES = ("loss", "unit_loss", "mel_loss", "spectral_convergence_loss", "correlation_loss")
+LOSSES = ("loss", "unit_loss", "mel_loss", "spectral_convergence_loss", "correlation_loss", "ctc_loss")
 AVERAGE = "average.pt"  # in a checkpoint
 
 
@@ -127,6 +130,11 @@ class Lip2SpeechTrainer(Trainer):
                     "end: leave it out, model.freeze_encoder is for that."
                 )
             model.frontend.requires_grad_(False)
+        if args.metric_for_best_model == "character_error_rate" and model.config.text_vocabulary is None:
+            raise ConfigError(
+                "metric_for_best_model is character_error_rate, but the model has no text head: give "
+                "model.text_vocabulary, or another metric."
+            )
         if args.ddp_find_unused_parameters is None:  # an AV-HuBERT has some for sound
             args.ddp_find_unused_parameters = model.config.encoder is not None
         if args.max_eval_clips is not None:
@@ -220,7 +228,7 @@ class Lip2SpeechTrainer(Trainer):
         return metrics
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
-        """(None, sums, sums): per clip what `_metrics` adds up, (B, 7)."""
+        """(None, sums, sums): per clip what `_metrics` adds up, (B, 6); (B, 8) with a text head."""
         inputs = self._prepare_inputs(inputs)
         with self.accelerator.autocast():
             output = self.model(**inputs)
@@ -235,6 +243,8 @@ class Lip2SpeechTrainer(Trainer):
             errors.sum(1),
             mel_mask.sum(1),
         ]
+        if output.text_logits is not None:
+            sums += _character_errors(output.text_logits, inputs)
         stacked = torch.stack([column.float() for column in sums], dim=1)
         return None, stacked, stacked
 
@@ -272,7 +282,7 @@ class Lip2SpeechTrainer(Trainer):
 
     def _determine_best_metric(self, metrics, trial) -> bool:
         better = super()._determine_best_metric(metrics, trial)
-        shown = {name: metrics[f"eval_{name}"] for name in METRICS}
+        shown = {name: metrics[f"eval_{name}"] for name in METRICS if f"eval_{name}" in metrics}
         self.meter.print_validation(self.state.global_step, shown, better)
         if better:
             self._export("best")
@@ -353,12 +363,26 @@ class Lip2SpeechTrainer(Trainer):
 
 def _metrics(sums: EvalPrediction) -> dict[str, float]:
     """Sums over clips -> METRICS: loss and stoi_like_correlation (to the labels as they are) are means over
-    clips, unit_accuracy in 0..1 and mel_l1 over all valid positions."""
-    loss, correlation, hits, units, error, frames = np.asarray(sums.predictions, np.float64).sum(0)
+    clips, unit_accuracy in 0..1 and mel_l1 over all valid positions, character_error_rate (greedy) over all
+    characters, if there are any."""
+    loss, correlation, hits, units, error, frames, *text = np.asarray(sums.predictions, np.float64).sum(0)
     clips = len(sums.predictions)
+    edits, characters = text or (0, 0)
     return {
         "loss": loss / clips,
         "stoi_like_correlation": correlation / clips,
         "unit_accuracy": hits / units,
         "mel_l1": error / frames,
-    }
+    } | ({"character_error_rate": edits / characters} if characters else {})
+
+
+def _character_errors(text_logits: torch.Tensor, inputs: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+    """Edits that turn what is read into the text, and the text's characters: (B,) each, 0 without text."""
+    pairs = []
+    for logits, frames, labels in zip(
+        text_logits, inputs["attention_mask"].sum(1), inputs["text_labels"], strict=True
+    ):
+        text = labels[labels > 0].tolist()
+        edits = Levenshtein.distance(text, greedy_classes(logits[: UNITS_PER_FRAME * frames])) if text else 0
+        pairs.append((edits, len(text)))
+    return list(torch.tensor(pairs, device=text_logits.device).T)

@@ -33,7 +33,8 @@ def known_fields(model_config: type[PreTrainedConfig]) -> set[str]:
 
 
 def build_model(kind: type[Model], fields: dict, init_from: str | Path | None) -> Model:
-    """A new model with these config fields, or a saved model with its fields changed by them.
+    """A new model with these config fields, or a saved model with its fields changed by them. A text head
+    that it lacks is added, with new weights, where `text_vocabulary` is among them.
 
     Args:
         init_from: `bundled`, a folder or a Hub repository; a composite gives the part of this kind.
@@ -56,7 +57,14 @@ def build_model(kind: type[Model], fields: dict, init_from: str | Path | None) -
             f"init_from {init_from} holds {found.get('model_type') or 'no config.json'}; expected a "
             f"{config_class.model_type} or a composite with one, such as RUN/best or `bundled`."
         )
-    return kind.from_pretrained(source, config=config_class.from_dict(part | fields))
+    config = config_class.from_dict(part | fields)
+    if fields.get("text_vocabulary") is None or part.get("text_vocabulary") is not None:
+        return kind.from_pretrained(source, config=config)
+    loaded: Any = kind.from_pretrained(source, config=config, output_loading_info=True)
+    model, report = loaded
+    if lost := sorted(name for name in report["missing_keys"] if not name.startswith("text_head.")):
+        raise ConfigError(f"The weights in init_from {init_from} are incomplete: {lost[0]} is missing.")
+    return model
 
 
 def lip2speech_to_train(
