@@ -39,6 +39,7 @@ __all__ = [
     "Lip2SpeechWithVocoder",
     "Lip2SpeechWithVocoderConfig",
     "LipToSpeechPipeline",
+    "LipToSpeechStream",
     "SpeakerEncoder",
     "SpeakerEncoderConfig",
     "SpeechUnitExtractor",
@@ -50,7 +51,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The corpora, which need the extra "train", are imported when they are asked for."""
+    """The corpora, which need the extra "train", and the stream are imported when they are asked for."""
+    if name == "LipToSpeechStream":
+        from .streaming import LipToSpeechStream
+
+        return LipToSpeechStream
     if name == "FaceVideoFolder":
         from .data.corpora import FaceVideoFolder
 

@@ -1,0 +1,267 @@
+"""Speech while the lips move: frames in, samples out, with a bounded look-ahead and a state of fixed size.
+
+Every chunk of frames is read together with the frames after it (the look-ahead) and some before it; the
+vocoder speaks it with the units and mel predicted for the look-ahead as context. What is spoken depends on
+the frames alone, not on how they are divided among the calls.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+
+from .constants import FRAME_RATE, MEL_PER_FRAME, MOUTH_SIZE, SAMPLES_PER_FRAME, UNITS_PER_FRAME
+from .errors import Lip2SpeechError
+from .feature_extraction_lip2speech import gray_histogram
+from .models.visual_frontend import STEM_FRAMES
+from .pipeline import LipToSpeechPipeline
+from .video.landmarks import Face, LandmarkDetector, default_detector, iou
+from .video.mouth import SAME_FACE_IOU, anchor_points, crop_matrix, cut_mouth
+
+SMOOTHED_FRAMES = 6  # landmarks are averaged over this frame and the five before
+LONGEST_LOSS = 5  # frames without the face until the sound stops
+LONGEST_GAP = 5.0  # seconds between two frames; longer ones are shortened to it
+FADE = SAMPLES_PER_FRAME // 2  # samples of the fades into and out of silence
+JOIN = 160  # samples over which the speech of two chunks is cross-faded
+
+
+class LipToSpeechStream:
+    """A `LipToSpeechPipeline` that speaks frame by frame.
+
+    ```python
+    stream = LipToSpeechStream(pipeline("lip-to-speech"))
+    for frame in camera:  # uint8 (H, W, 3), RGB
+        play(stream.push(frame))
+    play(stream.flush())
+    ```
+
+    The model must have a front end of its own: an AV-HuBERT reads whole clips. One that was trained with
+    `chunk_frames` reads best.
+
+    Args:
+        pipe: the pipeline, whose model, feature extractor and device are used.
+        look_ahead: frames (25 per second) after a chunk that are seen before it is spoken.
+        chunk: frames spoken at once.
+        context: frames before a chunk that are read with it.
+        speaker: the voice, as in a call of the pipeline.
+        fps: frames per second of frames that come without time stamps.
+        detector: finds the landmarks; default: `default_detector()`.
+
+    Attributes:
+        latency: the longest time from a frame to its sound in seconds, (look_ahead + chunk) / 25, without the
+            time of computing.
+        face_seen: whether the newest frame shows the face.
+        dropped: frames that came with a time stamp not later than the one before, and were left out.
+
+    Raises:
+        Lip2SpeechError: a number that cannot work, an unknown speaker, or a model without a front end.
+    """
+
+    def __init__(
+        self,
+        pipe: LipToSpeechPipeline,
+        look_ahead: int = 8,
+        chunk: int = 4,
+        context: int = 50,
+        speaker: Any = None,
+        fps: float = FRAME_RATE,
+        detector: LandmarkDetector | None = None,
+    ):
+        if look_ahead < 0 or chunk < 1 or context < 0 or not 1 <= fps <= 1000:
+            raise Lip2SpeechError(
+                f"look_ahead={look_ahead}, chunk={chunk}, context={context}, fps={fps}: expected at least 0, "
+                "1 and 0 frames, and 1 to 1000 frames per second."
+            )
+        self.model: Any = pipe.model
+        self.extractor: Any = pipe.feature_extractor
+        if self.model.config.lip2speech.encoder is not None:
+            raise Lip2SpeechError(
+                "A stream needs a model with a front end of its own: this one reads with an AV-HuBERT, which "
+                "sees whole clips."
+            )
+        speaker = pipe.resolve_speaker(speaker)
+        voice = self.model.voice(speaker) if isinstance(speaker, str) else speaker
+        self.speaker = voice[None].to(self.model.device)
+        self.look_ahead, self.chunk, self.context, self.fps = look_ahead, chunk, context, fps
+        self.latency = (look_ahead + chunk) / FRAME_RATE
+        self.detector = detector or default_detector()
+        self.reset()
+
+    def __enter__(self) -> "LipToSpeechStream":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all frames: another stream begins."""
+        self.detector.reset()
+        self.face_seen = False
+        self.dropped = 0
+        self._face: Face | None = None
+        self._anchors: list[np.ndarray] = []
+        self._lost = 0
+        self._histogram = np.zeros(256, dtype=np.int64)
+        self._first_time = self._last_time = 0.0  # of the frames, in seconds
+        self._arrived = 0  # frames without time stamps
+        self._last: np.ndarray | None = None  # the newest frame
+        # by frame at 25 per second, from number self._start on:
+        self._start = self._spoken = 0
+        self._pixels: list[torch.Tensor] = []  # (1, S, S)
+        self._features: list[torch.Tensor] = []  # (C,), shorter by what the newest frames' windows lack
+        self._audible: list[bool] = []
+        self._units: list[torch.Tensor] = []  # (2,), of frames spoken
+        self._mel: list[torch.Tensor] = []  # (4, bins)
+        self._tail: np.ndarray | None = None  # how the last chunk's speech would continue, (JOIN,)
+        self._gain = 0.0
+
+    def push(self, frames: np.ndarray | Iterable[np.ndarray], timestamp: float | None = None) -> np.ndarray:
+        """Take the next frame or frames and return what can be spoken now.
+
+        Args:
+            frames: RGB, uint8 (H, W, 3), or several: (N, H, W, 3) or a list.
+            timestamp: of a single frame, in seconds of a clock that does not jump back; default: frames
+                come at `fps`. Late and missing frames are bridged by their neighbours.
+
+        Returns:
+            float32 (640 n,) in [-1, 1] at 16 kHz, where n is a multiple of `chunk` and may be 0.
+
+        Raises:
+            Lip2SpeechError: a frame of another shape or dtype, or a time stamp for several frames.
+        """
+        single = isinstance(frames, np.ndarray) and frames.ndim == 3
+        if timestamp is not None and not single:
+            raise Lip2SpeechError("A timestamp belongs to a single frame (H, W, 3): push frames one by one.")
+        spoken = []
+        for frame in [frames] if single else frames:
+            if (
+                not isinstance(frame, np.ndarray)
+                or frame.ndim != 3
+                or frame.shape[2] != 3
+                or frame.dtype != np.uint8
+            ):
+                given = (
+                    f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
+                )
+                raise Lip2SpeechError(f"A frame is {given}; expected RGB, uint8 (height, width, 3).")
+            time = self._arrived / self.fps if timestamp is None else float(timestamp)
+            self._arrived += 1
+            for picture in self._at_frame_rate(frame, time):
+                self._see(picture)
+                if len(self._pixels) + self._start >= self._spoken + self.chunk + self.look_ahead:
+                    spoken.append(self._speak(self.chunk))
+        return np.concatenate(spoken) if spoken else np.zeros(0, dtype=np.float32)
+
+    def flush(self) -> np.ndarray:
+        """Speak what is left, without look-ahead, and reset: float32 (640 n,), n <= look_ahead + chunk."""
+        left, spoken = self._start + len(self._pixels) - self._spoken, [np.zeros(0, dtype=np.float32)]
+        while left > 0:
+            spoken.append(self._speak(min(self.chunk, left)))
+            left -= self.chunk
+        self.reset()
+        return np.concatenate(spoken)
+
+    def _at_frame_rate(self, frame: np.ndarray, time: float) -> Iterable[np.ndarray]:
+        """The frames at 25 per second that a new frame completes: each is the one nearest in time."""
+        step, before = 1 / FRAME_RATE, self._last
+        if before is None:
+            self._first_time = self._last_time = time
+        elif time <= self._last_time:
+            self.dropped += 1
+            return
+        excess = time - self._last_time - LONGEST_GAP
+        if excess > 0:
+            self._first_time += excess
+        previous = self._last_time + max(excess, 0)
+        self._last, self._last_time = frame, time
+        while (tick := self._first_time + (self._start + len(self._pixels)) * step) <= time + step / 2 - 1e-9:
+            yield frame if before is None or time - tick <= tick - previous else before
+
+    def _see(self, frame: np.ndarray) -> None:
+        """Follow the face into the next frame and keep its mouth as the model's input."""
+        faces = self.detector(frame)
+        if self._face is not None and self._lost <= FRAME_RATE:
+            overlaps = iou(self._face.box, [face.box for face in faces])
+            faces = [face for face, overlap in zip(faces, overlaps, strict=True) if overlap > SAME_FACE_IOU]
+        elif self._face is not None:
+            self._anchors = []
+        self.face_seen = bool(faces)
+        if faces:
+            self._face = max(faces, key=lambda face: float(np.prod(face.box[2:] - face.box[:2])))
+            self._anchors = [*self._anchors, anchor_points(self._face)][-SMOOTHED_FRAMES:]
+            self._lost = 0
+        else:
+            self._lost += 1
+        self._audible.append(self._face is not None and self._lost <= LONGEST_LOSS)
+        size = self.extractor.crop_size
+        if self._anchors:
+            crop = cut_mouth(frame, crop_matrix(np.mean(self._anchors, axis=0)))
+            margin = (MOUTH_SIZE - size) // 2
+            crop = crop[None, margin : margin + size, margin : margin + size]
+            if self._audible[-1]:
+                self._histogram += gray_histogram(crop)
+            pixels = self.extractor.normalize(crop, histogram=self._histogram)
+        else:
+            pixels = np.zeros((1, size, size), dtype=np.float32)
+        self._pixels.append(torch.from_numpy(pixels))
+
+    @torch.no_grad()
+    def _speak(self, count: int) -> np.ndarray:
+        """The next `count` frames, with all that have been seen: float32 (640 count,)."""
+        read, begin = self.model.lip2speech, self._spoken - self._start
+        end, device, half = begin + count, self.model.device, STEM_FRAMES // 2
+        # Features of frames whose windows are complete are kept; those of the newest are made anew.
+        first = len(self._features)
+        context = max(first - half, 0)
+        pixels = torch.stack(self._pixels[context:])[None].to(device, read.dtype)
+        fresh = read.frame_features(pixels)[0, first - context :]
+        features = torch.cat([torch.stack(self._features), fresh]) if self._features else fresh
+        self._features += list(fresh[: max(len(fresh) - half, 0)])
+
+        left = max(begin - self.context, 0)
+        _, logits, mel = read.predict(features[None, left:], self.speaker.to(read.dtype))
+        units = read.unit_ids(logits)[0, UNITS_PER_FRAME * (begin - left) :]
+        mel = mel[0, MEL_PER_FRAME * (begin - left) :].float()
+        spoken = self._vocode(units, mel, count)
+        self._units += list(units[: UNITS_PER_FRAME * count].unflatten(0, (count, -1)))
+        self._mel += list(mel[: MEL_PER_FRAME * count].unflatten(0, (count, -1)))
+        self._spoken += count
+
+        gains = np.repeat(np.array(self._audible[begin:end], np.float32), SAMPLES_PER_FRAME)
+        before = np.concatenate([np.full(FADE, self._gain, np.float32), gains])
+        self._gain = float(gains[-1])
+        ramps = np.convolve(before, np.full(FADE, 1 / FADE, np.float32), mode="valid")[1:]
+        self._forget()
+        return np.clip(spoken * ramps, -1, 1)
+
+    def _vocode(self, units: torch.Tensor, mel: torch.Tensor, count: int) -> np.ndarray:
+        """Speech of the first `count` frames of units and mel; those before and after are its context."""
+        reach = -(-self.model.config.vocoder.context_units // UNITS_PER_FRAME)
+        before = min(reach, len(self._units))
+        units = units[: UNITS_PER_FRAME * (count + reach)]
+        mel = mel[: MEL_PER_FRAME * (count + reach)]
+        if before:
+            units = torch.cat([*self._units[-before:], units])
+            mel = torch.cat([*self._mel[-before:], mel])
+        waveform = self.model.vocode(units[None], mel[None], self.speaker)[0].cpu().numpy()
+        waveform = waveform[SAMPLES_PER_FRAME * before :]
+        spoken, after = waveform[: SAMPLES_PER_FRAME * count].copy(), waveform[SAMPLES_PER_FRAME * count :]
+        if self._tail is not None:
+            weight = np.linspace(0, 1, len(self._tail), dtype=np.float32)
+            spoken[: len(weight)] = weight * spoken[: len(weight)] + (1 - weight) * self._tail
+        self._tail = after[:JOIN] if len(after) >= JOIN else None
+        return spoken
+
+    def _forget(self) -> None:
+        """Drop what no later chunk reads."""
+        reach = -(-self.model.config.vocoder.context_units // UNITS_PER_FRAME)
+        self._units, self._mel = self._units[-reach:], self._mel[-reach:]
+        spare = self._spoken - self._start - self.context - STEM_FRAMES
+        if spare > 0:
+            for kept in (self._pixels, self._features, self._audible):
+                del kept[:spare]
+            self._start += spare
+
+
+__all__ = ["LipToSpeechStream"]
