@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from hf_lip2speech.data.collation import Lip2SpeechCollator
 from hf_lip2speech.errors import ConfigError
@@ -41,3 +42,22 @@ def test_characters_are_counted_inside_each_clip_and_where_it_has_a_text():
     }
     edits, characters = _character_errors(logits, inputs)
     assert (edits.tolist(), characters.tolist()) == ([1, 1, 0], [3, 2, 0])
+
+
+def test_text_conditioning_can_be_added_to_a_trained_model_that_stays_as_it_is(train, tmp_path):
+    vocabulary = {"text_vocabulary": VOCABULARY}
+    train(
+        "train", f"output_dir={tmp_path / 'read'}", max_steps=1, model=STAGES["train"]["model"] | vocabulary
+    )
+    conditioning = {"max_steps": 3, "model": {"text_conditioning": True}, "learning_rate": 1e-2}
+    trainer = train(
+        "train", f"init_from={tmp_path / 'read/last'}", "train_only=[text_conditioner]", **conditioning
+    )
+    before = load_file(tmp_path / "read/last/model.safetensors")
+    after = load_file(tmp_path / "run/last/model.safetensors")
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert {name.split(".")[0] for name in after.keys() - before.keys()} == {"text_conditioner"}
+    assert after["text_conditioner.out_proj.weight"].any()
+    assert any(entry.get("text_conditioned_loss", 0) > 0 for entry in trainer.state.log_history)
+    with pytest.raises(ConfigError, match="train_only is .*nothing.*unit_head"):
+        train("train", f"output_dir={tmp_path / 'no'}", "train_only=[nothing]", max_steps=1)

@@ -45,6 +45,9 @@ class Lip2SpeechConfig(StrictConfigMixin, PreTrainedConfig):
         space between words among them, such as `" 'abcdefghijklmnopqrstuvwxyz"`. Character i is class i + 1;
         class 0 is the blank. `None`: no head.
     ctc_loss_weight (`float`): of the head's loss, see [`Lip2SpeechOutput`].
+    text_conditioning (`bool`): a branch that lets a given text decide what is said (`text_ids` of the model),
+        aligned by the text head, which it needs. It is trained on the texts of the clips; the encoder is not
+        trained by its loss.
     max_av_offset (`int`): largest offset of the labels from the picture in mel frames (10 ms), to either
         side; the loss uses the offset that fits each clip best. For corpora whose sound and picture are
         aligned only to a frame, such as GRID; 0, as published, uses the labels as they are.
@@ -91,6 +94,7 @@ class Lip2SpeechConfig(StrictConfigMixin, PreTrainedConfig):
     mel_loss_weight: float | int = 10.0
     text_vocabulary: str | list[str] | tuple[str, ...] | None = None
     ctc_loss_weight: float | int = 1.0
+    text_conditioning: bool = False
     max_av_offset: int = 0
     correlation_loss_weight: float | int = 0.0
     masked_convolutions: bool = True
@@ -142,6 +146,8 @@ class Lip2SpeechConfig(StrictConfigMixin, PreTrainedConfig):
                 f"text_vocabulary must hold single characters, each once, or be None for no text head: got "
                 f"{self.text_vocabulary!r}."
             )
+        if self.text_conditioning and self.text_vocabulary is None:
+            raise ValueError("text_conditioning needs a text head: give text_vocabulary too.")
         if self.unit_offset < 0:
             raise ValueError(
                 f"unit_offset counts special classes and cannot be negative: got {self.unit_offset}."

@@ -5,6 +5,7 @@ Choi, Kim, Ro, "Intelligible Lip-to-Speech Synthesis with Speech Units", Intersp
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -19,11 +20,14 @@ from ..constants import MEL_PER_FRAME, UNITS_PER_FRAME
 from ..loading import StrictLoadingMixin
 from ..losses.ctc import ctc_loss
 from ..losses.multi_target import multi_target_losses
+from ..text.alignment import align_text
+from ..text.characters import BLANK
 from .configuration_lip2speech import Lip2SpeechConfig
 from .conformer import ConformerEncoder, ConformerLayer, RelPositionMultiHeadAttention
 from .convolution import ChannelsLastConv1d, convolve_chunks
 from .modeling_avhubert import AVHubertModel
 from .padding import Padding, find_padding
+from .text_conditioning import TextConditioner, ZeroLinear
 from .visual_frontend import VisualFrontend, init_frontend_weights
 
 
@@ -35,12 +39,15 @@ class Lip2SpeechOutput(ModelOutput):
     Args:
         loss (`torch.FloatTensor` of shape `()`): `unit_loss_weight * unit_loss + mel_loss_weight *
             (mel_loss + spectral_convergence_loss) + correlation_loss_weight * correlation_loss`, over the
-            targets that were given, + `ctc_loss_weight * ctc_loss` times the share of clips that have a text.
+            targets that were given, + `ctc_loss_weight * ctc_loss` times the share of clips that have a text
+            + `text_conditioned_loss`.
         unit_loss: label-smoothed cross entropy, summed over a clip's units, mean over clips.
         mel_loss: mean absolute error over a clip's valid mel frames, mean over clips.
         spectral_convergence_loss: |y - x|_F / |y|_F of a clip, mean over clips.
         correlation_loss: 1 - `stoi_like_correlation` of a clip, mean over clips; None where its weight is 0.
         ctc_loss: -log p(text) per character, mean over the clips that have a text; 0 where none has.
+        text_conditioned_loss: the same weighted sum over units and mel as in `loss`, of what is predicted
+            where `text_labels` are given as `text_ids`; None without `text_conditioning`.
         unit_logits (`(B, 2T, V)`): class scores; `Lip2SpeechModel.unit_ids` turns them into units.
         spectrogram (`(B, 4T, 80)`): natural-log mel; zeros where a clip has ended.
         text_logits (`(B, 2T, C + 1)`): scores of the blank (class 0) and the characters of
@@ -55,6 +62,7 @@ class Lip2SpeechOutput(ModelOutput):
     spectral_convergence_loss: torch.FloatTensor | None = None
     correlation_loss: torch.FloatTensor | None = None
     ctc_loss: torch.FloatTensor | None = None
+    text_conditioned_loss: torch.FloatTensor | None = None
     unit_logits: torch.FloatTensor | None = None
     spectrogram: torch.FloatTensor | None = None
     text_logits: torch.FloatTensor | None = None
@@ -120,6 +128,9 @@ class Lip2SpeechPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
             bound = 1 / math.sqrt(module.weight[0].numel())
             init.uniform_(module.weight, -bound, bound)
             init.zeros_(module.bias)
+        elif isinstance(module, ZeroLinear):
+            init.zeros_(module.weight)
+            init.zeros_(module.bias)
         elif isinstance(module, nn.Linear):
             init.xavier_uniform_(module.weight)
             if module.bias is not None:
@@ -127,6 +138,8 @@ class Lip2SpeechPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
         elif isinstance(module, RelPositionMultiHeadAttention):
             init.normal_(module.position_bias_u, std=self.config.initializer_range)
             init.normal_(module.position_bias_v, std=self.config.initializer_range)
+        elif isinstance(module, nn.Embedding):
+            init.normal_(module.weight)
         elif isinstance(module, nn.LayerNorm):
             init.ones_(module.weight)
             init.zeros_(module.bias)
@@ -156,6 +169,8 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
         self.mel_head = MelHead(config)
         if config.text_vocabulary is not None:
             self.text_head = nn.Linear(config.hidden_size, len(config.text_vocabulary) + 1)
+        if config.text_conditioning:
+            self.text_conditioner = TextConditioner(config)
         self.post_init()
 
     @classmethod
@@ -206,6 +221,7 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
         mel_attention_mask: torch.Tensor | None = None,
         chunk_frames: int | None = None,
         text_labels: torch.Tensor | None = None,
+        text_ids: torch.Tensor | None = None,
         **kwargs,
     ) -> Lip2SpeechOutput:
         """
@@ -224,9 +240,12 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
             text_labels (`(B, L)`, *optional*): classes of the text's characters, as
                 `hf_lip2speech.text.characters.encode_text` makes them, -100 = padding; all -100 = a clip
                 without text.
+            text_ids (`(B, L)`, *optional*): the same of texts that the clips are to say, with the lips'
+                timing, for a model with `text_conditioning`; a clip without text says what is read.
 
         Raises:
-            ValueError: wrong shapes, no speaker embeddings, or text_labels for a model without text head.
+            ValueError: wrong shapes, no speaker embeddings, text_labels for a model without text head, or
+                text_ids for one without text conditioning.
         """
         padding = find_padding(pixel_values_videos, attention_mask, self.config.crop_size)
         self._check_speakers(speaker_embeddings, pixel_values_videos.shape[0])
@@ -234,6 +253,8 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
         padding = None if padding is None else padding.repeat(UNITS_PER_FRAME)
         states, unit_logits, spectrogram = self.predict(features, speaker_embeddings, padding, chunk_frames)
         text_logits = None if self.config.text_vocabulary is None else self.text_head(states)
+        if text_ids is not None:
+            unit_logits, spectrogram = self.predict_text(states, text_ids, speaker_embeddings, padding)
 
         losses = {}
         if unit_labels is not None or mel_labels is not None:
@@ -241,18 +262,22 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
                 mel_attention_mask = spectrogram.new_ones(spectrogram.shape[:2])
                 if padding is not None:
                     mel_attention_mask = padding.mask.repeat_interleave(self.mel_head.frames_per_state, dim=1)
-            losses = multi_target_losses(
-                unit_logits,
-                spectrogram,
-                unit_labels,
-                mel_labels,
-                mel_attention_mask.bool(),
+            measure = partial(
+                multi_target_losses,
+                unit_labels=unit_labels,
+                mel_labels=mel_labels,
+                mel_mask=mel_attention_mask.bool(),
                 label_smoothing=self.config.label_smoothing,
                 unit_loss_weight=self.config.unit_loss_weight,
                 mel_loss_weight=self.config.mel_loss_weight,
                 correlation_loss_weight=self.config.correlation_loss_weight,
                 max_av_offset=self.config.max_av_offset,
             )
+            losses = measure(unit_logits, spectrogram)
+            if self.config.text_conditioning and text_labels is not None:
+                told = self.predict_text(states.detach(), text_labels, speaker_embeddings, padding)
+                losses["text_conditioned_loss"] = measure(*told)["loss"]
+                losses["loss"] = losses["loss"] + losses["text_conditioned_loss"]
         if text_labels is not None:
             losses |= self._text_loss(losses, text_logits, text_labels, padding)
         return Lip2SpeechOutput(
@@ -298,6 +323,34 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
         states = self.encoder(features, padding, chunk)
         masked = padding if self.config.masked_convolutions else None
         return states, self.unit_head(states), self.mel_head(states, speaker_embeddings, masked, chunk)
+
+    def predict_text(
+        self,
+        states: torch.Tensor,
+        text_ids: torch.Tensor,
+        speaker_embeddings: torch.Tensor,
+        padding: Padding | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Unit logits and spectrogram of clips that say given texts where their lips say them best.
+
+        Args:
+            states: the encoder's, (B, 2T, C).
+            text_ids: (B, L), see `forward`. A text for which a clip is too short is left out.
+            padding: that of the units (B, 2T).
+        """
+        if not self.config.text_conditioning:
+            raise ValueError(
+                "A text was given, but the model cannot be told what to say: its config has "
+                "text_conditioning=False. Leave the text out, or train a model with text_conditioning."
+            )
+        lengths = None if padding is None else padding.mask.sum(1)
+        alignment = align_text(self.text_head(states), text_ids, lengths)
+        possible = alignment.score.isfinite()[:, None]
+        alignment = alignment._replace(states=alignment.states * possible)
+        text_ids = text_ids.masked_fill(~possible, BLANK)
+        states = self.text_conditioner(states, text_ids, alignment, padding)
+        masked = padding if self.config.masked_convolutions else None
+        return self.unit_head(states), self.mel_head(states, speaker_embeddings, masked)
 
     def frame_features(
         self, videos: torch.Tensor, padding: Padding | None = None, chunk_frames: int | None = None

@@ -108,6 +108,8 @@ class Lip2SpeechTrainingArguments(RunArguments, TrainingArguments):
             learning rate; null = never.
         freeze_frontend: Leave the lip reading as init_from brings it and train the rest, at a third of the
             cost.
+        train_only: Modules of the model that are trained, such as [text_conditioner]; the rest stays as
+            init_from brings it. null = everything.
         vocoder: A saved unit vocoder that speaks the validation samples; null = Griffin-Lim on the mel.
         metric_for_best_model: The validation metric that decides what best/ holds: loss, unit_accuracy,
             mel_l1, stoi_like_correlation or, with a text head, character_error_rate.
@@ -124,6 +126,7 @@ class Lip2SpeechTrainingArguments(RunArguments, TrainingArguments):
     encoder: str | None = None
     unfreeze_encoder_after: int | None = None
     freeze_frontend: bool = False
+    train_only: list[str] | None = None
     vocoder: str | None = None
     ema_decay: float = 0.999
 

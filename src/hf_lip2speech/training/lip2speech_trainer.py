@@ -35,7 +35,10 @@ from .models import data_beside
 from .monitoring import Meter, Sample, print_banner, write_sample
 
 Voice = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-LOSSES = ("loss", "unit_loss", "mel_loss", "spectral_convergence_loss", "correlation_loss", "ctc_loss")
+LOSSES = (
+    "loss", "unit_loss", "mel_loss", "spectral_convergence_loss", "correlation_loss", "ctc_loss",
+    "text_conditioned_loss",
+)  # fmt: skip
 AVERAGE = "average.pt"  # in a checkpoint
 
 
@@ -130,6 +133,16 @@ class Lip2SpeechTrainer(Trainer):
                     "end: leave it out, model.freeze_encoder is for that."
                 )
             model.frontend.requires_grad_(False)
+        if args.train_only is not None:
+            modules = dict(model.named_children())
+            if not args.train_only or not set(args.train_only) <= modules.keys():
+                raise ConfigError(
+                    f"train_only is {args.train_only}; expected some of {', '.join(modules)}, the model's "
+                    "modules."
+                )
+            model.requires_grad_(False)
+            for name in args.train_only:
+                modules[name].requires_grad_(True)
         if args.metric_for_best_model == "character_error_rate" and model.config.text_vocabulary is None:
             raise ConfigError(
                 "metric_for_best_model is character_error_rate, but the model has no text head: give "
@@ -191,6 +204,9 @@ class Lip2SpeechTrainer(Trainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         if self.args.freeze_frontend:
             self.model.frontend.eval()
+        if self.args.train_only is not None:
+            for name, module in self.model.named_children():
+                module.train(name in self.args.train_only)
         output = model(**inputs, chunk_frames=self._chunk_frames())
         self.meter.add({name: output[name] for name in LOSSES if output.get(name) is not None})
         loss = output.loss

@@ -22,6 +22,8 @@ from ..models.modeling_lip2speech import Lip2SpeechModel
 from .arguments import Lip2SpeechTrainingArguments
 from .config import check_keys
 
+# modules that a setting adds to a saved model
+ADDED = {"text_vocabulary": "text_head.", "text_conditioning": "text_conditioner."}
 Model = TypeVar("Model", bound=PreTrainedModel)
 
 
@@ -33,8 +35,8 @@ def known_fields(model_config: type[PreTrainedConfig]) -> set[str]:
 
 
 def build_model(kind: type[Model], fields: dict, init_from: str | Path | None) -> Model:
-    """A new model with these config fields, or a saved model with its fields changed by them. A text head
-    that it lacks is added, with new weights, where `text_vocabulary` is among them.
+    """A new model with these config fields, or a saved model with its fields changed by them. Parts that it
+    lacks and they add have new weights: a text head (`text_vocabulary`), text conditioning.
 
     Args:
         init_from: `bundled`, a folder or a Hub repository; a composite gives the part of this kind.
@@ -58,11 +60,12 @@ def build_model(kind: type[Model], fields: dict, init_from: str | Path | None) -
             f"{config_class.model_type} or a composite with one, such as RUN/best or `bundled`."
         )
     config = config_class.from_dict(part | fields)
-    if fields.get("text_vocabulary") is None or part.get("text_vocabulary") is not None:
+    added = tuple(module for field, module in ADDED.items() if fields.get(field) and not part.get(field))
+    if not added:
         return kind.from_pretrained(source, config=config)
     loaded: Any = kind.from_pretrained(source, config=config, output_loading_info=True)
     model, report = loaded
-    if lost := sorted(name for name in report["missing_keys"] if not name.startswith("text_head.")):
+    if lost := sorted(name for name in report["missing_keys"] if not name.startswith(added)):
         raise ConfigError(f"The weights in init_from {init_from} are incomplete: {lost[0]} is missing.")
     return model
 
