@@ -4,8 +4,11 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+import time
 import warnings
 from pathlib import Path
 
@@ -57,6 +60,12 @@ MISTAKES = {
     "speak clip.mp4 -o .": (". is a folder",),
     "speak clip.mp4 -m clip.mp4": ("clip.mp4 is a file: name the folder or Hub repository",),
     "speak clip.mp4 -m empty": ("empty holds no config.json: it is not the folder of a model",),
+    "live none.mp4": ("there is no file 'none.mp4': expected a camera's number",),
+    "live empty": ("empty is a folder: name a camera, a video file, or - for a pipe",),
+    "live clip.mp4 -o out.mp3": ("must end in .wav, got 'out.mp3'",),
+    "live clip.mp4 -o no/out.wav": ("The folder of no/out.wav does not exist",),
+    "live clip.mp4 -m empty": ("empty holds no config.json",),
+    "live clip.mp4 --look-ahead -1": ("expected a whole number of at least 0, got '-1'", 2),
     "prepare grid in": ("the following arguments are required: OUT", 2),
     "prepare grid in out --num-proc 0": ("expected a whole number of at least 1, got '0'", 2),
     "prepare grid in out --limit some": ("expected a whole number of at least 1, got 'some'", 2),
@@ -353,3 +362,50 @@ def test_options_are_handed_over():
     args = vars(given("compose first second out --voices a b --rename s1=x s2=y --default-voice x"))
     expected = {"lip2speech": "first", "vocoder": "second", "out": "out", "voices": ["a", "b"]}
     assert (expected | {"rename": ["s1=x", "s2=y"], "default_voice": "x"}).items() <= args.items()
+
+
+@pytest.fixture
+def talker(grid_dir) -> str:
+    return str(sorted((grid_dir / "s1").glob("*.mp4"))[0])
+
+
+def live(line: str, model: str) -> int:
+    return cli.main(["live", *line.split(), "-m", model, "--device", "cpu"])
+
+
+def test_live_speaks_a_file_at_its_own_pace_and_shows_the_latency(here, model, talker, capsys):
+    begin = time.monotonic()
+    assert live(f"{talker} -o out.wav --speaker bob --look-ahead 4", model) == 0
+    assert time.monotonic() - begin > 2.9
+    samples, rate = soundfile.read("out.wav")
+    assert rate == 16000 and abs(len(samples) - 75 * 640) <= 640 and samples.std() > 0
+    output = capsys.readouterr()
+    assert output.out == "" and "s spoken, latency " in output.err
+    assert "without computing 320 ms), 0 of 75 frames dropped" in output.err
+
+
+def test_ctrl_c_ends_live_with_a_whole_file_of_what_was_seen_until_then(
+    here, model, talker, capsys, monkeypatch
+):
+    from hf_lip2speech.live import LiveSession
+
+    watch, before = LiveSession.watch, signal.getsignal(signal.SIGINT)
+
+    def interrupted(session, frames):
+        threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGINT)).start()
+        return watch(session, frames)
+
+    monkeypatch.setattr(LiveSession, "watch", interrupted)
+    assert live(f"{talker} -o out.wav", model) == 0
+    samples, _ = soundfile.read("out.wav")
+    assert 0 < len(samples) < 75 * 640 and sorted(os.listdir()) == ["clip.mp4", "out.wav"]
+    assert "s spoken, latency" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_live_source_that_fails_at_once_leaves_no_file(here, model, capsys):
+    Path("text.mp4").write_text("no video")
+    assert live("text.mp4 -o out.wav", model) == 1 and live("97 -o out.wav", model) == 1
+    errors = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert "cannot open 'text.mp4'" in errors[0] and "cannot open the camera 97" in errors[1]
+    assert sorted(os.listdir()) == ["clip.mp4", "text.mp4"]

@@ -212,6 +212,7 @@ EXTRAS_OF = {
     "evaluation": {"eval", "naturalness", "pitch", "whisper"},
     "hf_lip2speech_cli": {"eval"},
     "hub": {"demo"},
+    "media": {"live"},
     "models": {"train"},
     "plotting": {"plot"},
     "synthetic": {"render"},

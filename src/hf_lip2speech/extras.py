@@ -34,6 +34,7 @@ EXTRAS = {
     "ray": "ray",
     "scipy": "eval",
     "sklearn": "train",
+    "sounddevice": "live",
     "speechmos": "naturalness",
     "tensorboard": "train",
 }

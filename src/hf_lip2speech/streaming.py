@@ -16,10 +16,11 @@ from .errors import Lip2SpeechError
 from .feature_extraction_lip2speech import gray_histogram
 from .models.visual_frontend import STEM_FRAMES
 from .pipeline import LipToSpeechPipeline
-from .video.landmarks import Face, LandmarkDetector, default_detector, iou
+from .video.landmarks import Face, LandmarkDetector, MeshLandmarkDetector, iou
 from .video.mouth import SAME_FACE_IOU, anchor_points, crop_matrix, cut_mouth
 
 SMOOTHED_FRAMES = 6  # landmarks are averaged over this frame and the five before
+SEARCH_EVERY = 25  # frames between two searches for more faces
 LONGEST_LOSS = 5  # frames without the face until the sound stops
 LONGEST_GAP = 5.0  # seconds between two frames; longer ones are shortened to it
 FADE = SAMPLES_PER_FRAME // 2  # samples of the fades into and out of silence
@@ -46,7 +47,7 @@ class LipToSpeechStream:
         context: frames before a chunk that are read with it.
         speaker: the voice, as in a call of the pipeline.
         fps: frames per second of frames that come without time stamps.
-        detector: finds the landmarks; default: `default_detector()`.
+        detector: finds the landmarks, for this stream alone; default: a `MeshLandmarkDetector`.
 
     Attributes:
         latency: the longest time from a frame to its sound in seconds, (look_ahead + chunk) / 25, without the
@@ -85,7 +86,7 @@ class LipToSpeechStream:
         self.speaker = voice[None].to(self.model.device)
         self.look_ahead, self.chunk, self.context, self.fps = look_ahead, chunk, context, fps
         self.latency = (look_ahead + chunk) / FRAME_RATE
-        self.detector = detector or default_detector()
+        self.detector = detector or MeshLandmarkDetector(search_every=SEARCH_EVERY)
         self.reset()
 
     def __enter__(self) -> "LipToSpeechStream":
@@ -115,6 +116,11 @@ class LipToSpeechStream:
         self._mel: list[torch.Tensor] = []  # (4, bins)
         self._tail: np.ndarray | None = None  # how the last chunk's speech would continue, (JOIN,)
         self._gain = 0.0
+
+    @property
+    def frames(self) -> int:
+        """Frames at 25 per second so far, of which a chunk is spoken when its look-ahead is there."""
+        return self._start + len(self._pixels)
 
     def push(self, frames: np.ndarray | Iterable[np.ndarray], timestamp: float | None = None) -> np.ndarray:
         """Take the next frame or frames and return what can be spoken now.
@@ -149,13 +155,13 @@ class LipToSpeechStream:
             self._arrived += 1
             for picture in self._at_frame_rate(frame, time):
                 self._see(picture)
-                if len(self._pixels) + self._start >= self._spoken + self.chunk + self.look_ahead:
+                if self.frames >= self._spoken + self.chunk + self.look_ahead:
                     spoken.append(self._speak(self.chunk))
         return np.concatenate(spoken) if spoken else np.zeros(0, dtype=np.float32)
 
     def flush(self) -> np.ndarray:
         """Speak what is left, without look-ahead, and reset: float32 (640 n,), n <= look_ahead + chunk."""
-        left, spoken = self._start + len(self._pixels) - self._spoken, [np.zeros(0, dtype=np.float32)]
+        left, spoken = self.frames - self._spoken, [np.zeros(0, dtype=np.float32)]
         while left > 0:
             spoken.append(self._speak(min(self.chunk, left)))
             left -= self.chunk
@@ -175,7 +181,7 @@ class LipToSpeechStream:
             self._first_time += excess
         previous = self._last_time + max(excess, 0)
         self._last, self._last_time = frame, time
-        while (tick := self._first_time + (self._start + len(self._pixels)) * step) <= time + step / 2 - 1e-9:
+        while (tick := self._first_time + self.frames * step) <= time + step / 2 - 1e-9:
             yield frame if before is None or time - tick <= tick - previous else before
 
     def _see(self, frame: np.ndarray) -> None:
@@ -206,7 +212,7 @@ class LipToSpeechStream:
             pixels = np.zeros((1, size, size), dtype=np.float32)
         self._pixels.append(torch.from_numpy(pixels))
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def _speak(self, count: int) -> np.ndarray:
         """The next `count` frames, with all that have been seen: float32 (640 count,)."""
         read, begin = self.model.lip2speech, self._spoken - self._start
@@ -215,14 +221,14 @@ class LipToSpeechStream:
         first = len(self._features)
         context = max(first - half, 0)
         pixels = torch.stack(self._pixels[context:])[None].to(device, read.dtype)
-        fresh = read.frame_features(pixels)[0, first - context :]
+        fresh = read.frame_features(pixels, first=first - context)[0]
         features = torch.cat([torch.stack(self._features), fresh]) if self._features else fresh
         self._features += list(fresh[: max(len(fresh) - half, 0)])
 
         left = max(begin - self.context, 0)
-        _, logits, mel = read.predict(features[None, left:], self.speaker.to(read.dtype))
-        units = read.unit_ids(logits)[0, UNITS_PER_FRAME * (begin - left) :]
-        mel = mel[0, MEL_PER_FRAME * (begin - left) :].float()
+        speaker = self.speaker.to(read.dtype)
+        _, logits, mel = read.predict(features[None, left:], speaker, first=begin - left)
+        units, mel = read.unit_ids(logits)[0], mel[0].float()
         spoken = self._vocode(units, mel, count)
         self._units += list(units[: UNITS_PER_FRAME * count].unflatten(0, (count, -1)))
         self._mel += list(mel[: MEL_PER_FRAME * count].unflatten(0, (count, -1)))

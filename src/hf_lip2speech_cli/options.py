@@ -34,6 +34,16 @@ def positive(text: str) -> int:
     return number
 
 
+def natural(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text!r}")
+    return number
+
+
 def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-m", "--model", default=BUNDLED, help="folder or Hub name of a composed model (default: bundled)"

@@ -312,17 +312,27 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
         speaker_embeddings: torch.Tensor,
         padding: Padding | None = None,
         chunk_frames: int | None = None,
+        first: int = 0,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """What `forward` makes of the frames' features (B, T, C): states, unit logits and spectrogram.
 
         Args:
             padding: that of the units (B, 2T).
+            first: frame from which on logits and spectrogram are predicted (states are of all frames); the
+                frames before are its context. Only without padding and chunks.
         """
         features = self.frontend_dropout(features).repeat_interleave(UNITS_PER_FRAME, dim=1)  # (B, 2T, C)
         chunk = None if chunk_frames is None else chunk_frames * UNITS_PER_FRAME
         states = self.encoder(features, padding, chunk)
         masked = padding if self.config.masked_convolutions else None
-        return states, self.unit_head(states), self.mel_head(states, speaker_embeddings, masked, chunk)
+        context = min(UNITS_PER_FRAME * first, len(self.mel_head.convs))  # each of which sees one more state
+        seen = states[:, UNITS_PER_FRAME * first - context :]
+        mel = self.mel_head(seen, speaker_embeddings, masked, chunk)
+        return (
+            states,
+            self.unit_head(seen[:, context:]),
+            mel[:, context * self.mel_head.frames_per_state :],
+        )
 
     def predict_text(
         self,
@@ -353,14 +363,21 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
         return self.unit_head(states), self.mel_head(states, speaker_embeddings, masked)
 
     def frame_features(
-        self, videos: torch.Tensor, padding: Padding | None = None, chunk_frames: int | None = None
+        self,
+        videos: torch.Tensor,
+        padding: Padding | None = None,
+        chunk_frames: int | None = None,
+        first: int = 0,
     ) -> torch.Tensor:
-        """(B, T, 1, S, S) -> (B, T, C), from the front end or the encoder."""
+        """(B, T, 1, S, S) -> (B, T - first, C), from the front end or the encoder.
+
+        The frames before number `first` are seen by their neighbours; only with a front end and no padding.
+        """
         skip_padding = self.config.masked_convolutions
         if self.config.encoder is None:
             if padding is not None and not skip_padding:
                 videos = padding.zero(videos)
-            return self.frontend(videos, padding if skip_padding else None, chunk_frames)
+            return self.frontend(videos, padding if skip_padding else None, chunk_frames, first)
         if chunk_frames is not None:
             raise ValueError("chunk_frames is for models with a front end: an AV-HuBERT sees the whole clip.")
         # Not by requires_grad alone: weights that are to be unfrozen later have it from the start. Where some

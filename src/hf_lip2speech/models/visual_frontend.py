@@ -71,10 +71,15 @@ class VisualFrontend(nn.Module):
         self.blocks = nn.ModuleList(stages)
 
     def forward(
-        self, pixel_values_videos: torch.Tensor, padding: Padding | None = None, chunk: int | None = None
+        self,
+        pixel_values_videos: torch.Tensor,
+        padding: Padding | None = None,
+        chunk: int | None = None,
+        first: int = 0,
     ) -> torch.Tensor:
-        """(B, T, 1, S, S) -> (B, T, C). Padded frames are zeros to their neighbours and are not computed.
-        Frames beyond the end of a frame's chunk of so many frames are zeros to it, too."""
+        """(B, T, 1, S, S) -> (B, T - first, C), of frame number `first` (without padding) and those after.
+        Padded frames are zeros to their neighbours and are not computed. Frames beyond the end of a frame's
+        chunk of so many frames are zeros to it, too."""
         if padding is not None:
             pixel_values_videos = padding.zero(pixel_values_videos)
         frames = pixel_values_videos.squeeze(2)
@@ -85,7 +90,8 @@ class VisualFrontend(nn.Module):
             seen = (index[:, None] + offsets) // chunk <= index[:, None] // chunk
             windows = windows * seen[:, None, None]
         if padding is None:  # windows (B, T, S, S, 5)
-            return self._encode(windows.flatten(0, 1)).unflatten(0, pixel_values_videos.shape[:2])
+            windows = windows[:, first:]
+            return self._encode(windows.flatten(0, 1)).unflatten(0, windows.shape[:2])
         return padding.unpack(self._encode(padding.pack(windows)))
 
     @property
