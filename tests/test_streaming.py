@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 from transformers import pipeline
 
+from hf_lip2speech import Lip2SpeechWithVocoder, UnitVocoderConfig, UnitVocoderModel
 from hf_lip2speech.errors import Lip2SpeechError
 from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from hf_lip2speech.pipeline import LipToSpeechPipeline
@@ -12,7 +14,7 @@ from hf_lip2speech.video.landmarks import Face
 from hf_lip2speech.video.mouth import INNER_LIPS, MEAN_FACE, OUTER_LIPS, STABLE_POINTS
 
 from .models.small import ENCODER
-from .tiny_model import tiny_model
+from .tiny_model import tiny_model, unit_vector
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (60, 160, 160, 3), dtype=np.uint8)
 
@@ -34,6 +36,38 @@ class StillFace:
 def pipe():
     light = Lip2SpeechFeatureExtractor(clip_mean=0.579, clip_std=0.111)
     return pipeline("lip-to-speech", model=tiny_model(), feature_extractor=light)
+
+
+@pytest.fixture(scope="module")
+def pitched():
+    """With a vocoder whose phases depend on all that was spoken."""
+    sizes = {
+        "num_units": 20,
+        "unit_embedding_dim": 16,
+        "speaker_dim": 16,
+        "hidden_size": 16,
+        "intermediate_size": 24,
+    }
+    sizes |= {
+        "num_hidden_layers": 1,
+        "pitch_hidden_size": 8,
+        "num_pitch_layers": 1,
+        "num_phase_iterations": 1,
+    }
+    torch.manual_seed(0)
+    vocoder = UnitVocoderModel(UnitVocoderConfig(generator_type="istft", **sizes)).eval()
+    torch.nn.init.normal_(vocoder.generator.pitch_predictor.head.weight)
+    model = Lip2SpeechWithVocoder.from_parts(tiny_model().lip2speech, vocoder, {"ann": unit_vector(1)})
+    return LipToSpeechPipeline(model=model)
+
+
+def test_the_voice_of_a_vocoder_with_pitch_goes_on_from_chunk_to_chunk(pitched):
+    short, whole = stream(pitched, look_ahead=30, context=60), stream(pitched, look_ahead=60, chunk=60)
+    parts = [np.concatenate([live.push(FRAMES), live.flush()]) for live in (short, whole)]
+    assert np.corrcoef(*parts)[0, 1] > 0.98
+    split = stream(pitched, look_ahead=30, context=60)
+    again = [*(split.push(frame) for frame in FRAMES), split.flush()]
+    np.testing.assert_array_equal(np.concatenate(again), parts[0])
 
 
 def stream(pipe, **options) -> LipToSpeechStream:

@@ -14,6 +14,7 @@ import torch
 from .constants import FRAME_RATE, MEL_PER_FRAME, MOUTH_SIZE, SAMPLES_PER_FRAME, UNITS_PER_FRAME
 from .errors import Lip2SpeechError
 from .feature_extraction_lip2speech import gray_histogram
+from .models.phase_recovery import phase_of
 from .models.visual_frontend import STEM_FRAMES
 from .pipeline import LipToSpeechPipeline
 from .video.landmarks import Face, LandmarkDetector, MeshLandmarkDetector, iou
@@ -114,6 +115,8 @@ class LipToSpeechStream:
         self._audible: list[bool] = []
         self._units: list[torch.Tensor] = []  # (2,), of frames spoken
         self._mel: list[torch.Tensor] = []  # (4, bins)
+        self._f0: list[torch.Tensor] = []  # (4,), in Hz, from a vocoder that knows pitch
+        self._phase = torch.zeros(1, dtype=torch.float64)  # of the voice before the first frame of _f0
         self._tail: np.ndarray | None = None  # how the last chunk's speech would continue, (JOIN,)
         self._gain = 0.0
 
@@ -250,7 +253,15 @@ class LipToSpeechStream:
         if before:
             units = torch.cat([*self._units[-before:], units])
             mel = torch.cat([*self._mel[-before:], mel])
-        waveform = self.model.vocode(units[None], mel[None], self.speaker)[0].cpu().numpy()
+        given = (units[None], mel[None], self.speaker)
+        pitch: dict[str, Any] = {}
+        if self.model.config.vocoder.generator_type == "istft":  # whose voice goes on where it was
+            f0 = self.model.vocoder.predict_pitch(*given)[0].unflatten(0, (-1, MEL_PER_FRAME))
+            f0 = [*self._f0, *f0[before:]]
+            self._f0 = f0[: before + count]
+            first = MEL_PER_FRAME * (self._spoken - before)
+            pitch = {"f0": torch.cat(f0)[None], "first_frame": first, "first_phase": self._phase}
+        waveform = self.model.vocoder(*given, **pitch, return_dict=True).waveform[0].float().cpu().numpy()
         waveform = waveform[SAMPLES_PER_FRAME * before :]
         spoken, after = waveform[: SAMPLES_PER_FRAME * count].copy(), waveform[SAMPLES_PER_FRAME * count :]
         if self._tail is not None:
@@ -263,6 +274,9 @@ class LipToSpeechStream:
         """Drop what no later chunk reads."""
         reach = -(-self.model.config.vocoder.context_units // UNITS_PER_FRAME)
         self._units, self._mel = self._units[-reach:], self._mel[-reach:]
+        if len(self._f0) > reach:
+            left = torch.cat(self._f0[:-reach])[None].cpu()
+            self._phase, self._f0 = phase_of(left, self._phase)[:, -1], self._f0[-reach:]
         spare = self._spoken - self._start - self.context - STEM_FRAMES
         if spare > 0:
             for kept in (self._pixels, self._features, self._audible):

@@ -32,6 +32,15 @@ VOCODER = {
     "resblock_dilation_sizes": ((1, 3), (2,)),
     "initializer_range": 1.0,
 }
+ISTFT = {
+    **{name: VOCODER[name] for name in ("num_units", "unit_embedding_dim", "speaker_dim")},
+    "generator_type": "istft",
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "pitch_hidden_size": 8,
+    "num_pitch_layers": 1,
+}
 
 
 def video_inputs(batch: int, frames: int) -> dict[str, torch.Tensor]:
@@ -58,6 +67,8 @@ def build(kind: str) -> tuple[nn.Module, dict[str, torch.Tensor]]:
         return tiny_model(), video_inputs(2, 7)
     if kind == "vocoder":
         return UnitVocoderModel(UnitVocoderConfig(**VOCODER)).eval(), vocoder_inputs(2, 9)
+    if kind == "istft vocoder":
+        return UnitVocoderModel(UnitVocoderConfig(**ISTFT)).eval(), vocoder_inputs(2, 9)
     if kind == "speaker encoder":
         return SpeakerEncoder(SpeakerEncoderConfig(hidden_size=12, num_hidden_layers=2)).eval(), {
             "mel": torch.rand(2, 20, 40)
@@ -78,7 +89,7 @@ def first(output) -> torch.Tensor:
     return output.waveform if "waveform" in output else output.spectrogram
 
 
-KINDS = ["front end", "AV-HuBERT", "vocoder", "composite", "speaker encoder"]
+KINDS = ["front end", "AV-HuBERT", "vocoder", "istft vocoder", "composite", "speaker encoder"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -162,13 +173,13 @@ def test_adapters_on_convolutions_and_linear_layers_train_are_saved_and_load(kin
         torch.testing.assert_close(first(loaded(**inputs)), first(adapted(**inputs)), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("kind", ["front end", "AV-HuBERT", "vocoder"])
+@pytest.mark.parametrize("kind", ["front end", "AV-HuBERT", "vocoder", "istft vocoder"])
 def test_an_exported_model_is_the_same_at_other_lengths_and_batch_sizes(kind):
     model, _ = build(kind)
-    inputs = vocoder_inputs if kind == "vocoder" else video_inputs
+    inputs = vocoder_inputs if "vocoder" in kind else video_inputs
     batch, length = Dim("batch", max=64), Dim("length", min=2, max=1000)
     shapes = {name: {0: batch, 1: length} for name in inputs(2, 7)} | {"speaker_embeddings": {0: batch}}
-    if kind == "vocoder":
+    if "vocoder" in kind:
         shapes["spectrogram"][1] = 2 * length
     with torch.no_grad():
         exported = torch.export.export(model, (), inputs(2, 7), dynamic_shapes=shapes).module()
@@ -183,6 +194,7 @@ def test_an_exported_model_is_the_same_at_other_lengths_and_batch_sizes(kind):
         ("window", "aot_eager"),
         ("AV-HuBERT", "eager"),
         ("vocoder", "aot_eager"),
+        ("istft vocoder", "aot_eager"),
         *(pytest.param(kind, "inductor", marks=pytest.mark.slow) for kind in KINDS[:3]),
     ],
 )

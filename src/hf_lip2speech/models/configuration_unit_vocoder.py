@@ -8,6 +8,7 @@ from transformers import PreTrainedConfig
 
 from ..constants import (
     HOP_LENGTH,
+    MEL_WINDOW,
     NUM_MEL_BINS,
     NUM_UNITS,
     SAMPLES_PER_UNIT,
@@ -26,6 +27,8 @@ class UnitVocoderConfig(StrictConfigMixin, PreTrainedConfig):
     weight norm of its training).
 
     Args:
+        generator_type: "hifigan", upsampling by transposed convolutions, or "istft", ConvNeXt blocks at
+            100 Hz and an inverse Fourier transform (after Vocos, arXiv 2306.00814), which predicts pitch too.
         inputs: "both", or "mel" or "units" alone; the other's channels are zeros.
         num_units: number of speech units; ids are 0..num_units - 1.
         unit_embedding_dim: width of the unit embedding, of its upsampler and of its projection.
@@ -41,6 +44,15 @@ class UnitVocoderConfig(StrictConfigMixin, PreTrainedConfig):
         resblock_dilation_sizes: for every residual block, the dilations of its convolution pairs.
         leaky_relu_slope: slope of the activations (the one before the last convolution is 0.01, as in
             HiFi-GAN).
+        hidden_size, intermediate_size: widths of the ConvNeXt blocks, of "istft" as all that follow here.
+        num_hidden_layers: number of these blocks.
+        conv_kernel_size: odd kernel of their convolutions.
+        pitch_hidden_size, num_pitch_layers: sizes of the blocks that predict pitch; they are three times as
+            wide inside.
+        num_phase_iterations: iterations of Griffin and Lim that make the phases consistent, part of the
+            model.
+        harmonic_dropout: probability, in training, that a clip's mel is smoothed over frequency until no
+            harmonics are left, so that the pitch asked for is spoken and not that of the mel.
         unit_dropout: dropout on the upsampled unit embedding, in training.
         initializer_range: standard deviation of newly made weights, times the square root of their fan-in.
             At 1 the first outputs are loud and learning starts slower than at 0.5.
@@ -50,6 +62,7 @@ class UnitVocoderConfig(StrictConfigMixin, PreTrainedConfig):
     former_model_types = ("unit_vocoder",)
     base_config_key = "vocoder"
 
+    generator_type: Literal["hifigan", "istft"] = "hifigan"
     inputs: Literal["both", "mel", "units"] = "both"
     num_units: int = NUM_UNITS
     unit_embedding_dim: int = 128
@@ -62,6 +75,14 @@ class UnitVocoderConfig(StrictConfigMixin, PreTrainedConfig):
     resblock_kernel_sizes: list[int] | tuple[int, ...] = (3, 7, 11)
     resblock_dilation_sizes: list | tuple = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
     leaky_relu_slope: float = 0.1
+    hidden_size: int = 512
+    intermediate_size: int = 1536
+    num_hidden_layers: int = 6
+    conv_kernel_size: int = 7
+    pitch_hidden_size: int = 192
+    num_pitch_layers: int = 3
+    num_phase_iterations: int = 4
+    harmonic_dropout: float | int = 0.2
     unit_dropout: float | int = 0.1
     initializer_range: float = 0.5
 
@@ -82,8 +103,15 @@ class UnitVocoderConfig(StrictConfigMixin, PreTrainedConfig):
         """Every width is positive and the channels can be halved once per stage."""
         widths = ("unit_embedding_dim", "num_mel_bins", "speaker_embedding_dim", "speaker_dim")
         check_positive(self, "num_units", *widths, "upsample_initial_channel")
-        if not 0 <= self.unit_dropout < 1:
-            raise ValueError(f"unit_dropout is {self.unit_dropout}; it must be in [0, 1).")
+        check_positive(self, "hidden_size", "intermediate_size", "num_hidden_layers", "conv_kernel_size")
+        check_positive(self, "pitch_hidden_size", "num_pitch_layers")
+        if self.conv_kernel_size % 2 == 0:
+            raise ValueError(f"conv_kernel_size is {self.conv_kernel_size}; it must be odd.")
+        if self.num_phase_iterations < 0:
+            raise ValueError(f"num_phase_iterations is {self.num_phase_iterations}; it must be 0 or more.")
+        for name in ("unit_dropout", "harmonic_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be in [0, 1).")
         halvings = 2 ** len(self.upsample_rates)
         if self.upsample_initial_channel % halvings:
             raise ValueError(
@@ -139,6 +167,14 @@ class UnitVocoderConfig(StrictConfigMixin, PreTrainedConfig):
 
         Walks back from one unit's samples, layer by layer, through every convolution and upsampling.
         """
+        first, last = self._reach_of_hifigan() if self.generator_type == "hifigan" else self._reach_of_istft()
+        # The mel frames reached, as units; then the unit upsampler (kernel 4, stride 2) reaches further.
+        mel_side = max(-first, last - (_MEL_PER_UNIT - 1))
+        first, last = _transposed_reach(first, last, kernel=4, rate=_MEL_PER_UNIT)
+        return max(-first, last, math.ceil(mel_side / _MEL_PER_UNIT))
+
+    def _reach_of_hifigan(self) -> tuple[int, int]:
+        """The first and the last mel frame that a unit's samples depend on, 0 and 1 being its own."""
         first, last = 0, SAMPLES_PER_UNIT - 1
         first, last = first - 3, last + 3  # conv_post, kernel 7
         blocks = zip(self.resblock_kernel_sizes, self.resblock_dilation_sizes, strict=True)
@@ -148,10 +184,15 @@ class UnitVocoderConfig(StrictConfigMixin, PreTrainedConfig):
             first, last = first - reach, last + reach
             first, last = _transposed_reach(first, last, kernel, rate)
         first, last = first - 3, last + 3  # conv_pre, kernel 7
-        # The mel frames reached, as units; then the unit upsampler (kernel 4, stride 2) reaches further.
-        mel_side = max(-first, last - (_MEL_PER_UNIT - 1))
-        first, last = _transposed_reach(first, last, kernel=4, rate=_MEL_PER_UNIT)
-        return max(-first, last, math.ceil(mel_side / _MEL_PER_UNIT))
+        return first, last
+
+    def _reach_of_istft(self) -> tuple[int, int]:
+        """The same; the pitch is given."""
+        overlap = MEL_WINDOW // HOP_LENGTH
+        inside = (overlap - 1) * self.num_phase_iterations
+        layers = max(self.num_hidden_layers, self.num_pitch_layers)
+        inside += 1 + layers * (self.conv_kernel_size // 2)  # conv_pre, kernel 3
+        return -(overlap // 2 - 1) - inside, _MEL_PER_UNIT - 1 + overlap // 2 + inside
 
 
 def _transposed_reach(first: int, last: int, kernel: int, rate: int) -> tuple[int, int]:

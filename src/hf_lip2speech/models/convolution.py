@@ -20,8 +20,11 @@ class ChannelsLastConv1d(nn.Conv1d):
         return self._as_image(input, self.weight, self.bias)
 
     def _as_image(self, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        padding = self.padding if isinstance(self.padding, str) else (0, *self.padding)
         stride, dilation = (1, *self.stride), (1, *self.dilation)
+        if self.padding == "same" and self.kernel_size[0] % 2:  # ONNX knows no "same" of dilated kernels
+            padding = (0, self.dilation[0] * (self.kernel_size[0] // 2))
+        else:
+            padding = self.padding if isinstance(self.padding, str) else (0, *self.padding)
         image, weight = input.unsqueeze(-2), weight.unsqueeze(-2)
         return F.conv2d(image, weight, bias, stride, padding, dilation, self.groups).squeeze(-2)
 

@@ -25,6 +25,7 @@ from .configuration_lip2speech_with_vocoder import Lip2SpeechWithVocoderConfig
 from .modeling_lip2speech import Lip2SpeechModel
 from .modeling_unit_vocoder import UnitVocoderModel, fold_weight_norm
 from .padding import Padding
+from .phase_recovery import phase_of
 from .voices import VOICES, Embedding, read_voices, write_voices
 
 # Units per vocoder call, besides their context. Any value gives the same waveform; this one bounds the memory
@@ -49,6 +50,8 @@ class Lip2SpeechWithVocoderOutput(ModelOutput):
         unit_ids: int64 (B, 2T), the units spoken, 0..num_units - 1.
         spectrogram: float32 (B, 4T, num_mel_bins), the natural-log mel spoken.
         unit_logits: float32 (B, 2T, unit classes), the scores of the units.
+        f0: float32 (B, 4T), the pitch spoken in Hz every 10 ms, 0 where unvoiced; None from a vocoder that
+            knows no pitch.
         hidden_states: per layer (B, 2T, hidden_size); with output_hidden_states.
         attentions: per layer (B, heads, 2T, 2T), 0 between units that no window held together; with
             output_attentions.
@@ -59,6 +62,7 @@ class Lip2SpeechWithVocoderOutput(ModelOutput):
     unit_ids: torch.LongTensor | None = None
     spectrogram: torch.FloatTensor | None = None
     unit_logits: torch.FloatTensor | None = None
+    f0: torch.FloatTensor | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
 
@@ -196,6 +200,7 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
         window_frames: int = 500,
         context_frames: int = 100,
         progress: Progress | None = None,
+        pitch_shift: float = 0.0,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
     ) -> Lip2SpeechWithVocoderOutput:
@@ -217,13 +222,16 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
             context_frames: frames seen on either side of a window.
             progress: called as progress(step, done, total), in video frames, with step "reading lips", then
                 "speaking".
+            pitch_shift: semitones by which the voice is raised; needs a vocoder whose `generator_type` is
+                "istft".
             output_attentions, output_hidden_states: adds those of the lip-to-speech model; attentions need
                 `attn_implementation="eager"`.
             return_dict: False gives a tuple. The defaults of all three are the config's.
 
         Raises:
             Lip2SpeechError: an unknown voice, embeddings or masks of the wrong shape, padding before frames,
-                a clip without frames, windows that are not positive, or attentions without eager attention.
+                a clip without frames, windows that are not positive, attentions without eager attention, or
+                a pitch_shift that the vocoder cannot do.
         """
         if window_frames < 1 or context_frames < 0:
             raise Lip2SpeechError(
@@ -244,18 +252,21 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
                 f"output_attentions=True needs eager attention, and the model uses {attention!r}: call "
                 'model.set_attn_implementation("eager"), or load it with attn_implementation="eager".'
             )
+        self.vocoder.check_pitch_shift(pitch_shift)
         lengths = _lengths(attention_mask, *pixel_values_videos.shape[:2])
         speakers = self._speakers(speaker_embeddings, voice, len(pixel_values_videos))
         read = self._read_lips(
             pixel_values_videos, lengths, speakers, window_frames, context_frames, progress, **wanted
         )
         unit_ids, spectrogram = read["unit_ids"][0], read["spectrogram"][0]
+        f0 = self.predict_pitch(unit_ids, spectrogram, speakers, lengths)
         return Lip2SpeechWithVocoderOutput(
-            waveform=self.vocode(unit_ids, spectrogram, speakers, lengths, progress),
+            waveform=self.vocode(unit_ids, spectrogram, speakers, lengths, progress, f0, pitch_shift),
             waveform_lengths=lengths.to(unit_ids.device) * SAMPLES_PER_FRAME,
             unit_ids=unit_ids,
             spectrogram=spectrogram,
             unit_logits=read["unit_logits"][0],
+            f0=None if f0 is None else f0 * 2.0 ** (pitch_shift / 12),
             hidden_states=read.get("hidden_states"),
             attentions=read.get("attentions"),
         )
@@ -270,11 +281,12 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
         window_frames: int = 500,
         context_frames: int = 100,
         progress: Progress | None = None,
+        pitch_shift: float = 0.0,
     ) -> Lip2SpeechWithVocoderOutput:
         """`forward` without gradients; see there for arguments and errors."""
         return self.forward(
             *(pixel_values_videos, attention_mask, speaker_embeddings, voice),
-            *(window_frames, context_frames, progress, False, False),
+            *(window_frames, context_frames, progress, pitch_shift, False, False),
             return_dict=True,
         )
 
@@ -349,6 +361,27 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
             outputs[name] = (*outputs.get(name, ()), whole.transpose(1, 2) if name == "attentions" else whole)
         return outputs
 
+    def predict_pitch(
+        self,
+        unit_ids: torch.Tensor,
+        spectrogram: torch.Tensor,
+        speaker_embeddings: torch.Tensor,
+        lengths: torch.Tensor | None = None,
+    ) -> torch.Tensor | None:
+        """The pitch that `vocode` speaks, float32 (B, 4T) in Hz, 0 where unvoiced; None if the vocoder
+        knows no pitch. The arguments are those of `vocode`."""
+        if self.config.vocoder.generator_type != "istft":
+            return None
+        f0 = torch.zeros(spectrogram.shape[:2], device=unit_ids.device)
+        for rows, start, end, left, _, arguments in self._chunks(
+            unit_ids, spectrogram, speaker_embeddings, lengths
+        ):
+            piece = self.vocoder.predict_pitch(**arguments).to(f0.device)
+            f0[rows, start * _MEL_PER_UNIT : end * _MEL_PER_UNIT] = piece[
+                :, (start - left) * _MEL_PER_UNIT : (end - left) * _MEL_PER_UNIT
+            ]
+        return f0
+
     def vocode(
         self,
         unit_ids: torch.Tensor,
@@ -356,6 +389,8 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
         speaker_embeddings: torch.Tensor,
         lengths: torch.Tensor | None = None,
         progress: Progress | None = None,
+        f0: torch.Tensor | None = None,
+        pitch_shift: float = 0.0,
     ) -> torch.Tensor:
         """The waveform of units and mel, in chunks that give what one call of the vocoder would give.
 
@@ -365,12 +400,46 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
             speaker_embeddings: (B, 256).
             lengths: int64 (B,), video frames of each clip; None: all have T.
             progress: called as progress("speaking", done, total), in video frames.
+            f0: (B, 4T), the pitch to speak with in Hz, 0 where unvoiced; None: `predict_pitch`.
+            pitch_shift: semitones by which it is raised.
 
         Returns:
             float32 (B, 640T), zero after a clip's end.
+
+        Raises:
+            Lip2SpeechError: a pitch was asked of a vocoder that knows none.
         """
+        if f0 is None:
+            f0 = self.predict_pitch(unit_ids, spectrogram, speaker_embeddings, lengths)
+        phase = None if f0 is None else phase_of(f0 * 2.0 ** (pitch_shift / 12))
+        waveform = torch.zeros(len(unit_ids), unit_ids.shape[1] * SAMPLES_PER_UNIT, device=unit_ids.device)
+        total = unit_ids.shape[1] if lengths is None else int(lengths.max()) * UNITS_PER_FRAME
+        for rows, start, end, left, right, arguments in self._chunks(
+            unit_ids, spectrogram, speaker_embeddings, lengths
+        ):
+            first = left * _MEL_PER_UNIT
+            if f0 is not None:
+                arguments |= {"f0": f0[rows, first : right * _MEL_PER_UNIT], "first_frame": first}
+                if first:
+                    arguments["first_phase"] = phase[rows, first - 1]
+            samples = self.vocoder(**arguments, pitch_shift=pitch_shift, return_dict=True).waveform
+            waveform[rows, start * SAMPLES_PER_UNIT : end * SAMPLES_PER_UNIT] = samples.to(waveform.device)[
+                :, (start - left) * SAMPLES_PER_UNIT : (end - left) * SAMPLES_PER_UNIT
+            ]
+            if progress is not None:
+                progress("speaking", end // UNITS_PER_FRAME, total // UNITS_PER_FRAME)
+        return waveform
+
+    def _chunks(
+        self,
+        unit_ids: torch.Tensor,
+        spectrogram: torch.Tensor,
+        speaker_embeddings: torch.Tensor,
+        lengths: torch.Tensor | None,
+    ) -> Iterator[tuple[torch.Tensor, int, int, int, int, dict[str, Any]]]:
+        """For each chunk the rows that reach it, its first unit and the one after its last, both with the
+        vocoder's receptive field on either side, and the vocoder's arguments for that."""
         (batch, units), device = unit_ids.shape, unit_ids.device
-        waveform = torch.zeros(batch, units * SAMPLES_PER_UNIT, device=device)
         counts = torch.full((batch,), units) if lengths is None else lengths.cpu() * UNITS_PER_FRAME
         total, context = int(counts.max()), self.config.vocoder.context_units
         for start in range(0, total, VOCODER_CHUNK_UNITS):
@@ -379,19 +448,19 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
             rows = (counts > start).nonzero().flatten()
             mask = _mask((counts[rows] - left).clamp(max=right - left), right - left, device)
             rows = rows.to(device)
-            samples = self.vocoder(
-                unit_ids=unit_ids[rows, left:right],
-                spectrogram=spectrogram[rows, left * _MEL_PER_UNIT : right * _MEL_PER_UNIT],
-                speaker_embeddings=speaker_embeddings[rows],
-                unit_attention_mask=mask,
-                return_dict=True,
-            ).waveform.to(device)
-            waveform[rows, start * SAMPLES_PER_UNIT : end * SAMPLES_PER_UNIT] = samples[
-                :, (start - left) * SAMPLES_PER_UNIT : (end - left) * SAMPLES_PER_UNIT
-            ]
-            if progress is not None:
-                progress("speaking", end // UNITS_PER_FRAME, total // UNITS_PER_FRAME)
-        return waveform
+            yield (
+                rows,
+                start,
+                end,
+                left,
+                right,
+                {
+                    "unit_ids": unit_ids[rows, left:right],
+                    "spectrogram": spectrogram[rows, left * _MEL_PER_UNIT : right * _MEL_PER_UNIT],
+                    "speaker_embeddings": speaker_embeddings[rows],
+                    "unit_attention_mask": mask,
+                },
+            )
 
 
 def _in_time(output: Any, before: int, after: int) -> Iterator[tuple[str, int, torch.Tensor]]:

@@ -7,6 +7,7 @@ Shapes: B clips, U units (50 Hz), 2U mel frames (100 Hz), 320U samples (16 kHz),
 layer.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -24,8 +25,10 @@ from ..errors import Lip2SpeechError
 from ..loading import StrictLoadingMixin
 from .configuration_unit_vocoder import UnitVocoderConfig
 from .convolution import ChannelsLastConv1d, ChannelsLastConvTranspose1d, Float32Conv1d
+from .istft_generator import InverseSTFTGenerator, masked
 
 _LAST_SLOPE = 0.01
+MOST_SEMITONES = 24
 
 
 @dataclass
@@ -34,9 +37,15 @@ class UnitVocoderOutput(ModelOutput):
 
     Args:
         waveform: float32 (B, 320U), in [-1, 1], 16 kHz; zero where `unit_attention_mask` is 0.
+        f0: float32 (B, 2U), the pitch spoken, in Hz every 10 ms, 0 where unvoiced; None from HiFi-GAN.
+        log_f0, voicing_logits: float32 (B, 2U), the predicted pitch (natural logarithm of Hz) and the logit
+            that a frame is voiced; None from HiFi-GAN.
     """
 
     waveform: torch.FloatTensor | None = None
+    f0: torch.FloatTensor | None = None
+    log_f0: torch.FloatTensor | None = None
+    voicing_logits: torch.FloatTensor | None = None
 
 
 class UnitVocoderResidualBlock(nn.Module):
@@ -57,8 +66,8 @@ class UnitVocoderResidualBlock(nn.Module):
     def forward(self, hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """(B, C, L) to (B, C, L); mask (B, 1, L) or None."""
         for dilated, plain in zip(self.dilated_convs, self.plain_convs, strict=True):
-            branch = dilated(_masked(F.leaky_relu(hidden, self.slope), mask))
-            branch = plain(_masked(F.leaky_relu(branch, self.slope), mask))
+            branch = dilated(masked(F.leaky_relu(hidden, self.slope), mask))
+            branch = plain(masked(F.leaky_relu(branch, self.slope), mask))
             hidden = hidden + branch
         return hidden
 
@@ -84,7 +93,7 @@ class UnitVocoderStage(GradientCheckpointingLayer):
 
     def forward(self, hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """(B, C, L) to (B, C / 2, L * rate); mask (B, 1, L) or None."""
-        hidden = self.upsampler(_masked(F.leaky_relu(hidden, self.slope), mask))
+        hidden = self.upsampler(masked(F.leaky_relu(hidden, self.slope), mask))
         mask = _stretch(mask, self.rate)
         total = self.resblocks[0](hidden, mask)
         for block in self.resblocks[1:]:
@@ -92,8 +101,9 @@ class UnitVocoderStage(GradientCheckpointingLayer):
         return total / len(self.resblocks)
 
 
-def _masked(hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    return hidden if mask is None else hidden * mask
+def _hertz(log_f0: torch.Tensor, voicing_logits: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    f0 = torch.where(voicing_logits > 0, log_f0.exp(), torch.zeros_like(log_f0))
+    return f0 if mask is None else f0 * mask.squeeze(-1)
 
 
 def _stretch(mask: torch.Tensor | None, rate: int) -> torch.Tensor | None:
@@ -109,7 +119,7 @@ class UnitVocoderPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
     supports_gradient_checkpointing = True
     # There is no attention here: whatever a composite asks of its parts suits.
     _supports_sdpa = True
-    _no_split_modules = ["UnitVocoderStage"]
+    _no_split_modules = ["UnitVocoderStage", "VocoderConvNeXtBlock"]
     # The other half of a composite's repository.
     _keys_to_ignore_on_load_unexpected = [r"^lip2speech\."]
 
@@ -129,6 +139,11 @@ class UnitVocoderPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
                 init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
             init.normal_(module.weight, mean=0.0, std=1.0)
+        elif isinstance(module, nn.LayerNorm):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+        if isinstance(module, InverseSTFTGenerator):  # at first the magnitudes are those of the mel
+            init.zeros_(module.convnext.head.weight)
 
     def save_pretrained(self, save_directory, *args, state_dict: dict | None = None, **kwargs):
         """Save as `PreTrainedModel.save_pretrained` does; weight norm is folded into plain weights."""
@@ -152,12 +167,15 @@ class UnitVocoderModel(UnitVocoderPreTrainedModel):
         self.unit_dropout = nn.Dropout(config.unit_dropout)
         self.unit_projection = nn.Linear(width, width)
         self.speaker_projection = nn.Linear(config.speaker_embedding_dim, config.speaker_dim)
-        self.conv_pre = ChannelsLastConv1d(config.input_channels, channels, kernel_size=7, padding=3)
-        self.stages = nn.ModuleList(
-            UnitVocoderStage(config, index) for index in range(len(config.upsample_rates))
-        )
-        # in float32 at any precision: bfloat16 would be 8 bits of sound
-        self.conv_post = Float32Conv1d(channels // 2 ** len(self.stages), 1, kernel_size=7, padding=3)
+        if config.generator_type == "istft":
+            self.generator = InverseSTFTGenerator(config)
+        else:
+            self.conv_pre = ChannelsLastConv1d(config.input_channels, channels, kernel_size=7, padding=3)
+            self.stages = nn.ModuleList(
+                UnitVocoderStage(config, index) for index in range(len(config.upsample_rates))
+            )
+            # in float32 at any precision: bfloat16 would be 8 bits of sound
+            self.conv_post = Float32Conv1d(channels // 2 ** len(self.stages), 1, kernel_size=7, padding=3)
         self.gradient_checkpointing = False
         self.post_init()
 
@@ -167,9 +185,13 @@ class UnitVocoderModel(UnitVocoderPreTrainedModel):
         spectrogram: torch.FloatTensor,
         speaker_embeddings: torch.FloatTensor,
         unit_attention_mask: torch.Tensor | None = None,
+        f0: torch.FloatTensor | None = None,
+        pitch_shift: float = 0.0,
+        first_frame: int = 0,
+        first_phase: torch.Tensor | None = None,
         return_dict: bool | None = None,
         **kwargs,
-    ) -> UnitVocoderOutput | tuple[torch.Tensor]:
+    ) -> UnitVocoderOutput | tuple[torch.Tensor, ...]:
         """Speak.
 
         Args:
@@ -178,16 +200,53 @@ class UnitVocoderModel(UnitVocoderPreTrainedModel):
             speaker_embeddings: float (B, speaker_embedding_dim), or (1, speaker_embedding_dim) for all.
             unit_attention_mask: (B, U), 1 = unit, 0 = padding, or None when nothing is padded. With it, a
                 clip has the same output in a padded batch as alone.
+            f0: float (B, 2U), the pitch in Hz every 10 ms, 0 where unvoiced; None: it is predicted.
+            pitch_shift: semitones by which the pitch, given or predicted, is raised, -24 to 24.
+            first_frame: mel frames of the clip that were spoken before, by an earlier call.
+            first_phase: float (B,), cycles of the voice at the frame before; None: 0. See `phase_of`.
 
         Raises:
-            Lip2SpeechError: shapes that do not fit each other or the config.
+            Lip2SpeechError: shapes that do not fit each other or the config; pitch asked of HiFi-GAN, which
+                has none.
         """
         self._check_inputs(unit_ids, spectrogram, speaker_embeddings, unit_attention_mask)
+        self._check_pitch(f0, pitch_shift, spectrogram)
+        features, mask = self._features(unit_ids, spectrogram, speaker_embeddings, unit_attention_mask)
+        if self.config.generator_type == "istft":
+            output = self._speak(features, mask, f0, pitch_shift, first_frame, first_phase)
+        else:
+            output = UnitVocoderOutput(waveform=self._upsample(features, mask))
+        if return_dict is None:
+            return_dict = self.config.return_dict
+        return output if return_dict else output.to_tuple()
+
+    def predict_pitch(
+        self,
+        unit_ids: torch.LongTensor,
+        spectrogram: torch.FloatTensor,
+        speaker_embeddings: torch.FloatTensor,
+        unit_attention_mask: torch.Tensor | None = None,
+    ) -> torch.FloatTensor:
+        """Pitch in Hz every 10 ms, float32 (B, 2U), 0 where unvoiced; the arguments are those of `forward`.
+
+        Raises:
+            Lip2SpeechError: as `forward`.
+        """
+        self._check_inputs(unit_ids, spectrogram, speaker_embeddings, unit_attention_mask)
+        if self.config.generator_type != "istft":
+            raise Lip2SpeechError('A HiFi-GAN predicts no pitch: load a vocoder of generator_type "istft".')
+        features, mask = self._features(unit_ids, spectrogram, speaker_embeddings, unit_attention_mask)
+        return _hertz(*self.generator.pitch_predictor(features, mask), mask)
+
+    def _features(
+        self, unit_ids, spectrogram, speaker_embeddings, unit_attention_mask
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Mel, units and speaker (B, 2U, input_channels), and the mask (B, 2U, 1) or None."""
         dtype = self.unit_embedding.weight.dtype
         mask = None if unit_attention_mask is None else unit_attention_mask.to(dtype)[:, None, :]
 
         units = self.unit_embedding(unit_ids).transpose(1, 2)  # (B, E, U)
-        units = F.gelu(self.unit_upsampler(_masked(units, mask))).transpose(1, 2)  # (B, 2U, E)
+        units = F.gelu(self.unit_upsampler(masked(units, mask))).transpose(1, 2)  # (B, 2U, E)
         units = self.unit_projection(self.unit_dropout(units))
         speaker = self.speaker_projection(speaker_embeddings.to(dtype))  # (B, S)
         batch, frames = spectrogram.shape[:2]
@@ -198,20 +257,64 @@ class UnitVocoderModel(UnitVocoderPreTrainedModel):
             spectrogram = torch.zeros_like(spectrogram)
         elif self.config.inputs == "mel":  # times 0: processes that train together expect gradients here, too
             units = units * 0
-
-        hidden = torch.cat([spectrogram, units, speaker], dim=-1).transpose(1, 2)  # (B, C, 2U), channels last
         mask = _stretch(mask, SAMPLES_PER_UNIT // HOP_LENGTH)
-        hidden = self.conv_pre(_masked(hidden, mask))
+        return torch.cat([spectrogram, units, speaker], dim=-1), None if mask is None else mask.mT
+
+    def _upsample(self, features: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """HiFi-GAN: (B, 2U, input_channels) to (B, 320U)."""
+        hidden, mask = features.transpose(1, 2), None if mask is None else mask.mT  # channels last in memory
+        hidden = self.conv_pre(masked(hidden, mask))
         for stage in self.stages:
             hidden = stage(hidden, mask)
             mask = _stretch(mask, stage.rate)
         hidden = F.leaky_relu(hidden, _LAST_SLOPE)
-        waveform = _masked(torch.tanh(self.conv_post(_masked(hidden, mask))), mask).squeeze(1)
-        if return_dict is None:
-            return_dict = self.config.return_dict
-        return UnitVocoderOutput(waveform=waveform) if return_dict else (waveform,)
+        return masked(torch.tanh(self.conv_post(masked(hidden, mask))), mask).squeeze(1)
+
+    def _speak(self, features, mask, f0, pitch_shift, first_frame, first_phase) -> UnitVocoderOutput:
+        """The inverse-STFT generator."""
+        bins = self.config.num_mel_bins
+        log_f0, voicing_logits = self.generator.pitch_predictor(features, mask)
+        f0 = _hertz(log_f0.detach(), voicing_logits, mask) if f0 is None else f0.float()
+        log_mel = features[..., :bins].float()
+        smooth = self.generator.without_harmonics(log_mel)
+        if pitch_shift:
+            f0, log_mel = f0 * 2.0 ** (pitch_shift / 12), smooth
+        elif self.training and self.config.harmonic_dropout:
+            dropped = torch.rand(len(log_mel), 1, 1, device=log_mel.device) < self.config.harmonic_dropout
+            log_mel = torch.where(dropped, smooth, log_mel)
+        features = torch.cat([log_mel.to(features.dtype), features[..., bins:]], dim=-1)
+        waveform = self.generator(features, log_mel, f0, mask, first_frame, first_phase).clamp(-1, 1)
+        if mask is not None:
+            waveform = waveform * mask.repeat_interleave(HOP_LENGTH, dim=1).squeeze(-1)
+        return UnitVocoderOutput(waveform=waveform, f0=f0, log_f0=log_f0, voicing_logits=voicing_logits)
+
+    def check_pitch_shift(self, semitones: float) -> None:
+        """Raise `Lip2SpeechError` if this vocoder cannot shift its pitch so."""
+        if not math.isfinite(semitones) or abs(semitones) > MOST_SEMITONES:
+            raise Lip2SpeechError(
+                f"pitch_shift is {semitones} semitones; expected -{MOST_SEMITONES} to {MOST_SEMITONES}."
+            )
+        if semitones and self.config.generator_type != "istft":
+            raise Lip2SpeechError(
+                f"pitch_shift={semitones} was asked of a HiFi-GAN vocoder, which knows no pitch: use a model "
+                'whose vocoder has generator_type "istft".'
+            )
+
+    def _check_pitch(self, f0, pitch_shift, spectrogram):
+        self.check_pitch_shift(pitch_shift)
+        if f0 is not None and self.config.generator_type != "istft":
+            raise Lip2SpeechError(
+                'f0 was given to a HiFi-GAN, which knows no pitch: load a vocoder of generator_type "istft".'
+            )
+        if f0 is not None and not torch.jit.is_tracing() and f0.shape != spectrogram.shape[:2]:
+            raise Lip2SpeechError(
+                f"f0 has shape {tuple(f0.shape)}; expected {tuple(spectrogram.shape[:2])}, a value per mel "
+                "frame."
+            )
 
     def _check_inputs(self, unit_ids, spectrogram, speaker_embeddings, unit_attention_mask):
+        if torch.jit.is_tracing():  # sizes are tensors there
+            return
         config = self.config
         if unit_ids.ndim != 2 or unit_ids.shape[1] == 0:
             raise Lip2SpeechError(
@@ -238,6 +341,8 @@ class UnitVocoderModel(UnitVocoderPreTrainedModel):
 
     def _normalised_layers(self) -> list[nn.Module]:
         """The convolutions that weight norm covers in training: all but the unit branch, as published."""
+        if self.config.generator_type == "istft":
+            return []
         inside = (m for m in self.stages.modules() if isinstance(m, (nn.Conv1d, nn.ConvTranspose1d)))
         return [self.conv_pre, *inside, self.conv_post]
 
