@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
-import hf_lip2speech  # noqa: F401  (registers the task)
+from hf_lip2speech import Lip2SpeechWithVocoder, UnitVocoderConfig, UnitVocoderModel
 from hf_lip2speech.errors import EmptyVideoError, Lip2SpeechError, NoFaceError, UnreadableVideoError
 from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from hf_lip2speech.media.audio import write_audio
@@ -50,6 +50,35 @@ def files(mouths, tmp_path_factory) -> list[str]:
     for path, mouth in zip(paths, mouths, strict=True):
         write_video(path, mouth["frames"])
     return paths
+
+
+def test_pitch_is_returned_and_shifted_by_a_vocoder_that_knows_it_and_refused_by_others(speak, mouths):
+    for asked in ({"return_f0": True}, {"pitch_shift": 2.0}):
+        with pytest.raises(Lip2SpeechError, match="knows no pitch"):
+            speak(mouths[0], cropped=True, **asked)
+    sizes = {
+        "num_units": 20,
+        "unit_embedding_dim": 16,
+        "speaker_dim": 16,
+        "hidden_size": 16,
+        "intermediate_size": 24,
+    }
+    sizes |= {
+        "num_hidden_layers": 1,
+        "pitch_hidden_size": 8,
+        "num_pitch_layers": 1,
+        "num_phase_iterations": 1,
+    }
+    vocoder = UnitVocoderModel(UnitVocoderConfig(generator_type="istft", **sizes)).eval()
+    vocoder.generator.pitch_predictor.head.bias.data[1] = 9.0  # voiced
+    voices = {"ann": unit_vector(1)}
+    model = Lip2SpeechWithVocoder.from_parts(speak.model.lip2speech, vocoder, voices)
+    pitched = LipToSpeechPipeline(model=model)
+    as_it_is = pitched(mouths[0], cropped=True, return_f0=True)
+    raised = pitched(mouths[0], cropped=True, return_f0=True, pitch_shift=12)
+    assert as_it_is["f0"].shape == (36,) and as_it_is["audio"].shape == (9 * 640,)
+    np.testing.assert_allclose(raised["f0"], 2 * as_it_is["f0"], rtol=1e-5)
+    assert not np.array_equal(raised["audio"], as_it_is["audio"])
 
 
 def assert_same_speech(given, expected):

@@ -33,6 +33,9 @@ class LipToSpeechPipeline(Pipeline):
             embedding (256,) of the `SpeakerEncoder`; None (default): the model's default voice.
         return_spectrogram: adds "spectrogram", float32 (4T, 80), natural log-mel at 100 Hz.
         return_units: adds "unit_ids", int64 (2T,), 0..num_units-1 at 50 Hz.
+        return_f0: adds "f0", float32 (4T,), the pitch spoken in Hz every 10 ms, 0 where unvoiced; needs a
+            vocoder that knows pitch (`generator_type="istft"`, as the bundled one).
+        pitch_shift: semitones by which the voice is raised, -24 to 24; needs such a vocoder, too.
         return_mouth: adds "mouth", uint8 (T, 96, 96), the gray mouth crops at 25 fps.
         return_face_mask: adds "face_mask", bool (T,), False where nobody is seen for longer than a second.
         detector: a `LandmarkDetector` in place of the default one.
@@ -142,6 +145,8 @@ class LipToSpeechPipeline(Pipeline):
         return_units: bool | None = None,
         return_mouth: bool | None = None,
         return_face_mask: bool | None = None,
+        return_f0: bool | None = None,
+        pitch_shift: float | None = None,
         detector: Any = None,
         progress: Any = None,
         **others: Any,
@@ -152,18 +157,24 @@ class LipToSpeechPipeline(Pipeline):
             "return_units": return_units,
             "return_mouth": return_mouth,
             "return_face_mask": return_face_mask,
+            "return_f0": return_f0,
         }
         flags = {name: value for name, value in flags.items() if value is not None}
         for name, value in flags.items():
             if not isinstance(value, (bool, np.bool_)):
                 raise Lip2SpeechError(f"{name} must be True or False, got {value!r}.")
         forward = {"speaker": self.resolve_speaker(others.pop("speaker"))} if "speaker" in others else {}
+        if pitch_shift is not None:
+            self.model.vocoder.check_pitch_shift(pitch_shift)
+            forward["pitch_shift"] = float(pitch_shift)
+        if return_f0:
+            self.model.vocoder.check_knows_pitch("return_f0=True")
         others.pop("local_files_only", None)  # transformers.pipeline() uses it and hands it on
         if others:
             raise TypeError(
                 f"lip-to-speech takes no argument {', '.join(sorted(others))}; it takes "
-                "cropped, speaker, return_spectrogram, return_units, return_mouth, return_face_mask, "
-                "detector, progress, batch_size and num_workers."
+                "cropped, speaker, return_spectrogram, return_units, return_f0, return_mouth, "
+                "return_face_mask, pitch_shift, detector, progress, batch_size and num_workers."
             )
         preprocess = {name: flags[name] for name in ("cropped", "return_mouth") if name in flags}
         if detector is not None:
@@ -235,13 +246,18 @@ class LipToSpeechPipeline(Pipeline):
         return VideoReader(self.feature_extractor)(inputs, **parameters)
 
     def _forward(
-        self, model_inputs: dict[str, torch.Tensor], speaker: str | torch.Tensor, progress: Any = None
+        self,
+        model_inputs: dict[str, torch.Tensor],
+        speaker: str | torch.Tensor,
+        progress: Any = None,
+        pitch_shift: float = 0.0,
     ) -> dict[str, Any]:
         # generate_speech moves and casts the video window by window: here, the whole video would be copied.
         speech = self.model.generate_speech(
             model_inputs["pixel_values_videos"],
             attention_mask=model_inputs["attention_mask"],
             progress=progress,
+            pitch_shift=pitch_shift,
             **({"voice": speaker} if isinstance(speaker, str) else {"speaker_embeddings": speaker}),
         )
         outputs = {
@@ -250,6 +266,8 @@ class LipToSpeechPipeline(Pipeline):
             "unit_ids": speech.unit_ids,
             "spectrogram": speech.spectrogram,
         }
+        if speech.f0 is not None:
+            outputs["f0"] = speech.f0
         return outputs | {name: model_inputs[name] for name in ("mouth", "face_mask") if name in model_inputs}
 
     def postprocess(
@@ -259,6 +277,7 @@ class LipToSpeechPipeline(Pipeline):
         return_units: bool = False,
         return_mouth: bool = False,
         return_face_mask: bool = False,
+        return_f0: bool = False,
     ) -> dict[str, Any]:
         """The first row of the model's outputs, cut to the length of the clip, as numpy arrays; silent where
         no face is seen."""
@@ -276,6 +295,8 @@ class LipToSpeechPipeline(Pipeline):
             result["spectrogram"] = cut("spectrogram", MEL_PER_FRAME)
         if return_units:
             result["unit_ids"] = cut("unit_ids", UNITS_PER_FRAME)
+        if return_f0:
+            result["f0"] = cut("f0", MEL_PER_FRAME)
         if return_mouth:
             result["mouth"] = cut("mouth", 1)
         if return_face_mask:

@@ -35,6 +35,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--speaker", metavar="VOICE", help="a voice of the model, or a recording (default: its default voice)"
     )
+    pitch = "semitones by which the voice is raised, such as -3 (default: 0)"
+    add("--pitch-shift", type=float, metavar="SEMITONES", help=pitch)
     add("--cropped", action="store_true", help="the video already shows only the mouth (96x96 gray)")
     picture = "also write a picture of mouth frames, mel spectrogram and units (.png, .pdf or .svg)"
     add("--plot", metavar="OUT.png", type=Path, help=picture)
@@ -77,6 +79,8 @@ def run(args: argparse.Namespace) -> int:
             f"The model has no default voice: name {voices}a recording, as in --speaker recording.wav."
         )
     voice = {} if args.speaker is None else {"speaker": args.speaker}
+    if args.pitch_shift is not None:
+        voice["pitch_shift"] = args.pitch_shift
     extras = dict.fromkeys(("return_mouth", "return_spectrogram", "return_units"), args.plot is not None)
     with local_source(args.video) as video:  # a URL is downloaded once, for the speech and for the video
         try:

@@ -233,8 +233,7 @@ class UnitVocoderModel(UnitVocoderPreTrainedModel):
             Lip2SpeechError: as `forward`.
         """
         self._check_inputs(unit_ids, spectrogram, speaker_embeddings, unit_attention_mask)
-        if self.config.generator_type != "istft":
-            raise Lip2SpeechError('A HiFi-GAN predicts no pitch: load a vocoder of generator_type "istft".')
+        self.check_knows_pitch("predict_pitch")
         features, mask = self._features(unit_ids, spectrogram, speaker_embeddings, unit_attention_mask)
         return _hertz(*self.generator.pitch_predictor(features, mask), mask)
 
@@ -294,18 +293,21 @@ class UnitVocoderModel(UnitVocoderPreTrainedModel):
             raise Lip2SpeechError(
                 f"pitch_shift is {semitones} semitones; expected -{MOST_SEMITONES} to {MOST_SEMITONES}."
             )
-        if semitones and self.config.generator_type != "istft":
+        if semitones:
+            self.check_knows_pitch(f"pitch_shift={semitones}")
+
+    def check_knows_pitch(self, asked: str) -> None:
+        """Raise `Lip2SpeechError` if this vocoder knows no pitch, but `asked` needs it."""
+        if self.config.generator_type != "istft":
             raise Lip2SpeechError(
-                f"pitch_shift={semitones} was asked of a HiFi-GAN vocoder, which knows no pitch: use a model "
-                'whose vocoder has generator_type "istft".'
+                f"{asked} was asked of a HiFi-GAN vocoder, which knows no pitch: use a model whose vocoder "
+                'has generator_type "istft".'
             )
 
     def _check_pitch(self, f0, pitch_shift, spectrogram):
         self.check_pitch_shift(pitch_shift)
-        if f0 is not None and self.config.generator_type != "istft":
-            raise Lip2SpeechError(
-                'f0 was given to a HiFi-GAN, which knows no pitch: load a vocoder of generator_type "istft".'
-            )
+        if f0 is not None:
+            self.check_knows_pitch("f0")
         if f0 is not None and not torch.jit.is_tracing() and f0.shape != spectrogram.shape[:2]:
             raise Lip2SpeechError(
                 f"f0 has shape {tuple(f0.shape)}; expected {tuple(spectrogram.shape[:2])}, a value per mel "
