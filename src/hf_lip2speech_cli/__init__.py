@@ -18,14 +18,14 @@ from contextlib import contextmanager
 from logging import WARNING
 from typing import Any
 
-from . import compose, convert, demo, evaluate, live, prepare, publish, render, speak
+from . import compose, convert, demo, evaluate, live, prepare, publish, reface, render, speak
 from .options import CommandError, Parser
 
 PROGRAM = "hf-lip2speech"
 VERBOSITY = "TRANSFORMERS_VERBOSITY"
 INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended: 128 + SIGINT
-COMMANDS = (speak, live, prepare, render, compose, evaluate, convert, publish, demo)
-RESUMING = (prepare, render, evaluate)
+COMMANDS = (speak, live, prepare, render, reface, compose, evaluate, convert, publish, demo)
+RESUMING = (prepare, render, reface, evaluate)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

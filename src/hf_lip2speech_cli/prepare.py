@@ -30,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--num-proc", type=positive, default=1, metavar="N", help="number of processes (default: 1)")
     add(
         "--shard",
-        type=_shard,
+        type=shard,
         metavar="i/n",
         help="only the i-th of n parts, 1/n to n/n, as in a job array; after all of them, the same command "
         "without --shard writes manifest and report",
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     from hf_lip2speech.data.dry_run import estimate
     from hf_lip2speech.data.prepare import DEFAULT_UNITS, MAX_SECONDS, prepare
 
-    corpus = _corpus(args.corpus, args.data_dir, given)
+    corpus = open_corpus(args.corpus, args.data_dir, given)
     arguments: dict[str, Any] = {
         "num_proc": args.num_proc,
         "unit_extractor": args.units or DEFAULT_UNITS,
@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _corpus(name: str, data_dir: str, given: dict[str, Any]) -> Any:
+def open_corpus(name: str, data_dir: str, given: dict[str, Any]) -> Any:
     from hf_lip2speech.data.corpora import GRID, LRS2, LRS3, FaceVideoFolder
     from hf_lip2speech.synthetic import RenderedTalker
 
@@ -108,7 +108,7 @@ def _corpus(name: str, data_dir: str, given: dict[str, Any]) -> Any:
     return GRID(data_dir, speakers=speakers, **setting)
 
 
-def _shard(text: str) -> tuple[int, int]:
+def shard(text: str) -> tuple[int, int]:
     index, _, count = text.partition("/")
     if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
         raise argparse.ArgumentTypeError(f"expected i/n with i from 1 to n, such as 1/8, got {text!r}")

@@ -1,0 +1,167 @@
+"""A prepared folder once more, with drawn people who articulate as the filmed ones do; run again to resume.
+
+Sound, mel, units and words are those of the prepared clip. What is finished has its files, so that processes
+and shards share the work without coordination; the manifest is written when all clips are there.
+"""
+
+import json
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ..data.corpora import ListedCorpus
+from ..data.layout import COLUMNS, PreparedFolder
+from ..data.prepared import PreparedDataset
+from ..data.workers import local_pool, sole_use
+from ..errors import DatasetError, Lip2SpeechError
+from ..extras import require_extra
+from ..media.video import open_video, write_video
+
+GAIN = (1.0, 1.6)  # of the motion: the mesh underestimates how far lips open
+LONGEST_LIST = 3  # of clips that were left out
+
+
+def reface(
+    corpus: ListedCorpus,
+    prepared: str | Path,
+    head: str | Path,
+    out: str | Path,
+    *,
+    people: int = 1,
+    split: str = "train",
+    shard: tuple[int, int] | None = None,
+    seed: int = 0,
+    num_proc: int = 1,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Draw every prepared clip of a split on random people of a scanned head.
+
+    Args:
+        corpus: the videos from which `prepared` was made.
+        prepared: the prepared folder.
+        head: see `scanned_head.read_head`.
+        out: the prepared folder to write.
+        people: per clip, each another one.
+        shard: (i, n): only the i-th of n parts; a run without shard then writes the manifest.
+        seed: of the people.
+        num_proc: processes.
+
+    Returns:
+        {"clips": number of drawn clips, "left_out": {clip ID: reason}}.
+
+    Raises:
+        DatasetError: an impossible argument, `prepared` is no prepared folder or does not fit the corpus, no
+            clip could be drawn, or another run is at work in `out`.
+        Lip2SpeechError: there is no head.
+        ImportError: OpenCV is missing; the message names the extra that holds it.
+        WorkerDiedError: a process died.
+    """
+    if people < 1 or num_proc < 1 or seed < 0:
+        raise DatasetError(
+            f"people={people}, num_proc={num_proc}, seed={seed}; expected at least 1, 1 and 0."
+        )
+    require_extra("cv2", "render")
+    from .scanned_head import read_head
+
+    read_head(head)  # whose absence is not found by every process
+    source, rows = PreparedFolder(prepared), list(PreparedDataset(prepared, split, fields=()).rows)
+    if source.root.resolve() == Path(out).resolve():
+        raise DatasetError(f"{out} is the prepared folder itself: choose another one to write.")
+    part = "" if shard is None else f"{shard[0]}-of-{shard[1]}"
+    folder = PreparedFolder(out, part)
+    mine = rows if shard is None else rows[shard[0] - 1 :: shard[1]]
+    left_out: dict[str, str] = {}
+    with sole_use(folder.root, folder.state, part):
+        present = folder.existing("speaker_embedding")  # written last
+        todo = [row for row in mine if not {_name(row, person) for person in range(people)} <= present]
+        make = partial(Refacer, folder, source, head, seed)
+        with (
+            local_pool(make, num_proc, f"drawing into {folder.root}") as run,
+            tqdm(total=len(mine), initial=len(mine) - len(todo), desc="clips", disable=not progress) as bar,
+        ):
+            for clip, reason in run("write", ((row, _video(corpus, row), people) for row in todo)):
+                bar.update()
+                if reason is not None:
+                    left_out[clip] = reason
+        if shard is None:
+            _write_manifest(folder, source, rows, people, left_out)
+    return {"clips": len(folder.existing("speaker_embedding")), "left_out": left_out}
+
+
+class Refacer:
+    """Draws clips into a folder; see `reface`."""
+
+    def __init__(self, folder: PreparedFolder, source: PreparedFolder, head: str | Path, seed: int):
+        from ..video.landmarks import default_detector
+        from .scanned_head import read_head
+
+        self.folder, self.source, self.seed = folder, source, seed
+        self.head, self.detector = read_head(head), default_detector()
+
+    def write(self, row: dict[str, Any], video: Path, people: int) -> tuple[str, str | None]:
+        """The clip's ID, and why it could not be drawn, if so."""
+        from .retargeting import drawn_crops, mouth_motion
+        from .scanned_head import Person
+
+        start, end = row["start"], row["start"] + row["frames"]
+        try:
+            with open_video(video) as frames:
+                motion = mouth_motion(frames, self.detector, frames.name)[start:end]
+        except Lip2SpeechError as error:
+            return row["id"], str(error)
+        if len(motion) < row["frames"]:
+            return row[
+                "id"
+            ], f"{video} has {start + len(motion)} frames, and the prepared clip ends at {end}."
+        for person in range(people):
+            random = np.random.default_rng([self.seed, person, *row["id"].encode()])
+            crops = drawn_crops(motion, Person(self.head, random), random.uniform(*GAIN))
+            name = _name(row, person)
+            paths = {column: self.folder.path(column, name) for column in COLUMNS}
+            with self.folder.writing(paths.pop("video")) as unfinished:
+                write_video(unfinished, crops)
+            for column, path in paths.items():
+                with self.folder.writing(path) as unfinished:
+                    shutil.copyfile(self.source.root / row[column], unfinished)
+        return row["id"], None
+
+
+def _name(row: dict[str, Any], person: int) -> str:
+    return f"person{person}/{row['id']}"
+
+
+def _video(corpus: ListedCorpus, row: dict[str, Any]) -> Path:
+    try:
+        return corpus.clip(row["source"]).video
+    except (KeyError, OSError) as error:
+        raise DatasetError(
+            f"The prepared clip {row['id']} was made from {row['source']}, which is not in "
+            f"{corpus.data_dir}: give the corpus from which the folder was prepared."
+        ) from error
+
+
+def _write_manifest(
+    folder: PreparedFolder, source: PreparedFolder, rows: list[dict], people: int, left_out: dict[str, str]
+) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    drawn = []
+    for row in rows:
+        for name in (_name(row, person) for person in range(people) if row["id"] not in left_out):
+            files = {column: folder.relative(column, name) for column in COLUMNS}
+            drawn.append(row | files | {"id": name, "words": json.dumps(row["words"])})
+    if not drawn:
+        reasons = "; ".join(list(left_out.values())[:LONGEST_LIST])
+        raise DatasetError(f"None of the {len(rows)} clips could be drawn: {reasons}")
+    if not folder.unit_extractor.is_dir():
+        with folder.writing(folder.unit_extractor) as unfinished:
+            shutil.copytree(source.unit_extractor, unfinished)
+    folder.write_json(folder.report, {"clips": len(drawn), "left_out": left_out})
+    with folder.writing(folder.manifest) as unfinished:
+        schema = pyarrow.parquet.read_schema(source.manifest)
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(drawn, schema=schema), unfinished)
