@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from hf_lip2speech import Lip2SpeechWithVocoder
 from hf_lip2speech.audio.mel import log_mel_spectrogram
@@ -69,6 +70,17 @@ def cut(inputs: dict[str, torch.Tensor], first: int, last: int) -> dict[str, tor
 def test_a_config_without_the_field_is_a_hifigan():
     assert UnitVocoderConfig.from_dict({"model_type": "unit_vocoder"}).generator_type == "hifigan"
     assert UnitVocoderConfig().generator_type == "hifigan"
+
+
+def test_at_the_papers_size_it_takes_less_than_an_eighth_of_the_operations_of_hifigan():
+    inputs = torch.zeros(1, 10, dtype=torch.long), torch.zeros(1, 20, 80), torch.zeros(1, 256)
+    operations = []
+    for generator_type in ("hifigan", "istft"):
+        model = UnitVocoderModel(UnitVocoderConfig(generator_type=generator_type)).eval()
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model(*inputs)
+        operations.append(counter.get_total_flops())
+    assert operations[1] < operations[0] / 8
 
 
 def test_the_transform_and_its_inverse_give_the_waveform_back():

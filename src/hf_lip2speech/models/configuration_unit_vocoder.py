@@ -77,7 +77,7 @@ class UnitVocoderConfig(StrictConfigMixin, PreTrainedConfig):
     leaky_relu_slope: float = 0.1
     hidden_size: int = 512
     intermediate_size: int = 1536
-    num_hidden_layers: int = 6
+    num_hidden_layers: int = 5
     conv_kernel_size: int = 7
     pitch_hidden_size: int = 192
     num_pitch_layers: int = 3
