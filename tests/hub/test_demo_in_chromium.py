@@ -9,6 +9,7 @@ them is docs/demo.jpg, made anew where page or bundled model have changed:
 """
 
 import os
+import re
 import socket
 import sys
 from pathlib import Path
@@ -113,19 +114,25 @@ def test_what_will_not_do_is_told_in_a_sentence_and_never_a_trace(visit, url, tm
     visitor.driver.save_screenshot(str(tmp_path / "error.png"))
 
 
-def test_a_film_of_the_camera_speaks(visit, tmp_path):
+@pytest.fixture
+def camera(tmp_path) -> list[str]:
+    """Options of a browser whose camera shows a talker, again and again."""
     with av.open(str(tmp_path / "camera.y4m"), "w", format="yuv4mpegpipe") as container:
         stream = container.add_stream("wrapped_avframe", rate=25)
         stream.width, stream.height, stream.pix_fmt = 360, 288, "yuv420p"
         for frame in iter_frames(RENDERED_SPEAKER):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame).reformat(format="yuv420p")))
         container.mux(stream.encode(None))
-    visitor = visit(
-        DESKTOP,
+    return [
         "--use-fake-device-for-media-stream",
         "--use-fake-ui-for-media-stream",
         f"--use-file-for-fake-video-capture={tmp_path / 'camera.y4m'}",
-    )
+        "--autoplay-policy=no-user-gesture-required",
+    ]
+
+
+def test_a_film_of_the_camera_speaks(visit, tmp_path, camera):
+    visitor = visit(DESKTOP, *camera)
     visitor.click("#video button[aria-label='Capture from camera']")
     visitor.click("#video [title='grant webcam access'] button")
     visitor.click("#video [title='start recording']")
@@ -137,3 +144,27 @@ def test_a_film_of_the_camera_speaks(visit, tmp_path):
     visitor.speak()
     visitor.photograph(tmp_path / "camera.png")
     assert visitor.seconds("#talking") > 2
+
+
+def test_the_camera_speaks_live_in_one_browser_at_a_time_and_stops(visit, tmp_path, camera):
+    visitor = visit(DESKTOP, *camera)
+    visitor.click("#live-tab-button")
+    visitor.click("#live-button")
+    status = "return document.getElementById('live-status').innerText"
+
+    def heard() -> float:
+        found = re.match(r"([\d.]+) s heard, \d+ ms after the lips", visitor.script(status))
+        return float(found[1]) if found else 0.0
+
+    visitor.wait_for("two seconds of speech", lambda: heard() > 2)
+    assert "No face" not in visitor.script(status)
+    visitor.driver.save_screenshot(str(tmp_path / "live.png"))
+    ask = "return fetch('gradio_api/live/start', {method: 'POST'})"
+    ask += ".then(async (answer) => [answer.status, await answer.text()])"
+    second = visitor.script(ask)
+    assert second == [409, "Somebody else is live: try again in 2 minutes."]
+    visitor.click("#live-button")
+    visitor.wait_for("the button", lambda: visitor.one("#live-button").text == "Start the camera")
+    visitor.click("#live-button")  # and once more
+    visitor.wait_for("speech again", lambda: 0.2 < heard() < 2)
+    assert visitor.hosts() == {"127.0.0.1"}

@@ -39,11 +39,12 @@ def launch(
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when a page is made
     with tempfile.TemporaryDirectory(prefix="lip2speech-demo-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
+        from .live import add_live
         from .page import LOOK, make_page
 
         page = make_page(speak)
         try:
-            _, url, shared_url = page.launch(
+            app, url, shared_url = page.launch(
                 server_name=host,
                 server_port=port,
                 share=share,
@@ -61,5 +62,6 @@ def launch(
                 "port is taken, the address is not this machine's, or a proxy is in the way (set NO_PROXY). "
                 f"({error})"
             ) from error
+        add_live(app, speak)
         print(f"The demo is at {shared_url or url} (stop it with Ctrl-C)", flush=True)
         page.block_thread()

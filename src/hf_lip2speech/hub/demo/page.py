@@ -12,6 +12,7 @@ from ...errors import Lip2SpeechError
 from ...loading import BUNDLED
 from ...pipeline import LipToSpeechPipeline
 from ..repository import RENDERED_SPEAKER
+from .live import live_html
 from .speaking import (
     MAX_MEGABYTES,
     MAX_RECORDING_SECONDS,
@@ -54,6 +55,9 @@ SCROLL = (
     "() => { if (innerWidth < 700) document.getElementById('talking').scrollIntoView({behavior: 'smooth'}) }"
 )
 
+SCRIPTS = [
+    Path(__file__).with_name(name).read_text(encoding="utf-8").rstrip() for name in ("page.js", "live.js")
+]
 LOOK: dict[str, Any] = {
     "theme": gr.themes.Soft(
         primary_hue="rose",
@@ -66,7 +70,7 @@ LOOK: dict[str, Any] = {
         ],
     ),
     "css_paths": Path(__file__).with_name("page.css"),
-    "js": Path(__file__).with_name("page.js").read_text(encoding="utf-8"),
+    "js": f"() => {{ {'; '.join(f'({script})()' for script in SCRIPTS)} }}",
 }
 
 
@@ -74,44 +78,48 @@ def make_page(speak: LipToSpeechPipeline) -> gr.Blocks:
     """The page, to be launched; one visitor is served at a time."""
     with gr.Blocks(title="Lip to speech", analytics_enabled=False, delete_cache=(SWEEP, AGE)) as page:
         gr.Markdown(INTRODUCTION + about(speak))
-        with gr.Row():
-            with gr.Column():
-                video = gr.Video(
-                    label="A talking face",
-                    sources=["upload", "webcam"],
-                    webcam_options=gr.WebcamOptions(constraints=CAMERA),
-                    elem_id="video",
-                )
-                gr.Examples(
-                    EXAMPLES,
-                    video,
-                    label="Or try a rendered one",
-                    cache_examples=False,
-                    elem_id="examples",
-                )
-                voice, recording = _voices(speak)
-                button = gr.Button("Make it speak", variant="primary", size="lg", elem_id="speak")
-                gr.Markdown(CONSENT, elem_id="consent")
-            with gr.Column():
-                talking = gr.Video(
-                    label="With speech", autoplay=True, buttons=["download"], elem_id="talking"
-                )
-                with gr.Row(visible=False) as parts:
-                    mouth = gr.Video(
-                        label="The model's input", buttons=["download"], min_width=140, elem_id="mouth"
+        with gr.Tab("A video", elem_id="film-tab"):
+            with gr.Row():
+                with gr.Column():
+                    video = gr.Video(
+                        label="A talking face",
+                        sources=["upload", "webcam"],
+                        webcam_options=gr.WebcamOptions(constraints=CAMERA),
+                        elem_id="video",
                     )
-                    speech = gr.Audio(
-                        label="The speech", buttons=["download"], min_width=260, elem_id="speech"
+                    gr.Examples(
+                        EXAMPLES,
+                        video,
+                        label="Or try a rendered one",
+                        cache_examples=False,
+                        elem_id="examples",
                     )
-        with gr.Column(visible=False) as below:
-            gr.Markdown(PICTURE)
-            picture = gr.Image(
-                label="Over time",
-                show_label=False,
-                type="filepath",
-                buttons=["download", "fullscreen"],
-                elem_id="picture",
-            )
+                    voice, recording = _voices(speak)
+                    button = gr.Button("Make it speak", variant="primary", size="lg", elem_id="speak")
+                    gr.Markdown(CONSENT, elem_id="consent")
+                with gr.Column():
+                    talking = gr.Video(
+                        label="With speech", autoplay=True, buttons=["download"], elem_id="talking"
+                    )
+                    with gr.Row(visible=False) as parts:
+                        mouth = gr.Video(
+                            label="The model's input", buttons=["download"], min_width=140, elem_id="mouth"
+                        )
+                        speech = gr.Audio(
+                            label="The speech", buttons=["download"], min_width=260, elem_id="speech"
+                        )
+            with gr.Column(visible=False) as below:
+                gr.Markdown(PICTURE)
+                picture = gr.Image(
+                    label="Over time",
+                    show_label=False,
+                    type="filepath",
+                    buttons=["download", "fullscreen"],
+                    elem_id="picture",
+                )
+        with gr.Tab("Live", elem_id="live-tab"):
+            gr.HTML(live_html(speak))
+            gr.Markdown(CONSENT)
         outputs = [talking, mouth, speech, picture, parts, below]
 
         def run(
