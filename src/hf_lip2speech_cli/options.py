@@ -10,6 +10,15 @@ from typing import Any
 BUNDLED = "bundled"  # the name of the model in the package
 
 
+OPTIONS_OF = {
+    "grid": ("speaker", "configuration"),
+    "lrs2": ("configuration",),
+    "lrs3": ("configuration", "valid_ids"),
+    "rendered": ("speaker",),
+    "folder": ("speaker",),
+}
+
+
 class CommandError(Exception):
     """An argument that cannot be used, told before any library is imported."""
 
@@ -104,3 +113,23 @@ def check_outputs(outputs: Sequence[Path], inputs: Iterable[str | None]) -> None
 def check_suffix(path: Path, suffixes: Sequence[str], what: str) -> None:
     if path.suffix.lower() not in suffixes:
         raise CommandError(f"{what} must end in {' or '.join(suffixes)}, got {path.name!r}.")
+
+
+def shard(text: str) -> tuple[int, int]:
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise argparse.ArgumentTypeError(f"expected i/n with i from 1 to n, such as 1/8, got {text!r}")
+    return int(index), int(count)
+
+
+def open_corpus(name: str, data_dir: str, given: dict[str, Any]) -> Any:
+    from hf_lip2speech.data.corpora import GRID, LRS2, LRS3, FaceVideoFolder
+    from hf_lip2speech.synthetic import RenderedTalker
+
+    if name in ("folder", "lrs2", "lrs3"):
+        return {"folder": FaceVideoFolder, "lrs2": LRS2, "lrs3": LRS3}[name](data_dir, **given)
+    speakers = [given["speaker"]] if "speaker" in given else None
+    if name == "rendered":
+        return RenderedTalker(data_dir, speakers=speakers)
+    setting: dict[str, Any] = {"setting": given["configuration"]} if "configuration" in given else {}
+    return GRID(data_dir, speakers=speakers, **setting)

@@ -9,15 +9,8 @@ import os
 import sys
 from typing import Any
 
-from .options import CommandError, check_folder, positive
+from .options import OPTIONS_OF, CommandError, check_folder, open_corpus, positive, shard
 
-OPTIONS_OF = {
-    "grid": ("speaker", "configuration"),
-    "lrs2": ("configuration",),
-    "lrs3": ("configuration", "valid_ids"),
-    "rendered": ("speaker",),
-    "folder": ("speaker",),
-}
 SHOWN = 3  # skipped clips that are printed per reason; the report lists all
 
 
@@ -93,26 +86,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print_report(prepare(corpus, args.out, engine=args.engine, shard=args.shard, **arguments), args.out)
     return 0
-
-
-def open_corpus(name: str, data_dir: str, given: dict[str, Any]) -> Any:
-    from hf_lip2speech.data.corpora import GRID, LRS2, LRS3, FaceVideoFolder
-    from hf_lip2speech.synthetic import RenderedTalker
-
-    if name in ("folder", "lrs2", "lrs3"):
-        return {"folder": FaceVideoFolder, "lrs2": LRS2, "lrs3": LRS3}[name](data_dir, **given)
-    speakers = [given["speaker"]] if "speaker" in given else None
-    if name == "rendered":
-        return RenderedTalker(data_dir, speakers=speakers)
-    setting: dict[str, Any] = {"setting": given["configuration"]} if "configuration" in given else {}
-    return GRID(data_dir, speakers=speakers, **setting)
-
-
-def shard(text: str) -> tuple[int, int]:
-    index, _, count = text.partition("/")
-    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
-        raise argparse.ArgumentTypeError(f"expected i/n with i from 1 to n, such as 1/8, got {text!r}")
-    return int(index), int(count)
 
 
 def _print_report(report: dict[str, Any], out: str) -> None:

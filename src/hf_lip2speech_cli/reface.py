@@ -7,8 +7,7 @@ units stay those of the clip. An interrupted run resumes. Train on both: data: [
 import argparse
 import sys
 
-from .options import check_folder, positive
-from .prepare import OPTIONS_OF, open_corpus, shard
+from .options import OPTIONS_OF, check_folder, open_corpus, positive, shard
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import av
@@ -154,3 +155,13 @@ def write_contact_sheet(folder: PreparedFolder, ids: Sequence[str], seed: int) -
     with folder.writing(folder.contact_sheet) as path:
         path.write_bytes(b"".join(bytes(packet) for packet in packets))
     return shown
+
+
+def write_rows(folder: PreparedFolder, like: Path, rows: list[dict[str, Any]]) -> None:
+    """Write a manifest of these rows, with the columns of another prepared folder's manifest."""
+    import pyarrow
+    import pyarrow.parquet
+
+    schema = pyarrow.parquet.read_schema(like)
+    with folder.writing(folder.manifest) as unfinished:
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), unfinished)

@@ -147,8 +147,7 @@ def _video(corpus: ListedCorpus, row: dict[str, Any]) -> Path:
 def _write_manifest(
     folder: PreparedFolder, source: PreparedFolder, rows: list[dict], people: int, left_out: dict[str, str]
 ) -> None:
-    import pyarrow
-    import pyarrow.parquet
+    from ..data.report import write_rows
 
     drawn = []
     for row in rows:
@@ -162,6 +161,4 @@ def _write_manifest(
         with folder.writing(folder.unit_extractor) as unfinished:
             shutil.copytree(source.unit_extractor, unfinished)
     folder.write_json(folder.report, {"clips": len(drawn), "left_out": left_out})
-    with folder.writing(folder.manifest) as unfinished:
-        schema = pyarrow.parquet.read_schema(source.manifest)
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(drawn, schema=schema), unfinished)
+    write_rows(folder, source.manifest, drawn)
