@@ -9,7 +9,6 @@ The folders of a single lip-to-speech model or vocoder hold the same files besid
 the training knew them. `compose` joins two such folders.
 """
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ from .data.layout import UNIT_EXTRACTOR
 from .errors import Lip2SpeechError
 from .feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from .files import new_folder
-from .loading import file_beside, model_source
+from .loading import file_beside, json_object, model_source
 from .models.modeling_lip2speech import Lip2SpeechModel
 from .models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
 from .models.modeling_unit_vocoder import UnitVocoderModel
@@ -166,6 +165,6 @@ def _voices_beside(sources: Sequence[Source]) -> tuple[dict[str, torch.Tensor], 
     for source in sources:
         if voices := read_voices(source):
             config = file_beside(source, "config.json")
-            default = json.loads(config.read_text(encoding="utf-8")).get("default_voice") if config else None
+            default = json_object(config).get("default_voice") if config else None
             return voices, default if default in voices else None
     return {}, None

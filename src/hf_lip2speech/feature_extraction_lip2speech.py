@@ -14,7 +14,7 @@ from transformers.utils import FEATURE_EXTRACTOR_NAME, PaddingStrategy
 
 from .constants import CROP_SIZE, FRAME_RATE, MOUTH_SIZE, PIXEL_MEAN, PIXEL_STD
 from .errors import Lip2SpeechError, NotLoadedError
-from .loading import StrictConfigMixin, file_beside
+from .loading import StrictConfigMixin, file_beside, json_object
 
 Clip = np.ndarray | torch.Tensor
 SMALLEST_DEVIATION = 2 / 255  # of a clip whose contrast is raised: below it there is noise alone
@@ -67,8 +67,8 @@ class Lip2SpeechFeatureExtractor(StrictConfigMixin, FeatureExtractionMixin):
         numbers |= {"pixel_std": pixel_std, "padding_value": padding_value}
         numbers |= {name: value for name, value in light.items() if value is not None}
         for name, value in numbers.items():
-            if not isinstance(value, int | float):
-                raise Lip2SpeechError(f"{name} must be a number, got {value!r}.")
+            if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e6:
+                raise Lip2SpeechError(f"{name} must be a number of less than a million, got {value!r}.")
         if not (isinstance(mouth_size, int) and isinstance(crop_size, int)):
             raise Lip2SpeechError(f"mouth_size and crop_size are pixels: got {mouth_size} and {crop_size}.")
         if pixel_std <= 0:
@@ -104,9 +104,11 @@ class Lip2SpeechFeatureExtractor(StrictConfigMixin, FeatureExtractionMixin):
         """
         source = pretrained_model_name_or_path
         try:
-            file_beside(source, FEATURE_EXTRACTOR_NAME, kwargs, required=True)
+            json_object(file_beside(source, FEATURE_EXTRACTOR_NAME, kwargs, required=True) or source)
         except OSError as error:
-            if error.__cause__ is not None:  # from the Hub's client: no network, no such repository
+            if (
+                isinstance(error, NotLoadedError) or error.__cause__ is not None
+            ):  # from the Hub's client: no network, no such repository
                 raise
             raise NotLoadedError(
                 f"{source} has no {FEATURE_EXTRACTOR_NAME}: save one beside the model with {cls.__name__}()."

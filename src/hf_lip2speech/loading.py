@@ -4,13 +4,16 @@ transformers passes on a broken connection as the HTTP client raised it and a da
 fills missing weights with random ones and a warning, and takes a config of another model type.
 """
 
+import json
 import os
+import traceback
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, ClassVar, Self
 
+import torch
 from huggingface_hub.errors import (
     GatedRepoError,
     HFValidationError,
@@ -23,13 +26,15 @@ from safetensors import SafetensorError
 from transformers import PreTrainedConfig
 from transformers.utils import cached_file
 
-from .errors import NotLoadedError, WrongKindError
+from .errors import Lip2SpeechError, NotLoadedError, WrongKindError
 
 ASSETS = Path(__file__).resolve().parent / "assets"
 # The model that comes with this package, and the name for it wherever a model is named. It wins over a folder
 # of that name, which is "./bundled".
 BUNDLED = ASSETS / "lip2speech_grid_s1"
 BUNDLED_NAME = "bundled"
+
+MOST_NEW_WEIGHTS = 2 << 30  # bytes, that a checkpoint may lack: a new head, say
 
 _HUB_ARGUMENTS = (
     "cache_dir",
@@ -63,6 +68,26 @@ def file_beside(
     asked = {key: value for key, value in (arguments or {}).items() if key in _HUB_ARGUMENTS}
     found = cached_file(source, name, _raise_exceptions_for_missing_entries=required, **asked)
     return None if found is None else Path(found)
+
+
+def json_object(path: str | os.PathLike) -> dict[str, Any]:
+    """The contents of a JSON file that holds an object.
+
+    Raises:
+        NotLoadedError: it holds something else, or cannot be read.
+    """
+    try:
+        contents = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise NotLoadedError(
+            f"{path} is damaged, it is no JSON ({one_line(error)}). Download it again, or ask its publisher."
+        ) from error
+    if not isinstance(contents, dict):
+        raise NotLoadedError(
+            f"{path} is damaged: expected a JSON object, {{...}}, got {type(contents).__name__}. Download it "
+            "again, or ask its publisher."
+        )
+    return contents
 
 
 # What to say of an error that is, or has among its causes, one of these.
@@ -134,9 +159,17 @@ def _reason(error: BaseException, revision: str | None) -> str | None:
     for kind, reason in _REASONS:
         if any(isinstance(cause, kind) for cause in causes):
             return reason.format(error=one_line(error), revision=revision)
+    if any(_in_unpickler(cause) for cause in causes):
+        return "its weights are a damaged pickle. Ask the publisher for safetensors."
     # huggingface_hub lets its HTTP client's errors through, and the client is not the same in all versions.
     broken = [cause for cause in causes if any(k.__name__ == "TransportError" for k in type(cause).__mro__)]
     return f"the connection to the Hub broke off repeatedly. Try later. ({broken[0]})" if broken else None
+
+
+def _in_unpickler(error: BaseException) -> bool:
+    """Whether torch's safe unpickler, which meets damage with any error, raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return any(frame.filename.endswith("_weights_only_unpickler.py") for frame in frames)
 
 
 class ReadableLoadingMixin:
@@ -197,7 +230,28 @@ class StrictLoadingMixin(ReadableLoadingMixin):
         if missing and source is not None and not (with_report or lenient):
             more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
             raise NotLoadedError(f"The weights in {source} are incomplete: {missing[0]} is missing{more}.")
+        if source is not None:
+            _check_finite(model, source)
         return loaded if with_report else model
+
+    def _move_missing_keys_from_meta_to_device(self, missing: Any, *args: Any, **kwargs: Any) -> None:
+        """As transformers', which would fill the memory where config.json claims other sizes."""
+        state = self.state_dict()  # ty: ignore[missing-attribute]
+        if sum(state[name].nbytes for name in missing if name in state) > MOST_NEW_WEIGHTS:
+            raise NotLoadedError(
+                "the weights do not fit the configuration, which claims much larger ones: they belong to "
+                "another model, or config.json was changed."
+            )
+        super()._move_missing_keys_from_meta_to_device(missing, *args, **kwargs)  # ty: ignore[missing-attribute]
+
+
+def _check_finite(model: Any, source: Any) -> None:
+    for name, value in model.state_dict().items():
+        if value.is_floating_point() and not value.is_meta and not torch.isfinite(value).all():
+            raise NotLoadedError(
+                f"The weights in {source} are damaged: {name} holds numbers that are not finite. Download "
+                "them again (force_download=True), or ask their publisher."
+            )
 
 
 class StrictConfigMixin(ReadableLoadingMixin):
@@ -252,7 +306,19 @@ class StrictConfigMixin(ReadableLoadingMixin):
                 f"{said}; {cls.__name__} loads {expected!r}. Use the class of that type, or another folder "
                 "or repository."
             )
-        return super().from_dict(contents, **kwargs)  # ty: ignore[missing-attribute]
+        try:
+            return super().from_dict(contents, **kwargs)  # ty: ignore[missing-attribute]
+        except (StrictDataclassError, ValueError) as error:
+            # `from_pretrained` names the source itself; an Auto class does not, and says here which it is.
+            if "name_or_path" not in kwargs or isinstance(error, Lip2SpeechError):
+                raise
+            raise NotLoadedError(
+                f"{kwargs['name_or_path']} holds no valid {cls.__name__}: {one_line(error)}"
+            ) from error
+
+    @classmethod
+    def _dict_from_json_file(cls, json_file: str | os.PathLike) -> dict[str, Any]:
+        return json_object(json_file)
 
 
 def states_type(contents: Mapping[str, Any], config_class: type[PreTrainedConfig]) -> bool:

@@ -116,6 +116,9 @@ class LipToSpeechPipeline(Pipeline):
         postprocess_params: dict[str, Any],
     ) -> Iterator[dict[str, Any]]:
         """As the base class's, whose batches cannot be made in spawned processes."""
+        for name, number, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
+            if not isinstance(number, int) or number < least:
+                raise Lip2SpeechError(f"{name} must be a whole number of at least {least}, got {number!r}.")
         reader = VideoReader(self.feature_extractor)
         sized = isinstance(inputs, Sized)
         kind = PipelineDataset if sized else PipelineIterator
@@ -163,6 +166,9 @@ class LipToSpeechPipeline(Pipeline):
         for name, value in flags.items():
             if not isinstance(value, (bool, np.bool_)):
                 raise Lip2SpeechError(f"{name} must be True or False, got {value!r}.")
+        for name, value in (("detector", detector), ("progress", progress)):
+            if value is not None and not callable(value):
+                raise Lip2SpeechError(f"{name} must be callable, got {value!r}.")
         forward = {"speaker": self.resolve_speaker(others.pop("speaker"))} if "speaker" in others else {}
         if pitch_shift is not None:
             self.model.vocoder.check_pitch_shift(pitch_shift)
@@ -232,14 +238,15 @@ class LipToSpeechPipeline(Pipeline):
             f"{self._embedding_size} numbers"
         )
         try:
-            embedding = torch.as_tensor(speaker, dtype=torch.float32)
-        except (TypeError, ValueError, RuntimeError) as error:
+            embedding = torch.as_tensor(speaker, dtype=torch.float32).detach().cpu()
+            embedding = embedding.to_dense() if embedding.is_sparse else embedding
+        except (TypeError, ValueError, OverflowError, RuntimeError) as error:
             raise Lip2SpeechError(f"speaker is a {type(speaker).__name__}: expected {expected}.") from error
         if embedding.shape != (self._embedding_size,):
             raise Lip2SpeechError(f"speaker has the shape {tuple(embedding.shape)}: expected {expected}.")
         if not torch.isfinite(embedding).all() or not embedding.any():
             raise Lip2SpeechError("The speaker embedding is all zero or holds a number that is not finite.")
-        return embedding.detach().cpu()
+        return embedding
 
     def preprocess(self, inputs: Any, **parameters: Any) -> dict[str, torch.Tensor]:
         """One input -> what `VideoReader` makes of it."""

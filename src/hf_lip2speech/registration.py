@@ -2,14 +2,16 @@
 
 import functools
 import os
+from pathlib import Path
 from typing import Any
 
 from transformers import CONFIG_MAPPING, AutoConfig, AutoFeatureExtractor, AutoModel
 from transformers.pipelines import PIPELINE_REGISTRY
-from transformers.utils import hub
+from transformers.utils import CONFIG_NAME, FEATURE_EXTRACTOR_NAME, hub
 
+from .errors import Lip2SpeechError, NotLoadedError
 from .feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
-from .loading import BUNDLED, model_source
+from .loading import BUNDLED, json_object, model_source
 from .models.configuration_avhubert import AVHubertConfig
 from .models.configuration_lip2speech import Lip2SpeechConfig
 from .models.configuration_lip2speech_with_vocoder import Lip2SpeechWithVocoderConfig
@@ -52,15 +54,37 @@ def register() -> None:
     PIPELINE_REGISTRY.register_pipeline(
         TASK,
         pipeline_class=LipToSpeechPipeline,
-        pt_model=AutoModel,
+        pt_model=_ReadableAutoModel,
         default={"model": (str(BUNDLED), None)},  # a folder has no revision
         type="video",
     )
-    _teach_bundled()
+    _teach_hub()
 
 
-def _teach_bundled() -> None:
-    """Lets transformers' own loading (Auto classes, `pipeline(model="bundled")`) take "bundled", too.
+class _NotLoaded:
+    """In place of a model that cannot be loaded: looking at it raises the error."""
+
+    def __init__(self, error: Lip2SpeechError):
+        self._error = error
+
+    def __getattr__(self, name: str) -> Any:
+        raise self._error
+
+
+class _ReadableAutoModel(AutoModel):
+    """The AutoModel of the task: `transformers.pipeline` would bury its error under a printed traceback."""
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return AutoModel.from_pretrained(*args, **kwargs)
+        except Lip2SpeechError as error:
+            return _NotLoaded(error)
+
+
+def _teach_hub() -> None:
+    """Lets transformers' own loading (Auto classes, `pipeline(model="bundled")`) take "bundled", too, and
+    says of this task's models which file is damaged or missing.
 
     transformers has no registry of model names, and `pipeline` reads the config, adapter and preprocessor
     files before it looks at the task. All of them come through this one function.
@@ -68,8 +92,24 @@ def _teach_bundled() -> None:
     find = hub.cached_files
 
     @functools.wraps(find)
-    def cached_files(path_or_repo_id: Any, *args: Any, **kwargs: Any) -> Any:
+    def cached_files(path_or_repo_id: Any, filenames: Any, *args: Any, **kwargs: Any) -> Any:
         here = isinstance(path_or_repo_id, str) and os.path.isdir(path_or_repo_id)  # somebody's own folder
-        return find(path_or_repo_id if here else model_source(path_or_repo_id), *args, **kwargs)
+        found = find(path_or_repo_id if here else model_source(path_or_repo_id), filenames, *args, **kwargs)
+        agent = kwargs.get("user_agent")
+        if here and isinstance(agent, dict) and agent.get("using_pipeline") == TASK:
+            _check_files(path_or_repo_id, filenames, found)
+        return found
 
     hub.cached_files = cached_files  # ty: ignore[invalid-assignment]
+
+
+def _check_files(folder: str, names: list[str], found: list[str] | None) -> None:
+    """Raise NotLoadedError where config.json or preprocessor_config.json is wanted and missing or damaged."""
+    for name, key in {CONFIG_NAME: "model_type", FEATURE_EXTRACTOR_NAME: "feature_extractor_type"}.items():
+        if name not in names:
+            continue
+        path = next((one for one in found or () if Path(one).name == name), None)
+        if path is None:
+            raise NotLoadedError(f"{folder} has no {name}: it is not the folder of a lip-to-speech model.")
+        if not isinstance(json_object(path).get(key), str):
+            raise NotLoadedError(f"{path} states no {key}: it is not that of a lip-to-speech model.")

@@ -47,11 +47,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     check_video(args.video)
-    name = (
-        PurePosixPath(unquote(urlsplit(args.video).path)).name
-        if is_url(args.video)
-        else Path(args.video).name
-    )
+    try:
+        path = unquote(urlsplit(args.video).path) if is_url(args.video) else args.video
+    except ValueError as error:  # an unclosed bracket, say
+        raise CommandError(f"{args.video!r} is not a URL: {error}.") from error
+    name = PurePosixPath(path).name if is_url(args.video) else Path(path).name
     output = args.output or _default_output(name)
     outputs = [path for path in (output, args.video_output, args.plot) if path is not None]
     check_outputs(outputs, inputs=(args.video, args.speaker))

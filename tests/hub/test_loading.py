@@ -210,10 +210,9 @@ def test_what_cannot_be_loaded_is_said_in_a_sentence_that_names_it(loaded, case,
     assert len(message) < 330 and "\n" not in message
 
 
-def test_the_sentence_is_the_last_that_the_pipeline_says_of_damaged_weights(loaded):
-    # transformers' pipeline puts the traces of all its attempts into one error.
-    _, _, last = loaded["pipeline"].strip().splitlines()[-1].partition(": ")
-    assert last.startswith("Nothing could be loaded from 'anna/torn': its weights are damaged")
+def test_the_pipeline_says_of_damaged_weights_what_from_pretrained_says(loaded):
+    # transformers' pipeline would put the traces of all its attempts into one error.
+    assert loaded["pipeline"].startswith("Nothing could be loaded from 'anna/torn': its weights are damaged")
 
 
 def test_what_a_repository_would_run_is_not_run(loaded, ran):

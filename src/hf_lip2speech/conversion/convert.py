@@ -174,6 +174,9 @@ def load_published(source: str | Path) -> Conversion:
             f"{' '.join(str(error).split())}"
         ) from error
     _check(file, names, _published_shapes(names, model))
+    for name, value in file.tensors.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise CheckpointError(f"{file.path} is damaged: {name} holds numbers that are not finite.")
     kept = {ours: file.tensors[theirs] for theirs, ours in names.items() if ours is not None}
     if file.kind is Kind.VOCODER:
         kept = fold_weight_norm(kept)

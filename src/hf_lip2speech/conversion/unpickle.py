@@ -188,6 +188,8 @@ def read_checkpoint(path: str | Path) -> Any:
         OSError: it cannot be opened.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise CheckpointError(f"{path} is no file: expected one that torch.save wrote.")
     with path.open("rb") as file:
         try:
             return _read_archive(file) if zipfile.is_zipfile(file) else _read_legacy(file)

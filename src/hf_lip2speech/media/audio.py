@@ -98,8 +98,9 @@ def _from_array(source: Mapping[str, Any]) -> tuple[np.ndarray, int]:
             f"{sorted(map(str, source))}."
         )
     try:
-        array, rate = np.asarray(source["array"]), int(source["sampling_rate"])
-    except (TypeError, ValueError, OverflowError) as error:
+        array, rate = source["array"], int(source["sampling_rate"])
+        array = np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise NoAudioError(
             "Sound in memory has one array of samples and a whole number of them per second, got a "
             f"{type(source['array']).__name__} at {source['sampling_rate']!r} Hz: {error}."

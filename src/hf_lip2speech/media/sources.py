@@ -66,7 +66,7 @@ class Download(os.PathLike):
 
 def describe(source: object) -> str:
     """The name of a source in messages."""
-    if isinstance(source, Download):
+    if isinstance(source, Download | _File):
         return source.name
     if isinstance(source, dict):
         return "the given frames" if "frames" in source else "the given sound"
@@ -107,8 +107,10 @@ def local_source(source: Any, medium: Medium = VIDEO) -> Generator[os.PathLike |
                 _download(source, copy.path, medium)
             else:
                 try:
-                    _copy(source.read, copy.path)
+                    _copy(_File(source, name, medium).read, copy.path)
                 except (OSError, TypeError, ValueError) as error:
+                    if isinstance(error, Lip2SpeechError):
+                        raise
                     raise medium.unreadable(f"{name} cannot be read: {error}") from error
             yield copy
     elif isinstance(source, bytes | bytearray | memoryview):
@@ -124,12 +126,37 @@ def local_source(source: Any, medium: Medium = VIDEO) -> Generator[os.PathLike |
             raise medium.unreadable(f"{path!r} is {what}: expected a file with {medium.noun}")
         yield source if isinstance(source, os.PathLike) else Path(source)
     elif hasattr(source, "read"):
-        yield source
+        yield source if isinstance(source, _File) else _File(source, name, medium)  # ty: ignore[invalid-yield]
     else:
         raise medium.unreadable(
             f"cannot read {medium.noun} from {type(source).__name__}: expected a path, URL, bytes, a binary "
             f"file or {medium.others}"
         )
+
+
+class _File:
+    """A seekable binary file of the caller's, whatever its errors are."""
+
+    def __init__(self, file: Any, name: str, medium: Medium):
+        self.file, self.name, self.medium = file, name, medium
+
+    def _call(self, method: str, *args: int) -> Any:
+        try:
+            return getattr(self.file, method)(*args)
+        except Exception as error:
+            raise self.medium.unreadable(f"{self.name} cannot be read: {error!r}") from error
+
+    def read(self, size: int = -1) -> bytes:
+        return self._call("read", size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._call("seek", offset, whence)
+
+    def tell(self) -> int:
+        return self._call("tell")
+
+    def seekable(self) -> bool:
+        return True
 
 
 def open_container(opened: os.PathLike | BinaryIO, name: str, medium: Medium = VIDEO) -> InputContainer:
@@ -227,7 +254,8 @@ def _download(url: str, path: Path, medium: Medium) -> None:
         stopped.set()
     if failures:
         error = failures[0]
-        raise medium.unreadable(f"cannot download {url!r}: {error}") from error
+        odd = "its answer is no HTTP, " if isinstance(error, http.client.HTTPException) else ""
+        raise medium.unreadable(f"cannot download {url!r}: {odd}{error}") from error
 
 
 def _quoted(url: str) -> str:

@@ -115,6 +115,11 @@ def _timed_array(source: dict) -> Iterator[Timed]:
         if hasattr(frames, "detach"):  # a tensor of PyTorch, perhaps with a gradient or on a GPU
             frames = frames.detach().cpu()
         frames = np.asarray(frames)
+        duration = (
+            1 / Fraction(float(fps)) if isinstance(fps, numbers.Real) and 0 < fps < float("inf") else None
+        )
+    except OverflowError:
+        duration = None
     except (ValueError, TypeError, RuntimeError) as error:
         raise UnreadableVideoError(
             f"the given frames differ in shape or cannot be copied: expected {FRAMES}"
@@ -128,12 +133,13 @@ def _timed_array(source: dict) -> Iterator[Timed]:
         frames.dtype == np.uint8 or frames.dtype.kind == "f"
     ):
         raise UnreadableVideoError(f"expected frames as {FRAMES}, not {frames.dtype} {shape}")
-    if not isinstance(fps, numbers.Real) or not 0 < fps < float("inf"):
-        raise UnreadableVideoError(f"expected fps as a positive number of frames per second, not {fps!r}")
+    if duration is None:
+        raise UnreadableVideoError(
+            f"expected fps as a positive number of frames per second, not {str(fps)[:50]}"
+        )
     if frames.size == 0:
         raise EmptyVideoError(f"the given frames have shape {shape}: expected at least one frame")
     check_size(frames.shape[2], frames.shape[1], "the given array")
-    duration = 1 / Fraction(float(fps))
     check_length(len(frames), len(frames) * duration, "the given array")
     for index, frame in enumerate(frames):
         if frame.dtype != np.uint8:

@@ -8,6 +8,10 @@ from transformers import PreTrainedConfig
 from ..constants import CROP_SIZE
 from ..loading import StrictConfigMixin
 
+LARGEST_SIZE = 1 << 16  # of a layer: more is a damaged file or a slip
+MOST_LAYERS = 1000
+LARGEST_NUMBER = 1e9
+
 AVHUBERT_LARGE = {
     "hidden_size": 1024,
     "num_hidden_layers": 24,
@@ -60,7 +64,10 @@ class AVHubertConfig(StrictConfigMixin, PreTrainedConfig):
         super().validate_architecture()
         sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
         check_positive(self, *sizes, "position_kernel_size", "position_groups")
+        check_positive(self, "audio_feature_size")
         check_frontend(self)
+        check_shares(self, "input_dropout", "hidden_dropout", "attention_dropout", "activation_dropout")
+        check_finite(self)
         for name in ("num_attention_heads", "position_groups"):
             if self.hidden_size % getattr(self, name):
                 raise ValueError(
@@ -70,15 +77,33 @@ class AVHubertConfig(StrictConfigMixin, PreTrainedConfig):
 
 
 def check_positive(config: PreTrainedConfig, *names: str) -> None:
-    """Raise a ValueError unless the named fields are at least 1."""
+    """Raise a ValueError unless the named fields, numbers or lists of them, are 1 to what a model has."""
     for name in names:
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name} must be at least 1: got {getattr(config, name)}.")
+        value = getattr(config, name)
+        most = MOST_LAYERS if name.endswith(("layers", "blocks")) else LARGEST_SIZE
+        for number in value if isinstance(value, (list, tuple)) else [value]:
+            if not 1 <= number <= most:
+                raise ValueError(f"{name} must be at least 1 and at most {most}: got {number}.")
+
+
+def check_shares(config: PreTrainedConfig, *names: str) -> None:
+    """Raise a ValueError unless the named fields, dropouts and the like, are at least 0 and less than 1."""
+    for name in names:
+        if not 0 <= getattr(config, name) < 1:
+            raise ValueError(f"{name} must be at least 0 and less than 1: got {getattr(config, name)}.")
+
+
+def check_finite(config: PreTrainedConfig) -> None:
+    """Raise a ValueError for a number that is not finite, or beyond any use."""
+    for name, value in vars(config).items():
+        if isinstance(value, int | float) and not abs(value) <= LARGEST_NUMBER:
+            raise ValueError(f"{name} must be a finite number of ordinary size: got {value}.")
 
 
 def check_frontend(config: PreTrainedConfig) -> None:
     """Raise a ValueError unless the `frontend_*` fields and `crop_size` make a front end."""
-    check_positive(config, "crop_size", "frontend_stem_stride")
+    check_positive(config, "crop_size", "frontend_stem_channels", "frontend_stem_stride")
+    check_positive(config, "frontend_channels", "frontend_blocks")
     if len(config.frontend_channels) != len(config.frontend_blocks):
         raise ValueError(
             "frontend_channels and frontend_blocks describe the same stages and must be equally long: "

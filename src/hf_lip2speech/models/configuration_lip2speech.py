@@ -8,7 +8,14 @@ from transformers.configuration_utils import SubConfigSpec
 
 from ..constants import CROP_SIZE, NUM_MEL_BINS, NUM_UNITS, SPEAKER_EMBEDDING_DIM
 from ..loading import StrictConfigMixin
-from .configuration_avhubert import AVHubertConfig, check_frontend, check_positive
+from .configuration_avhubert import (
+    LARGEST_SIZE,
+    AVHubertConfig,
+    check_finite,
+    check_frontend,
+    check_positive,
+    check_shares,
+)
 
 
 @strict
@@ -121,11 +128,8 @@ class Lip2SpeechConfig(StrictConfigMixin, PreTrainedConfig):
         super().validate_architecture()
         if self.encoder is not None:
             self._validate_encoder()
-        if (
-            self.num_attention_heads < 1
-            or self.hidden_size % self.num_attention_heads
-            or self.hidden_size % 2
-        ):
+        check_positive(self, "hidden_size", "num_attention_heads")
+        if self.hidden_size % self.num_attention_heads or self.hidden_size % 2:
             raise ValueError(
                 f"hidden_size must be even and a multiple of num_attention_heads: got "
                 f"hidden_size={self.hidden_size}, num_attention_heads={self.num_attention_heads}."
@@ -135,7 +139,11 @@ class Lip2SpeechConfig(StrictConfigMixin, PreTrainedConfig):
         if self.attention_window is not None and self.attention_window < 1:
             raise ValueError(f"attention_window must be None or at least 1: got {self.attention_window}.")
         check_frontend(self)
-        check_positive(self, "num_units", "num_mel_bins", "mel_head_layers", "num_hidden_layers")
+        sizes = ("num_units", "num_mel_bins", "speaker_embedding_dim", "mel_head_size", "mel_head_layers")
+        check_positive(self, *sizes, "num_hidden_layers", "intermediate_size", "conv_kernel_size")
+        dropouts = ("frontend_dropout", "hidden_dropout", "attention_dropout", "mel_head_dropout")
+        check_shares(self, *dropouts, "label_smoothing")
+        check_finite(self)
         if self.max_av_offset < 0:
             raise ValueError(f"max_av_offset cannot be negative: got {self.max_av_offset}.")
         characters = () if self.text_vocabulary is None else list(self.text_vocabulary)
@@ -148,9 +156,9 @@ class Lip2SpeechConfig(StrictConfigMixin, PreTrainedConfig):
             )
         if self.text_conditioning and self.text_vocabulary is None:
             raise ValueError("text_conditioning needs a text head: give text_vocabulary too.")
-        if self.unit_offset < 0:
+        if not 0 <= self.unit_offset <= LARGEST_SIZE:
             raise ValueError(
-                f"unit_offset counts special classes and cannot be negative: got {self.unit_offset}."
+                f"unit_offset counts special classes, 0 to {LARGEST_SIZE}: got {self.unit_offset}."
             )
 
     def _validate_encoder(self):

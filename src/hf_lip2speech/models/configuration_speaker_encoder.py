@@ -5,6 +5,7 @@ from transformers import PreTrainedConfig
 
 from ..constants import SPEAKER_EMBEDDING_DIM
 from ..loading import ASSETS, StrictConfigMixin
+from .configuration_avhubert import check_finite, check_positive
 
 
 @strict
@@ -39,6 +40,10 @@ class SpeakerEncoderConfig(StrictConfigMixin, PreTrainedConfig):
 
     def validate_windows(self):
         """Raise a ValueError unless the windows cover an utterance without gaps."""
+        check_positive(
+            self, "num_mel_bins", "hidden_size", "num_hidden_layers", "embedding_dim", "window_frames"
+        )
+        check_finite(self)
         if not 0 < self.window_step <= self.window_frames:
             raise ValueError(
                 f"window_step must be 1 to window_frames ({self.window_frames}), got {self.window_step}."

@@ -5,6 +5,7 @@ from transformers import PreTrainedConfig
 
 from ..constants import NUM_UNITS
 from ..loading import BUNDLED, StrictConfigMixin
+from .configuration_avhubert import check_positive
 
 
 @strict
@@ -44,7 +45,6 @@ class SpeechUnitExtractorConfig(StrictConfigMixin, PreTrainedConfig):
 
     def validate_sizes(self):
         """Raise a ValueError for sizes that no extractor can have."""
-        if self.num_units < 1 or self.layer < 0:
-            raise ValueError(
-                f"num_units must be positive and layer not negative, got {self.num_units}, {self.layer}."
-            )
+        check_positive(self, "num_units", "num_coefficients", "feature_size")
+        if self.layer < 0:
+            raise ValueError(f"layer must not be negative, got {self.layer}.")

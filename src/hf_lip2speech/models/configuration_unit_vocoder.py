@@ -16,7 +16,7 @@ from ..constants import (
     SPEAKER_EMBEDDING_DIM,
 )
 from ..loading import StrictConfigMixin
-from .configuration_avhubert import check_positive
+from .configuration_avhubert import MOST_LAYERS, check_finite, check_positive, check_shares
 
 _MEL_PER_UNIT = SAMPLES_PER_UNIT // HOP_LENGTH
 
@@ -107,11 +107,13 @@ class UnitVocoderConfig(StrictConfigMixin, PreTrainedConfig):
         check_positive(self, "pitch_hidden_size", "num_pitch_layers")
         if self.conv_kernel_size % 2 == 0:
             raise ValueError(f"conv_kernel_size is {self.conv_kernel_size}; it must be odd.")
-        if self.num_phase_iterations < 0:
-            raise ValueError(f"num_phase_iterations is {self.num_phase_iterations}; it must be 0 or more.")
-        for name in ("unit_dropout", "harmonic_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be in [0, 1).")
+        if not 0 <= self.num_phase_iterations <= MOST_LAYERS:
+            raise ValueError(
+                f"num_phase_iterations is {self.num_phase_iterations}; it must be 0 to {MOST_LAYERS}."
+            )
+        check_positive(self, "upsample_rates", "upsample_kernel_sizes", "resblock_kernel_sizes")
+        check_shares(self, "unit_dropout", "harmonic_dropout", "leaky_relu_slope")
+        check_finite(self)
         halvings = 2 ** len(self.upsample_rates)
         if self.upsample_initial_channel % halvings:
             raise ValueError(

@@ -283,12 +283,23 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
         progress: Progress | None = None,
         pitch_shift: float = 0.0,
     ) -> Lip2SpeechWithVocoderOutput:
-        """`forward` without gradients; see there for arguments and errors."""
-        return self.forward(
+        """`forward` without gradients; see there for arguments and errors.
+
+        Raises:
+            Lip2SpeechError: also where the speech is not finite.
+        """
+        speech = self.forward(
             *(pixel_values_videos, attention_mask, speaker_embeddings, voice),
             *(window_frames, context_frames, progress, pitch_shift, False, False),
             return_dict=True,
         )
+        if not torch.isfinite(speech.waveform).all():
+            raise Lip2SpeechError(
+                f"The speech of {self.name_or_path or 'this model'} has samples that are not finite: its "
+                f"weights or configuration are damaged, or too large for {self.dtype}. Load it with "
+                "dtype=torch.float32, or download it again."
+            )
+        return speech
 
     @property
     def _gathering_device(self) -> torch.device:

@@ -1,6 +1,5 @@
 """The named voices of a model: speaker embeddings in a file beside the weights."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from ..loading import file_beside
+from ..loading import file_beside, json_object
 
 VOICES = "voices.safetensors"  # beside the weights: a speaker embedding float32 (256,) per name
 Embedding = Sequence[float] | torch.Tensor | np.ndarray
@@ -23,7 +22,7 @@ def read_voices(source: str | os.PathLike, **arguments: Any) -> dict[str, torch.
         arguments: those of `from_pretrained` about the Hub.
     """
     config = file_beside(source, "config.json", arguments)
-    named = json.loads(config.read_text(encoding="utf-8")).get("voices") if config else None
+    named = json_object(config).get("voices") if config else None
     if isinstance(named, dict):  # version 0.1 stored the embeddings there
         return {name: torch.tensor(value) for name, value in named.items()}
     path = file_beside(source, VOICES, arguments)
