@@ -46,8 +46,8 @@ def test_targets_are_cut_to_the_frames_of_the_clip(layout):
     dataset = PreparedDataset(layout, "train")
     assert dataset.lengths == [10, 8]
     item = dataset[0]
-    assert item["id"] == "talk1/00001"
-    assert {name: (value.shape, str(value.dtype)) for name, value in item.items() if name != "id"} == {
+    assert item.pop("id") == "talk1/00001" and isinstance(item.pop("text"), str)
+    assert {name: (value.shape, str(value.dtype)) for name, value in item.items()} == {
         "frames": ((10, 96, 96), "uint8"),
         "mel": ((40, 80), "float32"),
         "unit_ids": ((20,), "int64"),
