@@ -66,6 +66,16 @@ class WorkerDiedError(Lip2SpeechError):
     """One of several processes that share a piece of work died; what was done is kept."""
 
 
+class OutputError(OSError):
+    """A file cannot be written: the disk is full, the folder is read-only, or the name is not allowed.
+
+    Not a Lip2SpeechError, since no input is to blame: a preparation must stop and not skip the clip.
+    """
+
+    def __str__(self) -> str:
+        return str(self.args[-1])
+
+
 class UnexpectedError(Lip2SpeechError):
     """A bug of this package stopped a long run; the message holds its traceback."""
 

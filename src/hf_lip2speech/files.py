@@ -1,5 +1,6 @@
 """Atomic writing: a file or folder appears under its name only when it is complete."""
 
+import errno
 import os
 import shutil
 import tempfile
@@ -8,7 +9,32 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from .errors import Lip2SpeechError
+from .errors import Lip2SpeechError, OutputError
+
+UNWRITABLE = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EIO),
+}
+
+
+@contextmanager
+def named_output(path: str | os.PathLike[str]) -> Generator[None]:
+    """Errors of writing, raised inside the block, name `path` and not a temporary file.
+
+    Raises:
+        OutputError: the disk is full, the folder is read-only, or the name is not allowed.
+    """
+    try:
+        yield
+    except OSError as error:
+        ours = error.errno in UNWRITABLE or ".partial" in str(error.filename)
+        if not ours or isinstance(error, Lip2SpeechError | OutputError):
+            raise
+        raise OutputError(
+            error.errno,
+            f"{os.fspath(path)!r} cannot be written: {os.strerror(error.errno or 0)}. Make room, or choose "
+            "another folder or name.",
+        ) from error
 
 
 @contextmanager
@@ -23,20 +49,24 @@ def atomic_file(
 
     Yields:
         A name that nobody else uses, with the suffix of `path`. A folder may be made there as well.
+
+    Raises:
+        OutputError: the disk is full, the folder is read-only, or the name is not allowed.
     """
     path = Path(path)
     folder = path.parent if staging is None else Path(staging)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / f".{uuid4().hex[:16]}.partial{path.suffix}"
-    try:
-        yield unfinished
-        os.replace(unfinished, path)
-    finally:
-        if unfinished.is_dir():
-            shutil.rmtree(unfinished, ignore_errors=True)
-        else:
-            unfinished.unlink(missing_ok=True)
+    with named_output(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        unfinished = folder / f".{uuid4().hex[:16]}.partial{path.suffix}"
+        try:
+            yield unfinished
+            os.replace(unfinished, path)
+        finally:
+            if unfinished.is_dir():
+                shutil.rmtree(unfinished, ignore_errors=True)
+            else:
+                unfinished.unlink(missing_ok=True)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -55,13 +85,14 @@ def new_folder(path: str | Path) -> Generator[Path]:
     path = Path(path)
     if path.exists() or path.is_symlink():  # a link to nowhere is something, too
         raise Lip2SpeechError(f"{path} exists already: name a folder that does not, or remove it.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
-    try:
-        yield unfinished
-        unfinished.chmod(0o755)  # mkdtemp's folders and safetensors' files are for their maker alone
-        for file in unfinished.rglob("*.safetensors"):
-            file.chmod(0o644)
-        os.replace(unfinished, path)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    with named_output(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
+        try:
+            yield unfinished
+            unfinished.chmod(0o755)  # mkdtemp's folders and safetensors' files are for their maker alone
+            for file in unfinished.rglob("*.safetensors"):
+                file.chmod(0o644)
+            os.replace(unfinished, path)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)

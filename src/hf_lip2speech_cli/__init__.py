@@ -15,6 +15,7 @@ import sys
 import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from io import TextIOWrapper
 from logging import WARNING
 from typing import Any
 
@@ -30,6 +31,9 @@ RESUMING = (prepare, render, reface, evaluate)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns its exit code (wrong usage leaves through argparse's SystemExit 2)."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a file name may be none of the terminal's letters
+            stream.reconfigure(errors="backslashreplace")
     parser = make_parser()
     args = parser.parse_args(arguments)
     if args.command is None:

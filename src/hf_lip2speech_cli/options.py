@@ -3,10 +3,12 @@
 import argparse
 import os
 import re
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+LONGEST_NAME = 240  # bytes; what most file systems take, less what an unfinished file's name has
 BUNDLED = "bundled"  # the name of the model in the package
 
 
@@ -99,8 +101,15 @@ def check_outputs(outputs: Sequence[Path], inputs: Iterable[str | None]) -> None
     given = [Path(name) for name in inputs if name is not None and os.path.isfile(name)]
     seen: list[Path] = []
     for output in outputs:
+        if len(os.fsencode(output.name)) > LONGEST_NAME or "\0" in str(output):
+            raise CommandError(f"{str(output)[:80]!r} is no name for a file: give a shorter one.")
         if not output.parent.is_dir():
             raise CommandError(f"The folder of {output} does not exist: make {output.parent} first.")
+        try:
+            tempfile.TemporaryFile(dir=output.parent).close()
+        except OSError as error:
+            reason = error.strerror or error
+            raise CommandError(f"Nothing can be written to the folder of {output} ({reason}).") from error
         if output.is_dir():
             raise CommandError(f"{output} is a folder: give the name of a file in it.")
         if output.exists() and any(output.samefile(path) for path in given):

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote
 
-from . import media_cases, model_cases
+from . import data_cases, media_cases, model_cases
 from .judging import Case
 
 
 def all_cases(web: str) -> Iterator[Case]:
-    """Of the kinds that speak, load and read; `web`: the address of `serving`."""
+    """Every case, kind by kind; `web`: the address of `serving`."""
     yield from media_cases.containers()
     yield from media_cases.pictures()
     yield from media_cases.arrays()
@@ -24,6 +24,10 @@ def all_cases(web: str) -> Iterator[Case]:
     yield from model_cases.weights()
     yield from model_cases.pickles()
     yield from model_cases.checkpoints()
+    yield from data_cases.settings()
+    yield from data_cases.prepared()
+    yield from data_cases.journals()
+    yield from data_cases.outputs()
 
 
 @contextmanager

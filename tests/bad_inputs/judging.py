@@ -6,6 +6,7 @@ hang; more than 2 GB; half a file; a temporary file that stays.
 
 import contextlib
 import io
+import os
 import resource
 import signal
 import tempfile
@@ -21,7 +22,7 @@ import numpy as np
 import hf_lip2speech
 import hf_lip2speech_cli as cli
 from hf_lip2speech.constants import SAMPLES_PER_FRAME
-from hf_lip2speech.errors import Lip2SpeechError, MissingExtraError
+from hf_lip2speech.errors import Lip2SpeechError, MissingExtraError, OutputError
 
 OURS = str(Path(hf_lip2speech.__file__).parent)
 SECONDS = 20  # the work of any case takes less than half of it
@@ -107,7 +108,7 @@ def _checked(result: Any) -> tuple[str, str]:
 
 def _of_command(done: Command) -> tuple[str, str]:
     last = done.stderr.strip().splitlines()[-1:] or [""]
-    whole = [path for path in done.outputs if path.is_file() and path.stat().st_size > 0]
+    whole = [path for path in done.outputs if os.path.isfile(path) and path.stat().st_size > 0]
     if "Traceback" in done.stderr:
         return "WRONG", f"a traceback: {last[0]}"
     if done.code == 0 and len(whole) < len(done.outputs):
@@ -125,7 +126,7 @@ def _of_error(error: BaseException) -> tuple[str, str]:
     text = f"{type(error).__name__}: {' '.join(str(error).split())}"
     frames = traceback.extract_tb(error.__traceback__)
     deepest = frames[-1].filename if frames else ""
-    named = isinstance(error, (Lip2SpeechError, MissingExtraError))
+    named = isinstance(error, (Lip2SpeechError, MissingExtraError, OutputError))
     checked = isinstance(error, (ValueError, TypeError, FileNotFoundError)) and deepest.startswith(OURS)
     if not (named or checked):
         where = next((f"{f.filename.rpartition('/')[2]}:{f.lineno}" for f in reversed(frames)), "")

@@ -1,6 +1,7 @@
 """A split of a prepared folder as a map-style PyTorch dataset."""
 
 import json
+import tokenize
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,11 +14,26 @@ import soundfile
 from torch.utils.data import ConcatDataset, Dataset
 from tqdm import tqdm
 
-from ..constants import MEL_PER_FRAME, NUM_MEL_BINS, SAMPLES_PER_FRAME, SAMPLING_RATE, UNITS_PER_FRAME
-from ..errors import DatasetError
-from .layout import PreparedFolder
+from ..constants import (
+    MEL_PER_FRAME,
+    NUM_MEL_BINS,
+    SAMPLES_PER_FRAME,
+    SAMPLING_RATE,
+    SPEAKER_EMBEDDING_DIM,
+    UNITS_PER_FRAME,
+)
+from ..errors import DatasetError, Lip2SpeechError
+from .layout import COLUMNS, PreparedFolder
 from .published import LABELS, is_published_layout, published_rows
 
+PREPARE_AGAIN = (
+    "Run the same `hf-lip2speech prepare` again: it keeps what is done and writes the manifest anew."
+)
+# what the readers of video, sound and arrays raise for a damaged file
+DAMAGE = (
+    *(av.FFmpegError, EOFError, OSError, RuntimeError, SyntaxError, TypeError, ValueError),
+    tokenize.TokenError,
+)
 FIELDS = ("frames", "mel", "unit_ids", "speaker_embeddings", "waveform", "text")
 
 
@@ -44,10 +60,18 @@ class ManifestRows(Sequence[dict[str, Any]]):
     def __init__(self, path: Path, split: str | None):
         self._path = path
         self._filters = None if split is None else [("split", "=", split)]
-        names = pyarrow.parquet.read_schema(path).names
-        self._table = self._columns([name for name in names if name != "words"])
+        try:
+            names = pyarrow.parquet.read_schema(path).names
+            self._table = self._columns([name for name in names if name != "words"])
+            self.lengths: list[int] = self._table["frames"].cast(pyarrow.int64()).to_pylist()
+            whole = {"id", "speaker", "split", "frames", *COLUMNS} <= set(names) and None not in self.lengths
+        except (pyarrow.ArrowException, KeyError, OSError) as error:
+            if isinstance(error, OSError) and error.errno:
+                raise
+            raise DatasetError(f"{path} is damaged ({error}). {PREPARE_AGAIN}") from error
+        if not whole or min(self.lengths, default=1) < 1:
+            raise DatasetError(f"{path} lacks a column, or a clip has no length. {PREPARE_AGAIN}")
         self._words: pyarrow.Table | None = None
-        self.lengths: list[int] = self._table["frames"].to_pylist()
 
     def _columns(self, names: list[str]) -> pyarrow.Table:
         table = pyarrow.parquet.read_table(self._path, columns=names, filters=self._filters)
@@ -94,7 +118,7 @@ def _splits(root: str | Path) -> set[str]:
     path = PreparedFolder(root).manifest
     if not path.is_file():
         return {"train", "val", "test"}
-    return set(pyarrow.parquet.read_table(path, columns=["split"])["split"].to_pylist())
+    return set(ManifestRows(path, None).column("split"))
 
 
 class JoinedClips(ConcatDataset):
@@ -190,6 +214,19 @@ class PreparedDataset(Dataset):
         return {"id": row["id"], **{field: self._field(field, row) for field in self.fields}}
 
     def _field(self, field: str, row: dict[str, Any]) -> np.ndarray | str:
+        try:
+            return self._values(field, row)
+        except Lip2SpeechError:
+            raise
+        except DAMAGE as error:
+            if isinstance(error, OSError) and error.errno and not isinstance(error, av.FFmpegError):
+                raise  # of the machine: no permission, a lost network, ...
+            raise DatasetError(
+                f"The {field} of {row['id']} in {self.folder.root} is damaged ({error}). Remove that file "
+                "and run the same `hf-lip2speech prepare` again."
+            ) from error
+
+    def _values(self, field: str, row: dict[str, Any]) -> np.ndarray | str:
         frames = row["frames"]
         if field == "text":
             return row.get("text") or ""
@@ -204,9 +241,19 @@ class PreparedDataset(Dataset):
             if self.published:
                 return row["units"][:length]
             path = self._existing(row["units"])
-            value = np.load(path).astype(np.int64)
+            value = np.load(path)
+            if value.dtype.kind not in "iu" or (value.size and value.min() < 0):
+                raise DatasetError(f"{path} has negative or {value.dtype} numbers; expected units from 0 on.")
+            value = value.astype(np.int64)
         elif field == "speaker_embeddings":
-            return np.load(self._existing(row["speaker_embedding"]))
+            path = self._existing(row["speaker_embedding"])
+            value = np.load(path)
+            if value.shape != (SPEAKER_EMBEDDING_DIM,) or not np.isfinite(value).all():
+                raise DatasetError(
+                    f"{path} has shape {value.shape} or numbers that are not finite; expected a speaker "
+                    f"embedding, ({SPEAKER_EMBEDDING_DIM},). Prepare the clip again."
+                )
+            return value
         else:
             path = self._existing(row["audio"])
             value, rate = soundfile.read(path, dtype="float32")
@@ -215,6 +262,8 @@ class PreparedDataset(Dataset):
                 raise DatasetError(
                     f"{path} is sampled at {rate} Hz; expected {SAMPLING_RATE}. Prepare it again."
                 )
+        if not np.isfinite(value).all():
+            raise DatasetError(f"{path} has numbers that are not finite. Prepare the clip again.")
         if self.published:  # which are not cut in the files
             value = value[:length]
         if len(value) != length or (field == "mel" and value.shape[1:] != (NUM_MEL_BINS,)):

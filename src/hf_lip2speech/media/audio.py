@@ -1,5 +1,6 @@
 """Reading and writing sound: any file in, 16 kHz mono out."""
 
+import io
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -87,8 +88,10 @@ def write_audio(
             "sound is made of finite ones. Look at the model that made them."
         )
     pcm = np.clip(np.round(waveform * 32768.0), -32768, 32767).astype(np.int16)
+    buffer = io.BytesIO()  # libsndfile does not say that a disk is full
+    soundfile.write(buffer, pcm, sampling_rate, subtype="PCM_16", format=path.suffix[1:].upper())
     with atomic_file(path) as unfinished:
-        soundfile.write(unfinished, pcm, sampling_rate, subtype="PCM_16")
+        unfinished.write_bytes(buffer.getbuffer())
 
 
 def _from_array(source: Mapping[str, Any]) -> tuple[np.ndarray, int]:

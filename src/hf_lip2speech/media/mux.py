@@ -16,7 +16,7 @@ from av.video.frame import PictureType
 
 from ..constants import FRAME_RATE, SAMPLING_RATE
 from ..errors import Lip2SpeechError, UnreadableVideoError
-from ..files import atomic_file
+from ..files import UNWRITABLE, atomic_file
 from .decoding import Timed, main_stream, timed_pictures
 from .display import Display
 from .sources import describe, ffmpeg_name, local_source, open_container
@@ -60,6 +60,7 @@ def mux_speech(
     if suffix not in FORMATS:
         raise Lip2SpeechError(f"A video is written as {', '.join(FORMATS)}, got {Path(path).name!r}.")
     with local_source(video_source) as opened, atomic_file(path) as unfinished:
+        unfinished.touch()  # says why where nothing can be written; FFmpeg does not
         _mux(opened, describe(video_source), np.clip(waveform, -1.0, 1.0), sampling_rate, unfinished)
 
 
@@ -80,7 +81,7 @@ def _mux(
                 _write(target, source, name, way, waveform, sampling_rate)
             return
         except (av.FFmpegError, ValueError) as error:
-            if isinstance(error, Lip2SpeechError):
+            if isinstance(error, Lip2SpeechError) or getattr(error, "errno", None) in UNWRITABLE:
                 raise
             # Old AVI files and some streams lack time stamps, which a copy needs; damaged ones have odd ones.
             if way is ways[-1]:

@@ -57,8 +57,15 @@ class RunArguments:
     def check(self: Any, known_trackers: list[str], available_trackers: list[str]) -> None:
         """Raise ConfigError for values that cannot work, and for trackers that are not installed."""
         for name in COUNTS:
-            if (value := getattr(self, name, None)) is not None and value < 1:
-                raise ConfigError(f"{name} must be at least 1: got {value}.")
+            if (value := getattr(self, name, None)) is not None and not 1 <= value <= LARGEST_COUNT:
+                raise ConfigError(f"{name} must be at least 1 and at most {LARGEST_COUNT:g}: got {value}.")
+        for name, (least, most) in RANGES.items():
+            value = getattr(self, name, None)
+            if value is not None and not least <= value <= most:
+                raise ConfigError(f"{name} must be {least:g} to {most:g}: got {value}.")
+        for name in ("adam_beta1", "adam_beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be in [0, 1): got {getattr(self, name)}.")
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"ema_decay must be in [0, 1), 0 = off: got {self.ema_decay}.")
         if self.fp16 and not torch.accelerator.is_available():
@@ -81,11 +88,31 @@ class RunArguments:
         return [self.data] if isinstance(self.data, str) else list(self.data)
 
 
+LARGEST_COUNT = 1e12
 COUNTS = (
     "max_steps", "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps",
     "logging_steps", "eval_steps", "save_steps", "save_total_limit", "batch_frames", "max_frames",
     "unfreeze_encoder_after", "max_eval_clips", "num_threads", "segment_units",
 )  # fmt: skip
+
+RANGES = {
+    "learning_rate": (0, 100),
+    "lr_decay": (0, 1),
+    "adam_epsilon": (1e-30, 1),
+    "weight_decay": (0, 100),
+    "max_grad_norm": (0, 1e9),
+    "warmup_steps": (0, 1e12),
+    "max_minutes": (0, 1e9),
+    "num_samples": (0, 1e6),
+    "seed": (0, 2**32 - 1),
+    "data_seed": (0, 2**32 - 1),
+    "num_threads": (1, 1024),
+    "dataloader_num_workers": (0, 1024),
+    "adversarial_from_step": (0, 1e12),
+    "mel_loss_weight": (0, 1e9),
+    "feature_matching_weight": (0, 1e9),
+    "correlation_loss_weight": (0, 1e9),
+}
 
 
 @dataclass(kw_only=True)

@@ -11,13 +11,15 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from accelerate import Accelerator
 from huggingface_hub.dataclasses import type_validator
+from huggingface_hub.errors import StrictDataclassError
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from transformers import TrainingArguments
@@ -42,6 +44,11 @@ RENAMED = {  # settings of earlier versions, and what they are called now
     "best_metric": "metric_for_best_model",
     "tracker": "report_to",
 }
+# what classes raise for values that they cannot have
+IMPOSSIBLE = (
+    *(StrictDataclassError, ArithmeticError, AttributeError, LookupError),
+    *(RuntimeError, TypeError, ValueError),
+)
 Arguments = TypeVar("Arguments", bound=RunArguments)
 Part = TypeVar("Part")
 
@@ -60,12 +67,17 @@ def read_settings(path: str | os.PathLike, overrides: Iterable[str] = ()) -> Dic
         values = OmegaConf.load(path)
     except OSError as error:
         raise ConfigError(f"The configuration {path} cannot be read: {error.strerror or error}.") from error
-    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, ValueError) as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path} is nested too deeply: write `key: value` lines.") from error
     if not isinstance(values, DictConfig):
         raise ConfigError(f"{path} must hold `key: value` lines: got a list.")
     if (base := values.pop("base", None)) is not None:
-        values = OmegaConf.merge(read_settings(Path(path).parent / base), values)
+        try:
+            values = OmegaConf.merge(read_settings(Path(path).parent / str(base)), values)
+        except RecursionError as error:
+            raise ConfigError(f"{path} names itself as its base, directly or through others.") from error
     return override(typing.cast(DictConfig, values), overrides)
 
 
@@ -77,8 +89,8 @@ def override(values: DictConfig, overrides: Iterable[str]) -> DictConfig:
             raise ConfigError(f"{text!r} is not an override: write key=value, for example max_steps=1000.")
     try:
         return typing.cast(DictConfig, OmegaConf.merge(values, OmegaConf.from_dotlist(overrides)))
-    except (yaml.YAMLError, OmegaConfBaseException) as error:
-        raise ConfigError(f"{' '.join(overrides)} cannot be read: {error}") from error
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:
+        raise ConfigError(f"{' '.join(overrides)[:200]} cannot be read: {error}") from error
 
 
 def build_arguments(kind: type[Arguments], settings: DictConfig) -> Arguments:
@@ -101,7 +113,7 @@ def build_arguments(kind: type[Arguments], settings: DictConfig) -> Arguments:
         return kind(**values)
     except ConfigError:
         raise
-    except ValueError as error:  # of TrainingArguments
+    except (OverflowError, ValueError) as error:  # of TrainingArguments
         raise ConfigError(f"The settings cannot be used: {error}") from error
 
 
@@ -128,9 +140,21 @@ def check_keys(given: Mapping[str, Any], known: Iterable[str], prefix: str = "")
 def checked(kind: Callable[..., Part], fields: dict, prefix: str) -> Part:
     """kind(**fields); ConfigError names `prefix` + field where `kind` takes no such argument."""
     check_keys(fields, inspect.signature(kind).parameters, prefix)
-    return kind(
-        **{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-    )
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    with readable_values(prefix):
+        return kind(**values)
+
+
+@contextmanager
+def readable_values(prefix: str) -> Generator[None]:
+    """What a class says of impossible values becomes a ConfigError about the settings under `prefix`."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except IMPOSSIBLE as error:
+        text = " ".join(str(error).split())
+        raise ConfigError(f"The settings under {prefix}* cannot be used: {text}") from error
 
 
 def _typed(name: str, value: Any, hint: Any) -> Any:

@@ -20,7 +20,7 @@ from ..models.configuration_lip2speech import Lip2SpeechConfig
 from ..models.modeling_avhubert import AVHubertModel
 from ..models.modeling_lip2speech import Lip2SpeechModel
 from .arguments import Lip2SpeechTrainingArguments
-from .config import check_keys
+from .config import check_keys, readable_values
 
 # modules that a setting adds to a saved model
 ADDED = {"text_vocabulary": "text_head.", "text_conditioning": "text_conditioner."}
@@ -47,7 +47,8 @@ def build_model(kind: type[Model], fields: dict, init_from: str | Path | None) -
     config_class = kind.config_class
     check_keys(fields, known_fields(config_class), prefix="model.")
     if init_from is None:
-        return kind(config_class(**fields))
+        with readable_values("model."):
+            return kind(config_class(**fields))
     source = model_source(str(init_from))
     try:
         found, _ = PreTrainedConfig.get_config_dict(source)
@@ -59,7 +60,8 @@ def build_model(kind: type[Model], fields: dict, init_from: str | Path | None) -
             f"init_from {init_from} holds {found.get('model_type') or 'no config.json'}; expected a "
             f"{config_class.model_type} or a composite with one, such as RUN/best or `bundled`."
         )
-    config = config_class.from_dict(part | fields)
+    with readable_values("model."):
+        config = config_class.from_dict(part | fields)
     added = tuple(module for field, module in ADDED.items() if fields.get(field) and not part.get(field))
     if not added:
         return kind.from_pretrained(source, config=config)
