@@ -39,7 +39,7 @@ class UnitVocoderOutput(ModelOutput):
         waveform: float32 (B, 320U), in [-1, 1], 16 kHz; zero where `unit_attention_mask` is 0.
         f0: float32 (B, 2U), the pitch spoken, in Hz every 10 ms, 0 where unvoiced; None from HiFi-GAN.
         log_f0, voicing_logits: float32 (B, 2U), the predicted pitch (natural logarithm of Hz) and the logit
-            that a frame is voiced; None from HiFi-GAN.
+            that a frame is voiced; None from HiFi-GAN, and where the pitch was given, but in training.
     """
 
     waveform: torch.FloatTensor | None = None
@@ -272,7 +272,9 @@ class UnitVocoderModel(UnitVocoderPreTrainedModel):
     def _speak(self, features, mask, f0, pitch_shift, first_frame, first_phase) -> UnitVocoderOutput:
         """The inverse-STFT generator."""
         bins = self.config.num_mel_bins
-        log_f0, voicing_logits = self.generator.pitch_predictor(features, mask)
+        log_f0 = voicing_logits = None
+        if f0 is None or self.training:
+            log_f0, voicing_logits = self.generator.pitch_predictor(features, mask)
         f0 = _hertz(log_f0.detach(), voicing_logits, mask) if f0 is None else f0.float()
         log_mel = features[..., :bins].float()
         smooth = self.generator.without_harmonics(log_mel)
