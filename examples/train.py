@@ -20,7 +20,7 @@ with needs_extra("train"):
     from hf_lip2speech.training.lip2speech_trainer import Lip2SpeechTrainer
     from hf_lip2speech.training.models import lip2speech_to_train
 
-FIELDS = ("frames", "mel", "unit_ids", "speaker_embeddings", "text")
+FIELDS = ("frames", "mel", "unit_ids", "speaker_embeddings", "text", "word_times")
 
 
 def main(argv=None):

@@ -51,6 +51,12 @@ def test_texts_become_classes_of_the_text_head_and_clips_without_text_stay_in_th
     items = [item(2, 0.0) | {"text_labels": "Cab, a"}, item(2, 0.0) | {"text_labels": ""}, item(2, 0.0)]
     labels = collate(items)["text_labels"]
     assert labels.tolist() == [[3, 1, 2, 4, 1], [-100] * 5, [-100] * 5]
+    times = collate([items[0] | {"word_times": torch.tensor([[0.2, 0.4], [0.5, 0.6]])}, items[1]])[
+        "text_times"
+    ]
+    in_cab, between, in_a = [0.1, 0.5], [0.3, 0.6], [0.4, 0.7]
+    torch.testing.assert_close(times[0], torch.tensor([in_cab, in_cab, in_cab, between, in_a]))
+    assert collate(items)["text_times"][0].isinf().all()
     with pytest.raises(DatasetError, match="Clip x: The text 'abd' has 'd'"):
         collate([item(2, 0.0) | {"text_labels": "abd"}])
 

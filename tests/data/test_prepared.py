@@ -29,6 +29,7 @@ def test_items_have_the_contracted_shapes_and_types(out):
         "unit_ids": ((24,), "int64"),
         "speaker_embeddings": ((256,), "float32"),
         "waveform": ((7680,), "float32"),
+        "word_times": ((0, 2), "float32"),
     }
     assert np.abs(item["waveform"]).max() == pytest.approx(0.5, abs=0.01)
 

@@ -53,6 +53,7 @@ def test_targets_are_cut_to_the_frames_of_the_clip(layout):
         "unit_ids": ((20,), "int64"),
         "speaker_embeddings": ((256,), "float32"),
         "waveform": ((6400,), "float32"),
+        "word_times": ((0, 2), "float32"),
     }
     line = (layout / "label/train.unt").read_text().splitlines()[0]
     assert item["unit_ids"].tolist() == [int(unit) for unit in line.split()[:20]]

@@ -14,6 +14,7 @@ def clip(frames, index=0):
     return {
         "id": f"clip{index}",
         "text": "said",
+        "word_times": np.array([[0.1, 0.3]], np.float32),
         "frames": random.integers(0, 256, (frames, 96, 96), dtype=np.uint8),
         "mel": np.repeat(np.arange(4 * frames, dtype=np.float32)[:, None], 80, axis=1),
         "unit_ids": np.arange(2 * frames),
@@ -105,6 +106,7 @@ class TestChangeSpeed:
         assert (played["unit_ids"] + 0.5 - expected).abs().max() <= 0.5001
         expected = (torch.arange(4 * frames) * scale).clamp(max=159)
         torch.testing.assert_close(played["mel"][:, 7], expected, atol=1e-3, rtol=0)
+        torch.testing.assert_close(played["word_times"], torch.tensor([[0.1, 0.3]]) / scale)
 
     def test_the_usual_speed_changes_nothing(self):
         item = clip(12)

@@ -7,7 +7,8 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from ..errors import DatasetError
-from ..text.characters import UnknownCharacterError, encode_text
+from ..text.alignment import character_times
+from ..text.characters import UnknownCharacterError, decode_text, encode_text
 
 if TYPE_CHECKING:
     from ..models.configuration_lip2speech import Lip2SpeechConfig
@@ -35,7 +36,8 @@ class Lip2SpeechCollator:
             frame; speaker_embeddings (B, 256); unit_labels (B, 2T) int64 class ids, -100 after the end;
             mel_labels (B, 4T, 80) float32, 0 after the end; mel_attention_mask (B, 4T) int64. For a model
             with a text head, text_labels (B, L) int64, classes of the characters of the items' texts, -100
-            after its end; L the largest number of characters.
+            after its end, L the largest number of characters, and text_times (B, L, 2) float32, from when to
+            when each may be said (`character_times`), -inf to inf where nobody knows.
 
         Raises:
             DatasetError: A unit is outside the model's 0..num_units-1, or a text has a letter or digit that
@@ -58,7 +60,9 @@ class Lip2SpeechCollator:
             "mel_attention_mask": _mask([item["mel_labels"] for item in items]),
         }
         if self.text_vocabulary is not None:
-            batch["text_labels"] = _pad([self._characters(item) for item in items], IGNORED_LABEL)
+            texts = [self._characters(item) for item in items]
+            batch["text_labels"] = _pad(texts, IGNORED_LABEL)
+            batch["text_times"] = _pad([self._times(*pair) for pair in zip(items, texts, strict=True)])
         return batch
 
     def _characters(self, item: dict[str, Any]) -> torch.Tensor:
@@ -67,6 +71,11 @@ class Lip2SpeechCollator:
         except UnknownCharacterError as error:
             raise DatasetError(f"Clip {item.get('id', 'without ID')}: {error}") from error
         return torch.tensor(ids, dtype=torch.int64)
+
+    def _times(self, item: dict[str, Any], ids: torch.Tensor) -> torch.Tensor:
+        characters = decode_text(ids.tolist(), self.text_vocabulary or "")
+        spaces = torch.tensor([character == " " for character in characters], dtype=torch.bool)
+        return character_times(spaces, item.get("word_times", torch.zeros(0, 2)))
 
 
 class VocoderSegmentCollator:

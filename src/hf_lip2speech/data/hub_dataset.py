@@ -22,7 +22,7 @@ from ..errors import DatasetError
 from .builders import FEATURES as CORPUS_FEATURES
 from .builders import SPLITS, datasets
 from .layout import COLUMNS, PreparedFolder
-from .prepared import FIELDS, PreparedDataset, read_crops
+from .prepared import FIELDS, PreparedDataset, read_crops, word_times
 
 SHARD_FRAMES = 180_000  # two hours; half a gigabyte, at the 2.7 kB per frame of prepared GRID clips
 FEATURES = {name: CORPUS_FEATURES[name] for name in ("id", "speaker", "text", "words")}
@@ -33,6 +33,7 @@ DECODERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "unit_ids": ("units", lambda file: np.load(file).astype(np.int64)),
     "speaker_embeddings": ("speaker_embedding", np.load),
     "text": ("text", str),
+    "word_times": ("words", word_times),
     "waveform": ("audio", lambda file: soundfile.read(file, dtype="float32")[0]),
 }
 
@@ -147,7 +148,7 @@ def _decode(row: dict[str, Any], fields: tuple[str, ...]) -> dict[str, Any]:
     for field in fields:
         column, decode = DECODERS[field]
         value = row[column]
-        item[field] = value if isinstance(value, str) else decode(io.BytesIO(value))
+        item[field] = decode(io.BytesIO(value) if isinstance(value, bytes) else value)
     return item
 
 

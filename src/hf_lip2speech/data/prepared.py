@@ -34,7 +34,7 @@ DAMAGE = (
     *(av.FFmpegError, EOFError, OSError, RuntimeError, SyntaxError, TypeError, ValueError),
     tokenize.TokenError,
 )
-FIELDS = ("frames", "mel", "unit_ids", "speaker_embeddings", "waveform", "text")
+FIELDS = ("frames", "mel", "unit_ids", "speaker_embeddings", "waveform", "text", "word_times")
 
 
 def read_crops(source: Path | BinaryIO) -> np.ndarray:
@@ -98,6 +98,11 @@ class ManifestRows(Sequence[dict[str, Any]]):
         return self.without_words(index) | {"words": json.loads(self._words["words"][index].as_py())}
 
 
+def word_times(words: Sequence[dict[str, Any]]) -> np.ndarray:
+    """float32 (words, 2), start and end in seconds, of a row's decoded words."""
+    return np.array([(word["start"], word["end"]) for word in words], np.float32).reshape(-1, 2)
+
+
 def prepared_split(roots: str | Path | Sequence[str | Path], split: str, **options: Any) -> Dataset:
     """A split of one prepared folder, or of several one after another, with the `lengths` of all clips.
 
@@ -134,7 +139,8 @@ class PreparedDataset(Dataset):
 
     An item of a clip with T frames is a dict of "id" (str) and the chosen fields: "frames" uint8 (T, 96, 96)
     gray, "mel" float32 (4T, 80), "unit_ids" int64 (2T,), "speaker_embeddings" float32 (256,), "waveform"
-    float32 (640T,) in [-1, 1] at 16 kHz, "text" (str), what is said, "" where the corpus does not tell.
+    float32 (640T,) in [-1, 1] at 16 kHz, "text" (str), what is said, "" where the corpus does not tell,
+    "word_times" float32 (words, 2), start and end of each word in seconds, (0, 2) where nobody knows.
 
     Args:
         root: The prepared folder, or one in the layout of published.py, in its lists' order.
@@ -210,7 +216,10 @@ class PreparedDataset(Dataset):
 
     def _read(self, index: int) -> dict[str, Any]:
         rows = self.rows
-        row = rows.without_words(index) if isinstance(rows, ManifestRows) else rows[index]
+        if isinstance(rows, ManifestRows) and "word_times" not in self.fields:
+            row = rows.without_words(index)
+        else:
+            row = rows[index]
         return {"id": row["id"], **{field: self._field(field, row) for field in self.fields}}
 
     def _field(self, field: str, row: dict[str, Any]) -> np.ndarray | str:
@@ -230,6 +239,8 @@ class PreparedDataset(Dataset):
         frames = row["frames"]
         if field == "text":
             return row.get("text") or ""
+        if field == "word_times":
+            return word_times(row.get("words") or [])
         if field == "frames":
             path = self._existing(row["video"])
             value, length = read_crops(path), frames

@@ -205,6 +205,8 @@ def change_speed(item: dict[str, Any], factor: float) -> dict[str, Any]:
     units = ((torch.arange(UNITS_PER_FRAME * frames) + 0.5) * scale).long()
     mel = torch.arange(MEL_PER_FRAME * frames) * scale
     clip = _interpolate(torch.as_tensor(item["frames"]).float(), middles).round().to(torch.uint8)
+    if "word_times" in item:
+        item = item | {"word_times": torch.as_tensor(item["word_times"]) / scale}
     return item | {
         "frames": clip,
         "unit_ids": torch.as_tensor(item["unit_ids"])[units.clamp(max=UNITS_PER_FRAME * length - 1)],

@@ -221,6 +221,7 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
         mel_attention_mask: torch.Tensor | None = None,
         chunk_frames: int | None = None,
         text_labels: torch.Tensor | None = None,
+        text_times: torch.Tensor | None = None,
         text_ids: torch.Tensor | None = None,
         **kwargs,
     ) -> Lip2SpeechOutput:
@@ -240,6 +241,8 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
             text_labels (`(B, L)`, *optional*): classes of the text's characters, as
                 `hf_lip2speech.text.characters.encode_text` makes them, -100 = padding; all -100 = a clip
                 without text.
+            text_times (`(B, L, 2)`, *optional*): from when to when, in seconds, each of them may be said, so
+                that the text head keeps time; default: anywhere.
             text_ids (`(B, L)`, *optional*): the same of texts that the clips are to say, with the lips'
                 timing, for a model with `text_conditioning`; a clip without text says what is read.
 
@@ -279,7 +282,7 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
                 losses["text_conditioned_loss"] = measure(*told)["loss"]
                 losses["loss"] = losses["loss"] + losses["text_conditioned_loss"]
         if text_labels is not None:
-            losses |= self._text_loss(losses, text_logits, text_labels, padding)
+            losses |= self._text_loss(losses, text_logits, text_labels, text_times, padding)
         return Lip2SpeechOutput(
             **losses,
             unit_logits=unit_logits,
@@ -293,6 +296,7 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
         losses: dict[str, torch.Tensor],
         text_logits: torch.Tensor | None,
         text_labels: torch.Tensor,
+        text_times: torch.Tensor | None,
         padding: Padding | None,
     ) -> dict[str, torch.Tensor]:
         """The "ctc_loss", and the "loss" with its share."""
@@ -301,7 +305,8 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
                 "text_labels were given, but the model has no text head (its text_vocabulary is None). Train "
                 "one with a vocabulary, or leave text_labels out."
             )
-        of_clips = ctc_loss(text_logits, text_labels, None if padding is None else padding.mask)
+        mask = None if padding is None else padding.mask
+        of_clips = ctc_loss(text_logits, text_labels, mask, text_times)
         spoken = (text_labels > 0).any(dim=1).sum()
         total = losses.get("loss", 0.0) + self.config.ctc_loss_weight * of_clips.mean()
         return {"ctc_loss": of_clips.sum() / spoken.clamp(min=1), "loss": total}

@@ -6,6 +6,31 @@ import torch
 from torch.nn import functional as F
 
 from .characters import BLANK
+from .ctc import ctc_states
+
+TOLERANCE = 0.1  # seconds by which a character may lie outside of its word's time
+
+
+def character_times(spaces: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
+    """From when to when each character of a text may be said: its word's time and `TOLERANCE` around it; a
+    space, from the end of the word before it to the start of the next one, with the same tolerance.
+
+    Args:
+        spaces: bool (L,), which characters are spaces.
+        words: (W, 2), start and end of each word in seconds.
+
+    Returns:
+        float32 (L, 2), seconds; -inf to inf everywhere where the text has another number of words than W.
+    """
+    number = spaces.cumsum(0)  # of the word that a character is in; at a space, of the next one
+    if not len(spaces) or int(number[-1]) + 1 != len(words):
+        return torch.tensor([-torch.inf, torch.inf]).expand(len(spaces), 2)
+    words = words.float()
+    starts = torch.where(spaces, words[(number - 1).clamp(min=0), 1], words[number, 0])
+    ends = torch.where(spaces, words[number, 0], words[number, 1])
+    return torch.stack(
+        [torch.minimum(starts, ends) - TOLERANCE, torch.maximum(starts, ends) + TOLERANCE], dim=1
+    )
 
 
 class Alignment(NamedTuple):
@@ -37,10 +62,7 @@ def align_text(logits: torch.Tensor, ids: torch.Tensor, lengths: torch.Tensor | 
     (batch, positions, _), device = logits.shape, logits.device
     lengths = torch.full((batch,), positions, device=device) if lengths is None else lengths.to(device)
     ids = ids.clamp(min=BLANK)
-    classes = F.pad(torch.stack([torch.full_like(ids, BLANK), ids], dim=-1).flatten(1), (0, 1))  # (B, 2L + 1)
-    # from a character to the next one without a blank between, unless they are the same
-    skips = F.pad((ids[:, 1:] != ids[:, :-1])[..., None], (1, 0)).flatten(1)
-    skips = F.pad(skips, (2, 1))[:, : classes.shape[1]]
+    classes, skips = ctc_states(ids)
     log_probs = logits.float().log_softmax(-1)
     scores = log_probs.new_full(classes.shape, -torch.inf)
     scores[:, :2] = log_probs[:, 0].gather(1, classes[:, :2])
