@@ -62,6 +62,7 @@ def main(argv=None):
             segment_units=args.segment_units,
             augmentation=augmentation,
             predictions=predictions,
+            pitch=generator.config.generator_type == "istft",
             seed=args.seed,
         ),
         WholeClips(val),

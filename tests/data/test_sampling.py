@@ -85,6 +85,25 @@ class TestAugmentedDataset:
                 assert same(item, dataset[index])
 
 
+def test_a_segment_has_the_pitch_of_its_part_of_the_recording():
+    pytest.importorskip("parselmouth")
+    item, short = clip(50), clip(3)
+    times = np.arange(50 * 640) / 16000
+    tone = np.sin(2 * np.pi * np.where(times < 1, 100 * times, 100 + 200 * (times - 1))).astype(np.float32)
+    item["waveform"], short["waveform"] = tone, tone[: 3 * 640]
+    for epoch in range(4):
+        dataset = VocoderSegmentDataset([item, short], segment_units=28, pitch=True)
+        dataset.set_epoch(epoch)
+        segment, padded = dataset[0], dataset[1]
+        start = int(segment["unit_ids"][0])
+        expected = torch.where((torch.arange(56) + 2 * start) < 100, 100.0, 200.0)
+        inner = ((torch.arange(56) + 2 * start) - 100).abs() > 4  # not where the pitch jumps
+        inner &= ((torch.arange(56) + 2 * start) > 4) & ((torch.arange(56) + 2 * start) < 195)
+        torch.testing.assert_close(segment["f0"][inner], expected[inner], atol=2.0, rtol=0)
+        assert padded["f0"].shape == (56,) and not padded["f0"][12:].any()
+    assert "f0" not in VocoderSegmentDataset([item])[0]
+
+
 class TestChangeSpeed:
     @pytest.mark.parametrize("factor", [0.8, 0.93, 1.0, 1.1, 1.25])
     def test_frames_and_targets_stay_at_the_same_place_in_time(self, factor):

@@ -6,9 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from hf_lip2speech.audio.pitch import f0
 from hf_lip2speech.errors import MetricError, NoSpeechError, UndefinedMetricError
 from hf_lip2speech.evaluation.naturalness import dnsmos, dnsmos_name
-from hf_lip2speech.evaluation.voice import embedding_similarity, f0, f0_errors, speaker_similarity
+from hf_lip2speech.evaluation.voice import embedding_similarity, f0_errors, speaker_similarity
 from hf_lip2speech.models.modeling_speaker_encoder import SpeakerEncoder
 
 from ..media.voices import babble

@@ -1,10 +1,15 @@
-"""The two discriminators: shapes at other widths, refusals; published numbers: conversion/test_parity."""
+"""The discriminators: shapes at other widths, refusals; published numbers: conversion/test_parity."""
 
 import pytest
 import torch
 
 from hf_lip2speech.errors import Lip2SpeechError
-from hf_lip2speech.models.discriminators import MultiPeriodDiscriminator, MultiScaleDiscriminator
+from hf_lip2speech.models.discriminators import (
+    Discriminators,
+    MultiPeriodDiscriminator,
+    MultiResolutionDiscriminator,
+    MultiScaleDiscriminator,
+)
 
 
 @pytest.mark.parametrize("samples", [8960, 8961, 3333], ids=["a segment", "one more", "an odd length"])
@@ -14,7 +19,8 @@ def test_narrow_discriminators_judge_any_length(samples):
         num_scales=2, channels=(8, 16, 16), kernel_sizes=(15, 11, 5), strides=(2, 4, 1), groups=(1, 4, 1)
     )
     waveform = torch.randn(3, samples)
-    for judge, count in ((periods, 2), (scales, 2)):
+    resolutions = MultiResolutionDiscriminator(fft_sizes=(256, 512), channels=(4, 8, 8))
+    for judge, count in ((periods, 2), (scales, 2), (resolutions, 2)):
         scores, maps = judge(waveform)
         assert len(scores) == len(maps) == count
         assert all(score.shape[0] == 3 and score.ndim == 2 for score in scores)
@@ -30,11 +36,22 @@ def test_a_batch_is_judged_clip_by_clip():
     for judge in (
         MultiPeriodDiscriminator(channels=(4, 8)),
         MultiScaleDiscriminator(channels=[16] * 7).eval(),
+        MultiResolutionDiscriminator(channels=(4, 8)),
     ):
         together, _ = judge(waveform)
         alone, _ = judge(waveform[1:])
         for score, other in zip(together, alone, strict=True):
             torch.testing.assert_close(score[1:], other, atol=1e-5, rtol=1e-4)
+
+
+def test_each_discriminator_can_be_left_out_but_not_all():
+    waveform, small = torch.randn(2, 4000), {"channels": (4, 8)}
+    assert len(Discriminators(period=small, scale=None, resolution=small)(waveform)[0]) == 5 + 3
+    assert len(Discriminators(period=None, scale=None, resolution=small)(waveform)[1]) == 3
+    published = Discriminators(period=small, scale={"channels": [16] * 7})
+    assert published.resolution is None and len(published(waveform)[0]) == 5 + 3
+    with pytest.raises(Lip2SpeechError, match="at least one of them"):
+        Discriminators(period=None, scale=None)
 
 
 def test_only_the_first_scale_has_spectral_norm():
@@ -52,6 +69,7 @@ def test_only_the_first_scale_has_spectral_norm():
         (lambda: MultiPeriodDiscriminator(periods=()), "at least one"),
         (lambda: MultiPeriodDiscriminator(kernel_size=4), "odd"),
         (lambda: MultiScaleDiscriminator(channels=(8, 8)), "one entry per layer"),
+        (lambda: MultiResolutionDiscriminator(fft_sizes=()), "at least one FFT size"),
         (lambda: MultiScaleDiscriminator(channels=[8] * 7), "do not divide"),
         (lambda: MultiPeriodDiscriminator(channels=(4, 4))(torch.zeros(1, 1, 100)), r"\(batch, samples\)"),
         (lambda: MultiScaleDiscriminator(channels=[16] * 7)(torch.zeros(100)), r"\(batch, samples\)"),

@@ -67,6 +67,24 @@ def test_a_killed_run_resumes_to_the_bits_of_one_that_never_stopped(script, trai
     assert not (tmp_path / "run/writing").exists()
 
 
+def test_a_vocoder_that_knows_pitch_is_trained_on_it_and_resumes_to_the_same_bits(train, tmp_path, capsys):
+    """Half of its updates, drawn by chance, are given the recording's pitch."""
+    pytest.importorskip("parselmouth")
+    small = ("hidden_size", "intermediate_size", "pitch_hidden_size", "num_pitch_layers", "num_hidden_layers")
+    model = STAGES["train_vocoder"]["model"] | {"generator_type": "istft"} | dict.fromkeys(small, 2)
+    changes = {"model": model, "adversarial_from_step": None, "stft_loss_weight": 1, "logging_steps": 1}
+    train("train_vocoder", f"output_dir={tmp_path / 'whole'}", **changes)
+    assert re.search(r"stft_loss \d.*pitch_loss \d|pitch_loss \d.*stft_loss \d", capsys.readouterr().out)
+    with pytest.raises(Killed):
+        train("train_vocoder", at={4: kill}, save_steps=3, **changes)
+    train("train_vocoder", "--resume", **changes)
+    assert_same_end(tmp_path / "whole", tmp_path / "run")
+    before, after = (load_file(tmp_path / "run" / name / "model.safetensors") for name in ("best", "last"))
+    assert (
+        any(name.startswith("generator.pitch_predictor") for name in after) and before.keys() == after.keys()
+    )
+
+
 @pytest.mark.parametrize(("script", "number"), [("train", signal.SIGTERM), ("train_vocoder", signal.SIGINT)])
 def test_a_signal_ends_the_run_with_a_checkpoint_to_resume_from(
     script, train, whole, tmp_path, capsys, number

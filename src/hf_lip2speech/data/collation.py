@@ -86,14 +86,12 @@ class VocoderSegmentCollator:
 
         Returns:
             unit_ids (B, U) int64, spectrogram (B, 2U, 80), speaker_embeddings (B, 256), waveform (B, 320U),
-            predicted (B,) bool.
+            predicted (B,) bool and, where the items have it, f0 (B, 2U).
         """
         return {
-            "unit_ids": torch.stack([item["unit_ids"] for item in items]),
-            "spectrogram": torch.stack([item["spectrogram"] for item in items]),
-            "speaker_embeddings": torch.stack([item["speaker_embeddings"] for item in items]),
-            "waveform": torch.stack([item["waveform"] for item in items]),
-            "predicted": torch.stack([item["predicted"] for item in items]),
+            name: torch.stack([item[name] for item in items])
+            for name, value in items[0].items()
+            if isinstance(value, torch.Tensor)
         }
 
 

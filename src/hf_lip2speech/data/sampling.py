@@ -3,9 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from ..audio.pitch import f0_of_mel_frames
 from ..constants import MEL_FLOOR, MEL_PER_FRAME, SAMPLES_PER_FRAME, SAMPLES_PER_UNIT, UNITS_PER_FRAME
 from ..errors import Lip2SpeechError
 from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
@@ -110,6 +112,7 @@ class VocoderSegmentDataset(EpochDataset):
             generator; None: nothing.
         predictions: For each clip a dict with "mel" and "unit_ids" as a lip-to-speech model predicts them;
             they replace the true ones in half of the items, without augmentation. None: always the true ones.
+        pitch: Items have "f0", float32 (2U,), Hz every 10 ms, 0 where unvoiced: Praat's, of the recording.
         seed: Of all draws.
 
     An item is {"id", "unit_ids" int64 (U,), "spectrogram" float32 (2U, 80), "speaker_embeddings" float32
@@ -124,6 +127,7 @@ class VocoderSegmentDataset(EpochDataset):
         segment_units: int = 28,
         augmentation: Callable[[torch.Tensor, torch.Generator], torch.Tensor] | None = None,
         predictions: Sequence[dict[str, Any]] | None = None,
+        pitch: bool = False,
         seed: int = 0,
     ):
         super().__init__(dataset, seed=seed)
@@ -136,10 +140,16 @@ class VocoderSegmentDataset(EpochDataset):
         self.predictions = predictions
         self.segment_units = segment_units
         self.augmentation = augmentation
+        self.pitch = pitch
+        self._f0: dict[int, np.ndarray] = {}  # of the clips that were read, since it takes a while
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         generator = self.generator(index)
         item = self.dataset[index]
+        if self.pitch:
+            if index not in self._f0:
+                self._f0[index] = f0_of_mel_frames(item["waveform"])
+            item = item | {"f0": self._f0[index]}
         predicted = self.predictions is not None and float(torch.rand((), generator=generator)) < 0.5
         if predicted:
             item = item | self.predictions[index]
@@ -155,11 +165,14 @@ class VocoderSegmentDataset(EpochDataset):
             units = torch.cat([units, units[-1:].expand(missing)])
             mel = torch.nn.functional.pad(mel, (0, 0, 0, 2 * missing), value=silence)
             waveform = torch.nn.functional.pad(waveform, (0, SAMPLES_PER_UNIT * missing))
+            if self.pitch:
+                item["f0"] = torch.nn.functional.pad(item["f0"], (0, 2 * missing))
         start = int(torch.randint(len(units) - size + 1, (), generator=generator))
         spectrogram = mel[2 * start : 2 * (start + size)]
         if self.augmentation is not None and not predicted:
             spectrogram = self.augmentation(spectrogram, generator)
-        return {
+        pitch = {"f0": item["f0"][2 * start : 2 * (start + size)]} if self.pitch else {}
+        return pitch | {
             "id": item["id"],
             "unit_ids": units[start : start + size],
             "spectrogram": spectrogram,

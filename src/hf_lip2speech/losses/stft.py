@@ -7,12 +7,11 @@ from collections.abc import Sequence
 
 import torch
 
+WINDOWS = (256, 512, 1024, 2048)  # samples
 _FLOOR = 1e-4  # about the magnitude of 16-bit rounding noise
 
 
-def stft_distances(
-    fake: torch.Tensor, real: torch.Tensor, windows: Sequence[int] = (256, 512, 1024, 2048)
-) -> torch.Tensor:
+def stft_distances(fake: torch.Tensor, real: torch.Tensor, windows: Sequence[int] = WINDOWS) -> torch.Tensor:
     """Distance of two batches of waveforms (B, N), N at least the largest window: float32 (B,).
 
     Per window, hops of a quarter: the mean absolute difference of natural-log magnitudes, plus the norm of
@@ -35,4 +34,4 @@ def _magnitude(waveform: torch.Tensor, window: int) -> torch.Tensor:
     return power.clamp(min=_FLOOR**2).sqrt()
 
 
-__all__ = ["stft_distances"]
+__all__ = ["WINDOWS", "stft_distances"]

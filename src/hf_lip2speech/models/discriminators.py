@@ -1,9 +1,10 @@
-"""The two discriminators of the vocoder's training, at any width.
+"""The discriminators of the vocoder's training, at any width.
 
 Kong, Kim, Bae, "HiFi-GAN" (NeurIPS 2020), section 2.3, after Kumar et al., "MelGAN" (NeurIPS 2019). The
-defaults are the published sizes (41,105,770 and 29,618,821 parameters).
+defaults are the published sizes (41,105,770 and 29,618,821 parameters). A third one, for the inverse-STFT
+generator: Jang et al., "UnivNet" (Interspeech 2021), section 2.2.
 
-Shapes: B waveforms, N samples, S scores of a sub-discriminator. Both return (scores, feature maps): a list of
+Shapes: B waveforms, N samples, S scores of a sub-discriminator. All return (scores, feature maps): a list of
 (B, S) tensors, one per sub-discriminator, and for each a list of its layers' outputs, the last of them the
 scores.
 """
@@ -88,6 +89,30 @@ class ScaleDiscriminator(SubDiscriminator):
             [norm(nn.Conv1d(i, o, k, stride=s, padding=k // 2, groups=g)) for i, o, k, s, g in layers],
             norm(nn.Conv1d(channels[-1], 1, 3, padding=1)),
         )
+
+
+class ResolutionDiscriminator(SubDiscriminator):
+    """Judges the magnitudes of an STFT by convolutions over time and frequency."""
+
+    def __init__(self, fft_size: int, channels: Sequence[int]):
+        strides = [(1, 1)] + [(1, 2)] * (len(channels) - 1)  # frames x frequencies
+        super().__init__(
+            [
+                weight_norm(nn.Conv2d(i, o, (3, 9), stride, (1, 4)))
+                for i, o, stride in zip([1, *channels[:-1]], channels, strides, strict=True)
+            ],
+            weight_norm(nn.Conv2d(channels[-1], 1, (3, 3), padding=1)),
+        )
+        self.fft_size = fft_size
+
+    def shape(self, waveform: torch.Tensor) -> torch.Tensor:
+        """(B, N) -> (B, 1, frames, frequencies), in float32: powers of small samples underflow in less."""
+        with torch.autocast(waveform.device.type, enabled=False):
+            window = torch.hann_window(self.fft_size, device=waveform.device)
+            spectrum = torch.stft(
+                waveform.float(), self.fft_size, self.fft_size // 4, window=window, return_complex=True
+            )
+            return torch.sqrt(spectrum.real**2 + spectrum.imag**2 + 1e-9).mT.unsqueeze(1)
 
 
 class _Discriminator(nn.Module):
@@ -184,23 +209,64 @@ class MultiScaleDiscriminator(_Discriminator):
         return F.avg_pool1d(waveform.unsqueeze(1), kernel_size=4, stride=2, padding=2).squeeze(1)
 
 
-class Discriminators(nn.Module):
-    """Both discriminators as one module: waveform (B, N) -> all their scores and feature maps.
+class MultiResolutionDiscriminator(_Discriminator):
+    """One `ResolutionDiscriminator` per FFT size.
 
     Args:
-        period, scale: Arguments of MultiPeriodDiscriminator and MultiScaleDiscriminator that differ from the
-            defaults.
+        fft_sizes: samples of the windows; hops are a quarter.
+        channels: width of each layer.
     """
 
-    def __init__(self, period: dict | None = None, scale: dict | None = None):
+    def __init__(
+        self, fft_sizes: Sequence[int] = (512, 1024, 2048), channels: Sequence[int] = (32, 32, 32, 32, 32)
+    ):
+        if not fft_sizes or not channels or min(fft_sizes) < 4 or min(channels) < 1:
+            raise Lip2SpeechError(
+                f"MultiResolutionDiscriminator was given fft_sizes {tuple(fft_sizes)} and channels "
+                f"{tuple(channels)}; it needs at least one FFT size of 4 or more and one positive width."
+            )
+        super().__init__([ResolutionDiscriminator(size, channels) for size in fft_sizes])
+
+
+_DEFAULTS: dict = {}
+
+
+class Discriminators(nn.Module):
+    """All discriminators as one module: waveform (B, N) -> all their scores and feature maps.
+
+    Args:
+        period, scale, resolution: Arguments of MultiPeriodDiscriminator, MultiScaleDiscriminator and
+            MultiResolutionDiscriminator that differ from the defaults; None: without it. The published
+            training has the first two.
+    """
+
+    def __init__(
+        self,
+        period: dict | None = _DEFAULTS,
+        scale: dict | None = _DEFAULTS,
+        resolution: dict | None = None,
+    ):
         super().__init__()
-        self.period = MultiPeriodDiscriminator(**(period or {}))
-        self.scale = MultiScaleDiscriminator(**(scale or {}))
+        if period is scale is resolution is None:
+            raise Lip2SpeechError("period, scale and resolution are all null; give at least one of them.")
+        self.period = None if period is None else MultiPeriodDiscriminator(**period)
+        self.scale = None if scale is None else MultiScaleDiscriminator(**scale)
+        self.resolution = None if resolution is None else MultiResolutionDiscriminator(**resolution)
 
     def forward(self, waveform: torch.Tensor) -> DiscriminatorOutput:
-        scores, maps = self.period(waveform)
-        more_scores, more_maps = self.scale(waveform)
-        return [*scores, *more_scores], [*maps, *more_maps]
+        scores, maps = [], []
+        for judge in (self.period, self.scale, self.resolution):
+            if judge is not None:
+                its_scores, its_maps = judge(waveform)
+                scores += its_scores
+                maps += its_maps
+        return scores, maps
 
 
-__all__ = ["Discriminators", "DiscriminatorOutput", "MultiPeriodDiscriminator", "MultiScaleDiscriminator"]
+__all__ = [
+    "Discriminators",
+    "DiscriminatorOutput",
+    "MultiPeriodDiscriminator",
+    "MultiResolutionDiscriminator",
+    "MultiScaleDiscriminator",
+]

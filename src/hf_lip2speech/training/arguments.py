@@ -15,8 +15,10 @@ from transformers.integrations.integration_utils import (
     get_available_reporting_integrations,
 )
 
+from ..constants import SAMPLES_PER_UNIT
 from ..errors import ConfigError
 from ..losses.gan import VOCODER_LOSS_WEIGHTS
+from ..losses.stft import WINDOWS as STFT_WINDOWS
 from ..losses.stoi_like import WINDOW
 
 # what stage 1 measures in validation, the last one for models with a text head
@@ -112,6 +114,8 @@ RANGES = {
     "mel_loss_weight": (0, 1e9),
     "feature_matching_weight": (0, 1e9),
     "correlation_loss_weight": (0, 1e9),
+    "stft_loss_weight": (0, 1e9),
+    "pitch_loss_weight": (0, 1e9),
 }
 
 
@@ -218,12 +222,18 @@ class VocoderTrainingArguments(RunArguments):
         weight_decay: Of weight matrices and kernels, not of biases and gains.
         max_grad_norm: Gradients are scaled down to this global norm; 0 = they are left alone, as published.
         bf16, fp16: Mixed precision; bf16=null = what `accelerate launch` says, false = float32.
-        discriminators: Sizes of the discriminators that differ from the defaults, under `period` and `scale`.
+        discriminators: Sizes of the discriminators that differ from the defaults, under `period`, `scale` and
+            `resolution`; null = without it, as `resolution` is by default.
         segment_units: Training segments are this many units (320 samples each) long.
-        adversarial_from_step: Before this update the generator is trained alone, on the mel loss.
+        adversarial_from_step: Before this update the generator is trained alone, on the other losses; null =
+            to the end.
         mel_loss_windows: FFT sizes in samples whose log-mel L1 losses are averaged; hops are a quarter. The
             published one is 1024 alone; shorter ones sharpen the sound's onsets. Validation measures 1024
             always.
+        stft_loss_weight: Of `stft_distances` between speech and recording; for training without
+            discriminators (adversarial_from_step: null), which the inverse-STFT generator allows.
+        pitch_loss_weight: Of `pitch_loss`; of generator_type "istft" alone. It is given the recording's pitch
+            in half of its updates and speaks with the predicted one in the others.
         correlation_loss_weight: Of 1 - `stoi_like_correlation` of speech and recording, which the published
             training does not have.
         mel_loss_weight, feature_matching_weight: Against the generator's adversarial loss of weight 1.
@@ -258,10 +268,12 @@ class VocoderTrainingArguments(RunArguments):
     resume_from_checkpoint: str | None = None
     discriminators: dict = field(default_factory=dict)
     segment_units: int = 28
-    adversarial_from_step: int = 0
+    adversarial_from_step: int | None = 0
     mel_loss_weight: float = VOCODER_LOSS_WEIGHTS["mel"]
     mel_loss_windows: list[int] = field(default_factory=lambda: [1024])
     feature_matching_weight: float = VOCODER_LOSS_WEIGHTS["feature_matching"]
+    stft_loss_weight: float = 0.0
+    pitch_loss_weight: float = 1.0
     correlation_loss_weight: float = 0.0
     mel_augmentation: dict | None = None
     lip2speech: str | None = None
@@ -280,6 +292,13 @@ class VocoderTrainingArguments(RunArguments):
             )
         if not self.mel_loss_windows:
             raise ConfigError("mel_loss_windows is empty: give at least one FFT size, such as 1024.")
+        least = math.ceil(max(STFT_WINDOWS) / SAMPLES_PER_UNIT)
+        if self.stft_loss_weight and self.segment_units < least:
+            raise ConfigError(
+                f"stft_loss_weight compares windows of {max(STFT_WINDOWS)} samples, and segment_units is "
+                f"{self.segment_units}, {SAMPLES_PER_UNIT * self.segment_units} samples: give at least "
+                f"{least} units."
+            )
         least = math.ceil(WINDOW / 2)
         if self.correlation_loss_weight and self.segment_units < least:
             raise ConfigError(

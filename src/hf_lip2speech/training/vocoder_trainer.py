@@ -27,6 +27,8 @@ from ..losses.gan import (
     input_mel_loss,
     made_mel,
 )
+from ..losses.pitch import pitch_loss
+from ..losses.stft import stft_distances
 from ..models.discriminators import Discriminators
 from ..models.modeling_unit_vocoder import UnitVocoderModel
 from .arguments import VocoderTrainingArguments
@@ -66,7 +68,7 @@ class VocoderTrainer:
         train_data: Items of equal length, see `VocoderSegmentDataset`.
         validation_data: Whole clips, see `WholeClips`.
         collate: List of items -> unit_ids (B, U), spectrogram (B, 2U, 80), speaker_embeddings (B, 256),
-            waveform (B, 320U), predicted (B,).
+            waveform (B, 320U), predicted (B,), and f0 (B, 2U) for a generator that knows pitch.
         max_av_offset: By how many mel frames the sound may lag behind predicted mels: see `correlation_loss`.
     """
 
@@ -192,11 +194,20 @@ class VocoderTrainer:
 
         self.generator.train()
         real = batch["waveform"]
-        fake = self.generator(**_inputs(batch)).waveform.float()
-        of_truth = ~batch["predicted"]
+        given = {}
+        if "f0" in batch and torch.rand(()) < 0.5:  # else it speaks with the pitch that it predicts
+            given = {"f0": batch["f0"]}
+        output = self.generator(**_inputs(batch), **given)
+        fake, of_truth = output.waveform.float(), ~batch["predicted"]
         distances = torch.stack([loss.distances(fake, real) for loss in self.mel_losses]).mean(0)
         losses = {"mel_loss": _mean(distances, of_truth)}
         total = args.mel_loss_weight * losses["mel_loss"]
+        if args.stft_loss_weight:
+            losses["stft_loss"] = _mean(stft_distances(fake, real), of_truth)
+            total = total + args.stft_loss_weight * losses["stft_loss"]
+        if "f0" in batch:
+            losses["pitch_loss"] = pitch_loss(output.log_f0, output.voicing_logits, batch["f0"])
+            total = total + args.pitch_loss_weight * losses["pitch_loss"]
         spectrogram = batch["spectrogram"]
         if args.lip2speech is not None or args.correlation_loss_weight:
             mel = made_mel(fake, spectrogram.shape[1])
@@ -208,7 +219,7 @@ class VocoderTrainer:
                 mel, made_mel(real, mel.shape[1]), spectrogram, batch["predicted"], self.max_av_offset
             )
             total = total + args.correlation_loss_weight * losses["correlation_loss"]
-        if self.step >= args.adversarial_from_step:
+        if args.adversarial_from_step is not None and self.step >= args.adversarial_from_step:
             losses["discriminator_loss"] = self._update_discriminators(real, fake.detach())
             losses |= self._judge(real, fake, of_truth)
             total = total + losses["adversarial_loss"]
