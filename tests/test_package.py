@@ -208,8 +208,9 @@ def test_no_module_uses_the_private_names_of_another():
 
 # What each package may import besides the dependencies of a plain installation.
 EXTRAS_OF = {
+    "audio": {"pitch"},
     "data": {"train", "ray"},
-    "evaluation": {"eval", "naturalness", "pitch", "whisper"},
+    "evaluation": {"eval", "naturalness", "whisper"},
     "hf_lip2speech_cli": {"eval"},
     "hub": {"demo"},
     "media": {"live"},
