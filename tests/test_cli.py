@@ -47,15 +47,24 @@ MISTAKES = {
     "speak": ("usage: hf-lip2speech speak", 2),
     "speak clip.mp4 --louder": ("usage: hf-lip2speech speak [-h]", 2),
     "speak clip.mp4 --dtype int3": ("invalid choice: 'int3'", 2),
-    "speak none.mp4": ("'none.mp4' is not a file: give a video file or an http(s) URL",),
-    "speak clip.mp4 -o no/out.wav": ("The folder of no/out.wav does not exist",),
+    "speak none.mp4": ("'none.mp4' is not a file: give a video file, a folder or an http(s) URL",),
+    "speak empty": ("empty holds no video: expected files ending in .mp4",),
+    "speak takes/*.mov": ("'takes/*.mov' matches no file",),
+    "speak http://[x/y.mp4": ("'http://[x/y.mp4' is not a URL",),
+    "speak clip.mp4 link.mp4 -o x.wav": ("-o x.wav names one file, but there are several videos",),
+    "speak clip.mp4 link.mp4 --video x.mp4": ("--video x.mp4 names one file",),
+    "speak clip.mp4 empty/../clip.mp4": ("would both be spoken into clip.speech.wav",),
+    "speak clip.mp4 -o a.wav --output-dir b": ("not allowed with argument -o", 2),
+    "speak clip.mp4 --start soon": ("expected seconds or h:mm:ss, such as 90 or 1:30.5, got 'soon'", 2),
+    "speak clip.mp4 --start 0:02 --end 1.5": ("--end 1.5 is not after --start 2",),
+    "speak clip.mp4 --sample-rate 47": ("invalid choice: 47", 2),
+    "speak clip.mp4 -o a.wav/out.wav": ("a.wav is not a folder: a.wav/out.wav cannot be made in it",),
     "speak clip.mp4 -o out.mp3": ("must end in .wav or .flac, got 'out.mp3'",),
     "speak clip.mp4 --video out.avi": ("must end in .mp4 or .mov or .mkv, got 'out.avi'",),
     "speak clip.mp4 --plot out.txt": ("must end in .png or .pdf or .svg, got 'out.txt'",),
     "speak clip.mp4 --video clip.mp4": ("clip.mp4 is an input",),
     "speak clip.mp4 --video ./link.mp4": ("link.mp4 is an input",),
     "speak clip.mp4 -o a.wav --speaker a.wav": ("a.wav is an input",),
-    "speak a.wav": ("a.wav exists already: name the sound file with -o",),
     "speak clip.mp4 --plot x.png -o ./x.png": ("x.png is named for two outputs",),
     "speak clip.mp4 -o .": (". is a folder",),
     "speak clip.mp4 -m clip.mp4": ("clip.mp4 is a file: name the folder or Hub repository",),
@@ -195,11 +204,12 @@ def speak(line: str, model: str) -> int:
 
 def test_speak_writes_the_sound_and_nothing_else_and_shows_no_bars_off_a_terminal(here, model, capsys):
     assert speak("clip.mp4 --cropped", model) == 0
-    assert sorted(os.listdir()) == ["clip.mp4", "clip.wav"]
-    samples, rate = soundfile.read("clip.wav")
+    assert sorted(os.listdir()) == ["clip.mp4", "clip.speech.wav"]
+    samples, rate = soundfile.read("clip.speech.wav")
     assert rate == 16000 and samples.shape == (640 * FRAMES,) and samples.std() > 0
     output = capsys.readouterr()
-    assert output.out == "clip.wav\n" and "reading lips" not in output.err
+    assert output.out == "clip.speech.wav\n" and output.err == f"loading {model}\n"
+    assert speak("clip.mp4 --cropped", model) == 0  # overwritten
 
 
 def test_speak_shows_each_stage_on_a_terminal(here, model, capsys, monkeypatch):
@@ -211,7 +221,6 @@ def test_speak_shows_each_stage_on_a_terminal(here, model, capsys, monkeypatch):
 
 def test_speak_writes_sound_video_and_picture_in_a_chosen_voice(here, model):
     pytest.importorskip("matplotlib")
-    (here / "out").mkdir()
     assert speak("clip.mp4 --cropped -o out/ann.flac", model) == 0
     more = "--speaker bob --video out/bob.mp4 --plot out/bob.png"
     assert speak(f"clip.mp4 --cropped -o out/bob.flac {more}", model) == 0
@@ -227,7 +236,7 @@ def test_speak_writes_sound_video_and_picture_in_a_chosen_voice(here, model):
 def test_speak_turns_an_untouched_corpus_file_into_speech(grid_dir, here, model):
     video = sorted((grid_dir / "original").glob("*.mpg"))[0]
     assert speak(f"{video} --video speaking.mp4", model) == 0
-    samples, rate = soundfile.read(f"{video.stem}.wav")
+    samples, rate = soundfile.read(f"{video.stem}.speech.wav")
     assert rate == 16000 and len(samples) == 640 * 75
     assert len(list(iter_frames("speaking.mp4"))) == 75
 
@@ -261,6 +270,90 @@ def test_a_failure_leaves_no_file_and_is_told_in_the_words_of_the_command(here, 
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("hf-lip2speech: error: ") and message in error and "cropped=True" not in error
     assert not list(here.glob("*.wav"))
+
+
+@pytest.fixture
+def takes(here) -> Path:
+    """A folder of three clips, one below it, one that is no video, and what `speak` made before."""
+    (here / "takes" / "more").mkdir(parents=True)
+    for name in ("a.mp4", "more/b.MOV", "a.speech.mp4"):
+        shutil.copy("clip.mp4", here / "takes" / name)
+    (here / "takes" / "damaged.mp4").write_text("no video")
+    return here / "takes"
+
+
+def written(folder: str) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("batch", ["", "--batch-size 3"])
+def test_of_several_videos_a_bad_one_does_not_stop_the_others(takes, model, capsys, batch):
+    line = f"clip.mp4 none.mp4 takes --output-dir new/out --cropped --video {batch}"
+    assert speak(line, model) == 1
+    expected = ["a", "clip", "more/b"]
+    assert written("new/out") == [f"{name}.speech.{suffix}" for name in expected for suffix in ("mp4", "wav")]
+    output = capsys.readouterr()
+    assert output.out.splitlines() == [
+        f"new/out/{name}.speech.{suffix}" for name in ("clip", "a", "more/b") for suffix in ("wav", "mp4")
+    ]
+    missing, damaged = (line for line in output.err.splitlines() if "error" in line)
+    assert missing.startswith("hf-lip2speech: error: 'none.mp4' is not a file")
+    assert damaged.startswith("hf-lip2speech: error: cannot open 'takes/damaged.mp4'")
+    alone, among = (soundfile.read(f"new/out/{name}.speech.wav")[0] for name in ("clip", "more/b"))
+    np.testing.assert_array_equal(alone, among)
+
+
+def test_patterns_are_expanded_where_the_shell_did_not(takes, model, capsys):
+    assert cli.main(["speak", "takes/**/*.M*", "-m", model, "--cropped", "--device", "cpu"]) == 0
+    assert capsys.readouterr().out == "b.speech.wav\n"
+
+
+def test_a_part_is_spoken_at_another_rate_into_sound_and_video(here, model):
+    write_video("long.mp4", np.random.default_rng(1).integers(0, 256, (50, 96, 96), dtype=np.uint8))
+    assert speak("long.mp4 --cropped --start 0:00.4 --end 1.2 --sample-rate 48000 --video", model) == 0
+    samples, rate = soundfile.read("long.speech.wav")
+    assert rate == 48000 and len(samples) == 48000 * 20 // 25
+    part, whole = (list(iter_frames(name)) for name in ("long.speech.mp4", "long.mp4"))
+    assert len(part) == 20
+    for shown, meant in zip(part, whole[10:30], strict=True):
+        assert np.corrcoef(shown.ravel(), meant.ravel())[0, 1] > 0.95
+
+
+def test_several_videos_have_one_bar_with_the_time_left(takes, model, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert speak("takes --cropped --output-dir out", model) == 1
+    shown = capsys.readouterr().err
+    assert "videos: 100%" in shown and "3/3 [" in shown
+
+
+def test_the_bundled_model_says_once_what_it_can_say_and_no_library_says_anything(here, tmp_path):
+    sample = Path(__file__).parents[1] / "examples" / "sample" / "talker.mp4"
+    command = [sys.executable, "-m", "hf_lip2speech", "speak", str(sample), str(sample)]
+    environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    environment.pop("HF_HUB_DISABLE_PROGRESS_BARS", None)
+    done = subprocess.run(
+        [*command, "--end", "0.4"], capture_output=True, text=True, env=environment, timeout=120
+    )
+    loading, note = done.stderr.splitlines()
+    assert (done.returncode, loading, done.stdout) == (0, "loading bundled", "talker.speech.wav\n")
+    assert note.startswith("note: the bundled model knows only the 51 words of the GRID corpus")
+
+
+def test_foreign_lines_are_held_back_and_others_written_after(capfd):
+    from hf_lip2speech_cli.terminal import without_foreign_lines
+
+    with without_foreign_lines():
+        os.write(2, b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\nanother line\n")
+        assert not capfd.readouterr().err
+    assert capfd.readouterr().err == "another line\n"
+
+
+def test_the_suffixes_of_videos_are_those_of_the_corpora():
+    from hf_lip2speech.data.corpora import VIDEO_SUFFIXES
+    from hf_lip2speech_cli.videos import SUFFIXES, seconds
+
+    assert SUFFIXES == VIDEO_SUFFIXES
+    assert [seconds(text) for text in ("90", "1:30.5", "0:01:30")] == [90.0, 90.5, 90.0]
 
 
 PREPARE = ["prepare", "grid", "in", "out"]

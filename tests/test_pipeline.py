@@ -14,7 +14,13 @@ from transformers import pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
 from hf_lip2speech import Lip2SpeechWithVocoder, UnitVocoderConfig, UnitVocoderModel
-from hf_lip2speech.errors import EmptyVideoError, Lip2SpeechError, NoFaceError, UnreadableVideoError
+from hf_lip2speech.errors import (
+    EmptyVideoError,
+    Lip2SpeechError,
+    MissingVideoError,
+    NoFaceError,
+    UnreadableVideoError,
+)
 from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from hf_lip2speech.media.audio import write_audio
 from hf_lip2speech.media.video import write_video
@@ -425,3 +431,29 @@ def test_raw_video_of_a_face_becomes_speech_alone_in_a_batch_and_in_workers(spea
         movement = speech["mouth"].astype(float).std(axis=0)
         assert movement[40:64, 30:66].mean() > 1.3 * movement[:10].mean()
     assert_same_speech(speak(paths, batch_size=2, num_workers=2), alone)
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_size": 3}, {"batch_size": 2, "num_workers": 2}])
+def test_the_error_of_one_input_stands_in_its_place_on_request(speak, files, tmp_path, options):
+    (tmp_path / "text.mp4").write_text("no video")
+    bad = [str(tmp_path / "text.mp4"), str(tmp_path / "none.mp4")]
+    inputs = [files[0], bad[0], files[1], files[2], bad[1]]
+    results = speak(inputs, cropped=True, on_error="return", **options)
+    assert_same_speech([results[0], *results[2:4]], speak(files[:3], cropped=True))
+    assert isinstance(results[1], UnreadableVideoError) and str(results[1]).startswith(
+        f"cannot open {bad[0]!r}"
+    )
+    assert isinstance(results[4], MissingVideoError) and "Input" not in str(results[4])
+    assert isinstance(speak(bad[0], on_error="return"), UnreadableVideoError)
+    with pytest.raises(UnreadableVideoError, match="Input 1: cannot open"):
+        speak(inputs, cropped=True, **options)
+    with pytest.raises(Lip2SpeechError, match='on_error is "raise" or "return"'):
+        speak(inputs, on_error="skip")
+
+
+def test_a_part_of_a_video_is_spoken_alone(speak, mouths):
+    part = speak(mouths[2], cropped=True, start=0.12, end=0.4, return_mouth=True)
+    assert part["audio"].shape == (7 * 640,)
+    np.testing.assert_array_equal(part["mouth"], mouths[2]["frames"][3:10])
+    with pytest.raises(Lip2SpeechError, match="ends at 1 s, before its start at 2 s"):
+        speak(mouths[2], cropped=True, start=2, end=1)

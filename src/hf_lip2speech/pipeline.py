@@ -38,9 +38,12 @@ class LipToSpeechPipeline(Pipeline):
         pitch_shift: semitones by which the voice is raised, -24 to 24; needs such a vocoder, too.
         return_mouth: adds "mouth", uint8 (T, 96, 96), the gray mouth crops at 25 fps.
         return_face_mask: adds "face_mask", bool (T,), False where nobody is seen for longer than a second.
+        start, end: seconds of the video between which it is read (default: all of it).
+        on_error: "raise" (default), or "return": an input that cannot be read does not stop the others; its
+            `Lip2SpeechError` takes the place of its result.
         detector: a `LandmarkDetector` in place of the default one.
-        progress: called as progress(stage, done, total) in frames, in the stages "landmarks" (total None),
-            "crops", "reading lips" and "speaking".
+        progress: called as progress(stage, done, total) in frames, in the stages "landmarks", "crops",
+            "reading lips" and "speaking". The total of "landmarks" is what the file states, None if nothing.
         batch_size, num_workers: as in every pipeline; the workers decode and crop.
 
     A call takes one input: a path, an http(s) URL, bytes, a binary file, {"frames": array, "fps": float} with
@@ -150,6 +153,9 @@ class LipToSpeechPipeline(Pipeline):
         return_face_mask: bool | None = None,
         return_f0: bool | None = None,
         pitch_shift: float | None = None,
+        start: float | None = None,
+        end: float | None = None,
+        on_error: str | None = None,
         detector: Any = None,
         progress: Any = None,
         **others: Any,
@@ -180,9 +186,19 @@ class LipToSpeechPipeline(Pipeline):
             raise TypeError(
                 f"lip-to-speech takes no argument {', '.join(sorted(others))}; it takes "
                 "cropped, speaker, return_spectrogram, return_units, return_f0, return_mouth, "
-                "return_face_mask, pitch_shift, detector, progress, batch_size and num_workers."
+                "return_face_mask, pitch_shift, start, end, on_error, detector, progress, batch_size and "
+                "num_workers."
             )
         preprocess = {name: flags[name] for name in ("cropped", "return_mouth") if name in flags}
+        if start is not None or end is not None:
+            from .media.decoding import check_part  # imports FFmpeg
+
+            check_part(start or 0.0, end)
+            preprocess |= {"start": start or 0.0, "end": end}
+        if on_error is not None:
+            if on_error not in ("raise", "return"):
+                raise Lip2SpeechError(f'on_error is "raise" or "return", got {on_error!r}.')
+            preprocess["on_error"] = on_error
         if detector is not None:
             preprocess["detector"] = detector
         if progress is not None:
@@ -275,7 +291,8 @@ class LipToSpeechPipeline(Pipeline):
         }
         if speech.f0 is not None:
             outputs["f0"] = speech.f0
-        return outputs | {name: model_inputs[name] for name in ("mouth", "face_mask") if name in model_inputs}
+        passed_on = ("mouth", "face_mask", "error")
+        return outputs | {name: model_inputs[name] for name in passed_on if name in model_inputs}
 
     def postprocess(
         self,
@@ -285,9 +302,13 @@ class LipToSpeechPipeline(Pipeline):
         return_mouth: bool = False,
         return_face_mask: bool = False,
         return_f0: bool = False,
-    ) -> dict[str, Any]:
+    ) -> dict[str, Any] | Lip2SpeechError:
         """The first row of the model's outputs, cut to the length of the clip, as numpy arrays; silent where
-        no face is seen."""
+        no face is seen. The error of an input that could not be read."""
+        error: Any = model_outputs.get("error")
+        error = error[0] if isinstance(error, list) else error  # a batch's has been taken apart
+        if error is not None:
+            return error
         frames = int(model_outputs["waveform_lengths"][0]) // SAMPLES_PER_FRAME
 
         def cut(name: str, per_frame: int) -> np.ndarray:

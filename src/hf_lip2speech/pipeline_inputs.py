@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
+from .constants import MOUTH_SIZE
 from .errors import Lip2SpeechError
 from .feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 
@@ -99,9 +100,15 @@ class VideoReader:
         return_mouth: bool = False,
         detector: Any = None,
         progress: Any = None,
-    ) -> dict[str, torch.Tensor]:
+        start: float = 0.0,
+        end: float | None = None,
+        on_error: str = "raise",
+    ) -> dict[str, Any]:
         """pixel_values_videos (1, T, 1, 88, 88), attention_mask (1, T), face_mask bool (1, T), and on request
-        mouth (1, T, 96, 96)."""
+        mouth (1, T, 96, 96).
+
+        With on_error="return", an input that cannot be read gives one blank frame and its error, [error].
+        """
         from .media.sources import describe
         from .media.video import open_video
         from .video.mouth import MouthClip, follow_mouth, ready_made_crops
@@ -109,32 +116,38 @@ class VideoReader:
         place, item = (
             (f"Input {inputs.index}: ", inputs.value) if isinstance(inputs, Numbered) else ("", inputs)
         )
+        failed = {}
         label = ""
         try:
             source = video_source(item)
             label = describe(source)
-            with open_video(source) as video:
+            with open_video(source, start=start, end=end) as video:
                 if cropped:
                     crops = ready_made_crops(video, name=video.name)
                     mouth = MouthClip(crops, np.ones(len(crops), dtype=bool))
                 else:
                     mouth = follow_mouth(video, name=video.name, detector=detector, progress=progress)
         except Lip2SpeechError as error:
-            where = place + (f"{label}: " if label and label not in str(error) else "")
-            if not where:
+            where = f"{label}: " if label and label not in str(error) else ""
+            if on_error == "return":
+                failed = {"error": [type(error)(f"{where}{error}")]}
+                mouth = MouthClip(np.zeros((1, MOUTH_SIZE, MOUTH_SIZE), np.uint8), np.ones(1, dtype=bool))
+            elif place or where:
+                raise type(error)(f"{place}{where}{error}") from error
+            else:
                 raise
-            raise type(error)(f"{where}{error}") from error
         features = dict(self.feature_extractor(mouth.crops, return_attention_mask=True, return_tensors="pt"))
         features["face_mask"] = torch.from_numpy(mouth.face_mask)[None]
         if return_mouth:
             features["mouth"] = torch.from_numpy(mouth.crops)[None]
-        return features
+        return features | failed
 
 
-def collate(items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Items of one clip each, (1, T, ...) -> a batch, padded at the end with zeros."""
+def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
+    """Items of one clip each, (1, T, ...) -> a batch, padded at the end with zeros; "error" is a list."""
     if len(items) == 1:
         return items[0]
+    errors = [item.pop("error", [None])[0] for item in items]
     longest = max(item["attention_mask"].shape[1] for item in items)
     batch = {}
     for name in items[0]:
@@ -142,4 +155,4 @@ def collate(items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
         batch[name] = torch.cat(
             [F.pad(one, (0, 0) * (one.ndim - 2) + (0, longest - one.shape[1])) for one in tensors]
         )
-    return batch
+    return batch | ({"error": errors} if any(errors) else {})

@@ -20,9 +20,9 @@ from logging import WARNING
 from typing import Any
 
 from . import compose, convert, demo, evaluate, live, prepare, publish, reface, render, speak
-from .options import CommandError, Parser
+from .options import CommandError, Parser, in_own_words
+from .terminal import PROGRAM, error_line, quiet_loading, say
 
-PROGRAM = "hf-lip2speech"
 VERBOSITY = "TRANSFORMERS_VERBOSITY"
 INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended: 128 + SIGINT
 COMMANDS = (speak, live, prepare, render, reface, compose, evaluate, convert, publish, demo)
@@ -86,7 +86,7 @@ def run_readably(program: str, work: Callable[[], int], *, debug: bool = False) 
             message = _message(error)
             if message is None:  # a bug: show where
                 raise
-            print(f"{program}: error: {' '.join(message.split())}", file=sys.stderr)
+            error_line(in_own_words(message), program)
             return 1
 
 
@@ -104,14 +104,14 @@ def _readable_warnings(program: str) -> Generator[None]:
     """Warnings are one line each, and transformers, whose warnings repeat what our errors say, is quiet."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        print(f"{program}: warning: {' '.join(str(message).split())}", file=sys.stderr)
+        say(f"{program}: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
     def transformers_logging() -> Any:
         return sys.modules.get("transformers.utils.logging")
 
     quieten = VERBOSITY not in os.environ
     before = transformers_logging().get_verbosity() if transformers_logging() else WARNING
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), quiet_loading():
         warnings.showwarning = show  # ty: ignore[invalid-assignment]
         try:
             if quieten:

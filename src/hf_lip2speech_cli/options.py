@@ -96,27 +96,64 @@ def check_new(path: str) -> None:
         raise CommandError(f"{path} exists already: name a folder that does not, or remove it.")
 
 
-def check_outputs(outputs: Sequence[Path], inputs: Iterable[str | None]) -> None:
-    """Refuse output files that cannot be written, or that would overwrite an input or each other."""
-    given = [Path(name) for name in inputs if name is not None and os.path.isfile(name)]
-    seen: list[Path] = []
+def check_outputs(
+    outputs: Sequence[Path], inputs: Iterable[str | None], *, new_folders: bool = False
+) -> None:
+    """Refuse output files that cannot be written, or that would overwrite an input or each other.
+
+    Folders that are missing are refused, too, unless `new_folders` says that they will be made.
+    """
+    given = {_identity(name) for name in inputs if name is not None and os.path.isfile(name)}
+    seen: set[Path] = set()
+    writable: set[Path] = set()
     for output in outputs:
         if len(os.fsencode(output.name)) > LONGEST_NAME or "\0" in str(output):
             raise CommandError(f"{str(output)[:80]!r} is no name for a file: give a shorter one.")
-        if not output.parent.is_dir():
+        folder = output.parent
+        while new_folders and not os.path.lexists(folder) and folder != folder.parent:
+            folder = folder.parent
+        if not folder.is_dir():
+            if new_folders:
+                raise CommandError(f"{folder} is not a folder: {output} cannot be made in it.")
             raise CommandError(f"The folder of {output} does not exist: make {output.parent} first.")
         try:
-            tempfile.TemporaryFile(dir=output.parent).close()
+            if folder not in writable:
+                tempfile.TemporaryFile(dir=folder).close()
+                writable.add(folder)
         except OSError as error:
             reason = error.strerror or error
             raise CommandError(f"Nothing can be written to the folder of {output} ({reason}).") from error
         if output.is_dir():
             raise CommandError(f"{output} is a folder: give the name of a file in it.")
-        if output.exists() and any(output.samefile(path) for path in given):
+        if output.exists() and _identity(output) in given:
             raise CommandError(f"{output} is an input and would be overwritten: give another name.")
         if output.resolve() in seen:
             raise CommandError(f"{output} is named for two outputs: give each its own name.")
-        seen.append(output.resolve())
+        seen.add(output.resolve())
+
+
+def _identity(path: str | Path) -> tuple[int, int]:
+    """The same for two names of one file."""
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
+
+
+# What arguments in Python are called on the command line, for messages of the package.
+OWN_WORDS = {
+    "cropped=True": "--cropped",
+    "pitch_shift=": "--pitch-shift ",
+    "pitch_shift is": "--pitch-shift is",
+    "The speaker ": "--speaker ",
+    "A recording of the speaker or an embedding works as well.": "A recording of the speaker works as well.",
+    "expected a start before its end, not": "expected a --start before its end, not",
+}
+
+
+def in_own_words(message: str) -> str:
+    """A message of the package with options in place of Python's arguments."""
+    for python, option in OWN_WORDS.items():
+        message = message.replace(python, option)
+    return message
 
 
 def check_suffix(path: Path, suffixes: Sequence[str], what: str) -> None:

@@ -1,130 +1,220 @@
-"""Turn a silent video of a face into speech.
+"""Turn silent videos of a face into speech.
 
-Writes a sound file; --video and --plot also write the video with its speech, and a picture of what the model
-saw and said.
+Writes a sound file for each video, VIDEO.speech.wav; --video and --plot also write the video with its speech,
+and a picture of what the model saw and said. Of several videos, one that cannot be spoken does not stop the
+others; the exit status is then 1.
 """
 
 import argparse
 import sys
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from .options import (
+    BUNDLED,
     CommandError,
     add_device,
     add_model,
     check_model,
     check_outputs,
     check_suffix,
-    check_video,
-    is_url,
+    in_own_words,
+    positive,
+)
+from .terminal import Bars, error_line, say, without_foreign_lines
+from .videos import Item, find_videos, seconds
+
+SAMPLE_RATES = (8000, 16000, 22050, 24000, 32000, 44100, 48000)
+OF_THE_ITEM = ""  # --video and --plot without a name
+NOTE = (
+    'note: the bundled model knows only the 51 words of the GRID corpus ("bin red at g four please"): any '
+    "other speech comes out as those words."
 )
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("video", metavar="VIDEO", help="video file or http(s) URL, any container, codec and frame rate")
+    videos = "video files, folders (with all videos below), patterns such as 'takes/*.mov', or http(s) URLs"
+    add("videos", metavar="VIDEO", nargs="+", help=videos + "; any container, codec and frame rate")
     add_model(parser)
-    sound = "sound file, .wav or .flac (default: VIDEO's name with .wav, in this folder)"
-    add("-o", "--output", metavar="OUT.wav", type=Path, help=sound)
-    video = "also write the video with its speech (.mp4, .mov or .mkv)"
-    add("--video", dest="video_output", metavar="OUT.mp4", type=Path, help=video)
-    add(
-        "--speaker", metavar="VOICE", help="a voice of the model, or a recording (default: its default voice)"
-    )
+    where = parser.add_mutually_exclusive_group()
+    sound = "sound file, .wav or .flac (default: VIDEO's name with .speech.wav, in this folder)"
+    where.add_argument("-o", "--output", metavar="OUT.wav", type=Path, help=sound)
+    folder = "folder for all files, made if it is missing (default: this folder)"
+    where.add_argument("--output-dir", metavar="DIR", type=Path, default=Path(), help=folder)
+    video = "also write the video with its speech (.mp4, .mov or .mkv; default: VIDEO.speech.mp4)"
+    add("--video", dest="video_output", metavar="OUT.mp4", nargs="?", const=OF_THE_ITEM, help=video)
+    picture = "also write a picture of mouth frames, mel spectrogram and units (.png, .pdf or .svg)"
+    add("--plot", metavar="OUT.png", nargs="?", const=OF_THE_ITEM, help=picture)
+    add("--start", metavar="TIME", type=seconds, help="begin there: seconds, m:ss or h:mm:ss (default: 0)")
+    add("--end", metavar="TIME", type=seconds, help="stop there (default: the end of the video)")
+    voice = "a voice of the model, or a recording (default: its default voice)"
+    add("--speaker", metavar="VOICE", help=voice)
     pitch = "semitones by which the voice is raised, such as -3 (default: 0)"
     add("--pitch-shift", type=float, metavar="SEMITONES", help=pitch)
-    add("--cropped", action="store_true", help="the video already shows only the mouth (96x96 gray)")
-    picture = "also write a picture of mouth frames, mel spectrogram and units (.png, .pdf or .svg)"
-    add("--plot", metavar="OUT.png", type=Path, help=picture)
+    rate = "samples per second of the files (default: the model's, 16000)"
+    add("--sample-rate", type=int, choices=SAMPLE_RATES, metavar="HZ", help=rate)
+    add("--cropped", action="store_true", help="the videos already show only the mouth (96x96 gray)")
+    add("--batch-size", type=positive, default=1, metavar="N", help="videos spoken at once (default: 1)")
     add_device(parser)
     dtypes = ("auto", "float32", "float16", "bfloat16")
     add("--dtype", choices=dtypes, default="auto", help="of the model (default: auto, as it was saved)")
 
 
-def run(args: argparse.Namespace) -> int:
-    check_video(args.video)
-    try:
-        path = unquote(urlsplit(args.video).path) if is_url(args.video) else args.video
-    except ValueError as error:  # an unclosed bracket, say
-        raise CommandError(f"{args.video!r} is not a URL: {error}.") from error
-    name = PurePosixPath(path).name if is_url(args.video) else Path(path).name
-    output = args.output or _default_output(name)
-    outputs = [path for path in (output, args.video_output, args.plot) if path is not None]
-    check_outputs(outputs, inputs=(args.video, args.speaker))
-    check_suffix(output, (".wav", ".flac"), "The sound file")
-    if args.video_output is not None:
-        check_suffix(args.video_output, (".mp4", ".mov", ".mkv"), "The video with its speech")
-    if args.plot is not None:
-        check_suffix(args.plot, (".png", ".pdf", ".svg"), "The picture")
-    check_model(args.model)
+@dataclass(frozen=True)
+class Job:
+    """A video and the files that are made of it."""
 
-    from hf_lip2speech.errors import MouthCropError, NoFaceError
-    from hf_lip2speech.media.audio import write_audio
-    from hf_lip2speech.media.mux import mux_speech
-    from hf_lip2speech.media.sources import local_source
+    item: Item
+    sound: Path
+    video: Path | None
+    picture: Path | None
+
+    @property
+    def outputs(self) -> list[Path]:
+        return [path for path in (self.sound, self.video, self.picture) if path is not None]
+
+
+def run(args: argparse.Namespace) -> int:
+    jobs, failures = _jobs(args)
+    check_model(args.model)
+    for message in failures:
+        error_line(message)
+
     from hf_lip2speech.pipeline import load_pipeline
-    from hf_lip2speech.plotting import plot_speech, require_matplotlib
+    from hf_lip2speech.plotting import require_matplotlib
+    from hf_lip2speech.video.landmarks import default_detector
 
     if args.plot is not None:
         require_matplotlib()
-    print(f"loading {args.model}", file=sys.stderr)
+    say(f"loading {args.model}", file=sys.stderr)
     speak = load_pipeline(args.model, args.device, args.dtype)
+    if args.model == BUNDLED:
+        say(NOTE, file=sys.stderr)
+    options = _options_of_a_call(args, speak)
+    if not args.cropped:
+        with without_foreign_lines():
+            default_detector()
+    failed = len(failures)
+    with Bars(len(jobs)) as bars:
+        for first in range(0, len(jobs), args.batch_size):
+            batch = jobs[first : first + args.batch_size]
+            for job, problem in _spoken(batch, speak, options | {"progress": bars.stage}, args):
+                bars.video_done()
+                if problem is not None:
+                    failed += 1
+                    error_line(in_own_words(str(problem)))
+                else:
+                    say("\n".join(map(str, job.outputs)))
+    return int(failed > 0)
+
+
+def _jobs(args: argparse.Namespace) -> tuple[list[Job], list[str]]:
+    """The checked work, and what is wrong with arguments beside others that can be spoken."""
+    items, failures = find_videos(args.videos, args.output_dir)
+    single = len(args.videos) == 1 and len(items) == 1
+    if not items:
+        *others, last = failures
+        for message in others:
+            error_line(message)
+        raise CommandError(last)
+    if args.end is not None and args.end <= (args.start or 0.0):
+        raise CommandError(f"--end {args.end:g} is not after --start {args.start or 0.0:g}.")
+    for option, given in (("-o", args.output), ("--video", args.video_output), ("--plot", args.plot)):
+        if given and not single:
+            raise CommandError(
+                f"{option} {given} names one file, but there are several videos: leave the name out"
+                + (" and give --output-dir." if option == "-o" else ".")
+            )
+
+    def named(given: str | None, item: Item, suffix: str) -> Path | None:
+        return None if given is None else Path(given) if given else item.made(suffix)
+
+    jobs = [
+        Job(
+            item,
+            args.output or item.made(".wav"),
+            named(args.video_output, item, ".mp4"),
+            named(args.plot, item, ".png"),
+        )
+        for item in items
+    ]
+    check_outputs(
+        [path for job in jobs for path in job.outputs],
+        inputs=[*(item.source for item in items), args.speaker],
+        new_folders=True,
+    )
+    for job in jobs:
+        check_suffix(job.sound, (".wav", ".flac"), "The sound file")
+        if job.video is not None:
+            check_suffix(job.video, (".mp4", ".mov", ".mkv"), "The video with its speech")
+        if job.picture is not None:
+            check_suffix(job.picture, (".png", ".pdf", ".svg"), "The picture")
+    return jobs, failures
+
+
+def _options_of_a_call(args: argparse.Namespace, speak: Any) -> dict[str, Any]:
+    """What the pipeline is called with, for every video."""
     if args.speaker is None and speak.model.config.default_voice is None:
         voices = f"one of its voices ({', '.join(speak.voices)}) or " if speak.voices else ""
         raise CommandError(
             f"The model has no default voice: name {voices}a recording, as in --speaker recording.wav."
         )
-    voice = {} if args.speaker is None else {"speaker": args.speaker}
+    options: dict[str, Any] = {"cropped": args.cropped, "start": args.start or 0.0, "end": args.end}
+    options["on_error"] = "raise" if args.debug else "return"
+    if args.speaker is not None:
+        options["speaker"] = speak.resolve_speaker(args.speaker)  # once
     if args.pitch_shift is not None:
-        voice["pitch_shift"] = args.pitch_shift
-    extras = dict.fromkeys(("return_mouth", "return_spectrogram", "return_units"), args.plot is not None)
-    with local_source(args.video) as video:  # a URL is downloaded once, for the speech and for the video
-        try:
-            with _progress_bars() as progress:
-                speech = speak(video, cropped=args.cropped, progress=progress, **voice, **extras)
-        except (NoFaceError, MouthCropError) as error:
-            raise CommandError(str(error).replace("cropped=True", "--cropped")) from error
-        write_audio(output, speech["audio"], speech["sampling_rate"])
-        if args.video_output is not None:
-            mux_speech(video, speech["audio"], args.video_output, speech["sampling_rate"])
-    if args.plot is not None:
-        plot_speech(args.plot, speech["mouth"], speech["spectrogram"], speech["unit_ids"], title=name)
-    print(*outputs, sep="\n")
-    return 0
+        options["pitch_shift"] = args.pitch_shift
+    pictured = ("return_mouth", "return_spectrogram", "return_units")
+    return options | dict.fromkeys(pictured, args.plot is not None)
 
 
-def _default_output(name: str) -> Path:
-    """The video's name with .wav; never an existing file, which may be the true speech."""
-    output = Path((Path(name).stem or "speech") + ".wav")
-    if output.exists():
-        raise CommandError(
-            f"{output} exists already: name the sound file with -o (a file named there is overwritten)."
-        )
-    return output
+def _spoken(
+    jobs: Sequence[Job], speak: Any, options: dict[str, Any], args: argparse.Namespace
+) -> Iterator[tuple[Job, Exception | None]]:
+    """Speak a batch and write its files; each job with the error that kept it from being spoken."""
+    from hf_lip2speech.errors import Lip2SpeechError
+    from hf_lip2speech.media.sources import local_source
+
+    with ExitStack() as downloads:
+        sources: list[Any] = []
+        for job in jobs:
+            try:  # a URL is downloaded once, for the speech and for the video
+                sources.append(downloads.enter_context(local_source(job.item.source)))
+            except Lip2SpeechError as error:
+                sources.append(error)
+        good = [source for source in sources if not isinstance(source, Lip2SpeechError)]
+        results = iter(speak(good, batch_size=len(jobs), **options))
+        for job, source in zip(jobs, sources, strict=True):
+            problem = source if isinstance(source, Lip2SpeechError) else None
+            speech = None if problem else next(results)
+            try:
+                if isinstance(speech, Lip2SpeechError):
+                    problem = speech
+                elif speech is not None:
+                    _write(job, source, speech, args)
+            except Lip2SpeechError as error:
+                problem = error
+            yield job, problem
 
 
-@contextmanager
-def _progress_bars() -> Generator[Callable[[str, int, int | None], None]]:
-    """A function for the pipeline to call, which shows a bar on the terminal for each stage."""
-    from tqdm import tqdm
+def _write(job: Job, source: Any, speech: dict[str, Any], args: argparse.Namespace) -> None:
+    import soxr
 
-    bars: dict[str, Any] = {}
+    from hf_lip2speech.media.audio import write_audio
+    from hf_lip2speech.media.mux import mux_speech
+    from hf_lip2speech.plotting import plot_speech
 
-    def show(stage: str, done: int, total: int | None) -> None:
-        if stage not in bars:
-            close()
-            bars[stage] = tqdm(desc=stage, total=total, unit=" frames", file=sys.stderr, disable=None)
-        bars[stage].update(done - bars[stage].n)
-
-    def close() -> None:
-        for bar in bars.values():
-            bar.close()
-
-    try:
-        yield show
-    finally:
-        close()
+    audio, rate = speech["audio"], speech["sampling_rate"]
+    if args.sample_rate is not None:
+        audio, rate = soxr.resample(audio, rate, args.sample_rate), args.sample_rate
+    write_audio(job.sound, audio, rate)
+    if job.video is not None:
+        mux_speech(source, audio, job.video, rate, start=args.start or 0.0, end=args.end)
+    if job.picture is not None:
+        mouth, spectrogram, units = (speech[name] for name in ("mouth", "spectrogram", "unit_ids"))
+        plot_speech(job.picture, mouth, spectrogram, units, title=job.item.name)

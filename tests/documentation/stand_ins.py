@@ -143,7 +143,8 @@ class StandIns:
             if given.get(role, "bundled") != "bundled":
                 self.put(model, given[role])
         if args.command == "speak":
-            self.put(video, args.video)
+            for name in args.videos:
+                self.put(face_videos if "." not in name else video, name.replace("*", "a"))
             if args.speaker is not None:
                 self.put(recording, args.speaker)
         elif args.command == "prepare":

@@ -196,3 +196,10 @@ def test_sources_without_pictures_are_named_and_nothing_is_written(tmp_path, sou
 def test_a_stereo_waveform_is_refused(tmp_path):
     with pytest.raises(Lip2SpeechError, match="1-D"):
         mux_speech(encode(numbered(3)), np.zeros((2, 100)), tmp_path / "out.mp4")
+
+
+def test_a_part_of_a_video_is_written_with_its_speech(tmp_path):
+    out = tmp_path / "out.mp4"
+    mux_speech(encode(numbered(COUNT)), SPEECH[: 16000 * 20 // 25], out, start=0.2, end=1.0)
+    assert numbers(list(iter_frames(out))) == list(range(5, 25))
+    assert durations(out) == pytest.approx({"h264": 0.8, "aac": 0.8}, abs=2e-3)

@@ -280,3 +280,50 @@ def test_a_process_forked_after_decoding_can_free_what_was_left_over():
         os.waitpid(child, 0)
         pytest.fail("the forked process hung while it freed a video decoder")
     assert status == 0
+
+
+@pytest.mark.parametrize(
+    ("codec", "container"), [("libx264", "mp4"), ("libx264", "matroska"), ("mpeg4", "avi")]
+)
+def test_a_part_has_the_frames_of_the_whole_between_its_times(codec, container):
+    clip = encode(numbered(250), 12, codec=codec, container=container, codec_options={"g": "20"})
+    whole = numbers(decode(clip))
+    for start, end in (
+        (0.0, 1.0),
+        (0.52, None),
+        (2.04, 3.96),
+        (11.0, 12.0),
+        (15.48, None),
+    ):  # sought from 10 s on
+        with open_video(clip, start=start, end=end) as video:
+            again = [numbers(list(video)) for _ in range(2)]
+            assert again[0] == again[1] == whole[round(start * 25) : None if end is None else round(end * 25)]
+            assert video.expected == len(again[0])
+    with open_video(clip, start=20.0, end=30.0) as video:
+        assert len(list(video)) == len(whole) - 500
+
+
+def test_a_picture_that_is_held_fills_its_part():
+    clip = encode(numbered(3), 25, container="matroska", times=[0.0, 3.0, 3.04])
+    with open_video(clip, start=1.0, end=2.0) as video:
+        assert numbers(list(video)) == [0] * 25
+
+
+@pytest.mark.parametrize("start", [4.0, 60.0])
+def test_a_part_that_begins_after_the_end_is_an_error_that_gives_the_length(start):
+    with (
+        pytest.raises(EmptyVideoError, match="is 2.00 s long"),
+        open_video(encode(numbered(50)), start=start) as video,
+    ):
+        list(video)
+
+
+@pytest.mark.parametrize(
+    ("start", "end"), [(-1.0, None), (2.0, 1.0), (1.0, 1.0), (float("nan"), None), ("1", None)]
+)
+def test_a_part_that_cannot_be_is_refused(start, end):
+    with (
+        pytest.raises(Lip2SpeechError, match="seconds of the video|before its start"),
+        open_video("none.mp4", 25, start, end),
+    ):
+        pass

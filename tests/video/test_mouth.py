@@ -184,7 +184,7 @@ def test_progress_tells_both_stages():
     calls = []
     places = [[(1.0, 0, 0)]] * 4
     mouth_crops(dots(places), detector=Script(places), progress=lambda *call: calls.append(call))
-    assert calls == [("landmarks", k, None) for k in range(1, 5)] + [("crops", k, 4) for k in range(1, 5)]
+    assert calls == [(stage, k, 4) for stage in ("landmarks", "crops") for k in range(1, 5)]
 
 
 def test_frames_do_not_pile_up_in_memory():

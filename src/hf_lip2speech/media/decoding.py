@@ -1,6 +1,7 @@
 """Containers -> decoded pictures, each with the time at which it is shown; damage is mended and told."""
 
 import itertools
+import numbers
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -12,7 +13,7 @@ from av.container import InputContainer
 from av.filter import Graph
 
 from ..constants import FRAME_RATE
-from ..errors import EmptyVideoError, NoVideoStreamError, UnreadableVideoError
+from ..errors import EmptyVideoError, Lip2SpeechError, NoVideoStreamError, UnreadableVideoError
 from .display import picture_filters
 from .sources import video_streams
 
@@ -21,6 +22,8 @@ LONGEST_GAP = 10  # seconds between two pictures; more is a broken time stamp ..
 LONGEST_STILL = 600  # ... or a still picture, if the container is as long as that; more than this is broken
 SMALLEST_SIDE = 16  # pixels
 MOST_ELONGATED = 20  # the longer side over the shorter
+SEEK_FROM = 10  # seconds; the start of a part that lies later is sought, not decoded up to
+INDEXED = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")  # formats that find the key frame before a time
 SMALL = 640 * 480  # pixels; of a smaller picture, threads cost more than they give (a third of the CPU time)
 
 
@@ -69,13 +72,59 @@ def main_stream(container: InputContainer, name: str) -> av.VideoStream:
     return streams[0]
 
 
-def timed_pictures(container: InputContainer, name: str, quiet: bool = False) -> Iterator[Timed]:
+def check_part(start: float, end: float | None) -> None:
+    """Refuse seconds between which nothing of a video lies."""
+    for seconds in (start, end):
+        if seconds is not None and not (isinstance(seconds, numbers.Real) and 0 <= seconds < float("inf")):
+            raise Lip2SpeechError(f"start and end are seconds of the video, at least 0, got {seconds!r}.")
+    if end is not None and end <= start:
+        raise Lip2SpeechError(f"The part ends at {end} s, before its start at {start} s: give a later end.")
+
+
+def part(pictures: Iterable[Timed], start: float, end: float | None, name: str) -> Iterator[Timed]:
+    """What is shown from `start` until `end` (None: to the last picture), timed from `start` on.
+
+    Raises:
+        EmptyVideoError: the video ends before.
+    """
+    begin = Fraction(start)
+    stop = None if end is None else Fraction(end)
+    held, empty = None, True
+    last = begin
+    for timed in itertools.chain(pictures, [None]):
+        if held is not None:  # a picture is shown until the next, whatever its duration
+            last = held.start + held.duration if timed is None else timed.start
+            first, until = max(held.start, begin), last if stop is None else min(last, stop)
+            if first < until:
+                empty = False
+                yield Timed(first - begin, until - first, held.picture)
+            if stop is not None and last >= stop:
+                return
+        held = timed
+    if empty:
+        raise EmptyVideoError(
+            f"{name} is {float(last):.2f} s long: expected a start before its end, not {start} s"
+        )
+
+
+def stated_seconds(container: InputContainer, name: str) -> Fraction | None:
+    """How long the video is, as the file states; None if it does not."""
+    stream = main_stream(container, name)
+    if stream.duration and stream.time_base:
+        return stream.duration * Fraction(stream.time_base)
+    return Fraction(container.duration, av.time_base) if container.duration else None
+
+
+def timed_pictures(
+    container: InputContainer, name: str, quiet: bool = False, seek: float = 0.0
+) -> Iterator[Timed]:
     """Every picture that can be decoded, as an av.VideoFrame, deinterlaced.
 
     Args:
         container: of a video.
         name: what messages call it.
         quiet: do not warn about damage.
+        seek: seconds; pictures that are shown before may be left out.
 
     Raises:
         NoVideoStreamError, UnreadableVideoError, EmptyVideoError: see the messages.
@@ -85,14 +134,14 @@ def timed_pictures(container: InputContainer, name: str, quiet: bool = False) ->
     if stream.width * stream.height <= SMALL:
         stream.codec_context.thread_count = 1
     failures: list[av.FFmpegError] = []
-    clock = _Clock(container, stream)
+    clock = _Clock(container, stream, _sought(container, stream, seek))
     if clock.usual > LONGEST_GAP:
         raise rate_error(name, clock.usual)
     for timed in clock.times(_deinterlaced(_decoded(container, stream, failures))):
         if clock.count == 1:
             check_size(timed.picture.width, timed.picture.height, name)
         if clock.end > LONGEST_STILL:
-            check_length(clock.count, clock.end, name)
+            check_length(clock.count, clock.end - clock.begin, name)
         yield timed
     if not clock.count and failures:
         raise UnreadableVideoError(f"no picture of {name} can be decoded: {failures[-1]}")
@@ -100,7 +149,7 @@ def timed_pictures(container: InputContainer, name: str, quiet: bool = False) ->
         raise EmptyVideoError(f"the video stream of {name} has no picture")
     if clock.count == 1 and container.format.name.endswith(("_pipe", "image2", "gif", "apng")):
         raise UnreadableVideoError(f"{name} is a still picture: expected a video of a talking face")
-    check_length(clock.count, clock.end, name)
+    check_length(clock.count, clock.end - clock.begin, name)
     damage = None
     if failures:
         damage = f"is damaged ({failures[-1]}): used what could be decoded"
@@ -113,15 +162,35 @@ def timed_pictures(container: InputContainer, name: str, quiet: bool = False) ->
         warnings.warn(f"{name} {damage}", stacklevel=2)
 
 
-class _Clock:
-    """Starts and durations of pictures in seconds since the first; mends missing and broken time stamps."""
+def _sought(container: InputContainer, stream: av.VideoStream, seconds: float) -> Fraction | None:
+    """Go to the last key frame before a time, if that is worth it and sure; returns the stamp of time 0."""
+    if seconds < SEEK_FROM or container.format.name not in INDEXED:
+        return None
+    if stream.start_time is None or stream.time_base is None:
+        return None
+    unit = Fraction(stream.time_base)
+    first = stream.start_time * unit
+    try:
+        container.seek(int((first + Fraction(seconds)) / unit), stream=stream)
+    except av.FFmpegError:  # beyond the end, say: decoding up to there will tell
+        container.seek(stream.start_time, stream=stream)
+        return None
+    return first
 
-    def __init__(self, container: InputContainer, stream: av.VideoStream):
+
+class _Clock:
+    """Starts and durations of pictures in seconds since the first; mends missing and broken time stamps.
+
+    `first` is the time stamp of the first picture if others are read before it.
+    """
+
+    def __init__(self, container: InputContainer, stream: av.VideoStream, first: Fraction | None = None):
         rates = [rate for rate in (stream.average_rate, stream.base_rate, stream.guessed_rate) if rate]
         rates = rates or [Fraction(FRAME_RATE)]  # the average is low where a still is held
         self.usual = 1 / next((rate for rate in rates if rate * LONGEST_GAP >= 1), rates[0])
         self.count = self.mended = 0
-        self.start = self.end = self.expected = Fraction(0)
+        self.begin = self.start = self.end = self.expected = Fraction(0)
+        self._origin = first
         self._first = self._last = Fraction(0)  # time stamps: of time 0, and the last that was believed
         self._of_file = Fraction(0)
         if stream.duration and stream.time_base:
@@ -141,6 +210,9 @@ class _Clock:
         start = self.start + self.usual if self.count else Fraction(0)
         if not self.count:
             self._first = self._last = stamp or Fraction(0)
+            if self._origin is not None:
+                self._first, start = self._origin, max(self._last - self._origin, Fraction(0))
+            self.begin = start
             self.expected = self.expected or max(self._of_file - self._first, Fraction(0))
         elif stamp is not None:
             lone = following is not None and self._last < following and not self._last <= stamp <= following

@@ -1,5 +1,6 @@
 """Speech put back into the video that it was made from."""
 
+import functools
 import heapq
 import itertools
 import logging
@@ -17,7 +18,7 @@ from av.video.frame import PictureType
 from ..constants import FRAME_RATE, SAMPLING_RATE
 from ..errors import Lip2SpeechError, UnreadableVideoError
 from ..files import UNWRITABLE, atomic_file
-from .decoding import Timed, main_stream, timed_pictures
+from .decoding import Timed, check_part, main_stream, part, timed_pictures
 from .display import Display
 from .sources import describe, ffmpeg_name, local_source, open_container
 
@@ -36,6 +37,8 @@ def mux_speech(
     waveform: np.ndarray,
     path: str | os.PathLike[str],
     sampling_rate: int = SAMPLING_RATE,
+    start: float = 0.0,
+    end: float | None = None,
 ) -> None:
     """Write a video file with the pictures of a video and the given speech (AAC) in place of its sound.
 
@@ -48,6 +51,7 @@ def mux_speech(
         waveform: float (N,), speech; samples outside [-1, 1] are clipped.
         path: the file to write, .mp4, .mov or .mkv.
         sampling_rate: samples per second of the waveform.
+        start, end: seconds of the video between which the pictures are taken; a part is always encoded.
 
     Raises:
         UnreadableVideoError, NoVideoStreamError: the source cannot be read, or has no pictures.
@@ -59,19 +63,29 @@ def mux_speech(
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
         raise Lip2SpeechError(f"A video is written as {', '.join(FORMATS)}, got {Path(path).name!r}.")
+    check_part(start, end)
     with local_source(video_source) as opened, atomic_file(path) as unfinished:
         unfinished.touch()  # says why where nothing can be written; FFmpeg does not
-        _mux(opened, describe(video_source), np.clip(waveform, -1.0, 1.0), sampling_rate, unfinished)
+        sound = np.clip(waveform, -1.0, 1.0)
+        _mux(opened, describe(video_source), sound, sampling_rate, unfinished, start, end)
 
 
 def _mux(
-    opened: os.PathLike | BinaryIO, name: str, waveform: np.ndarray, sampling_rate: int, path: Path
+    opened: os.PathLike | BinaryIO,
+    name: str,
+    waveform: np.ndarray,
+    sampling_rate: int,
+    path: Path,
+    start: float,
+    end: float | None,
 ) -> None:
     with open_container(opened, name) as source:
         codec = main_stream(source, name).codec_context.name
     file_format = FORMATS[path.suffix.lower()]
     options = {} if file_format == "matroska" else {"movflags": "faststart"}
-    ways = (_copied, _encoded) if codec in COPIED_CODECS else (_encoded,)
+    encoded = functools.partial(_encoded, start=start, end=end)
+    whole = not start and end is None
+    ways = (_copied, encoded) if codec in COPIED_CODECS and whole else (encoded,)
     for way in ways:
         try:
             with (
@@ -115,7 +129,9 @@ def _copied(source: InputContainer, name: str, target: OutputContainer) -> Itera
     return _copied_packets(source.demux(stream), target.add_stream_from_template(stream))
 
 
-def _encoded(source: InputContainer, name: str, target: OutputContainer) -> Iterator[av.Packet]:
+def _encoded(
+    source: InputContainer, name: str, target: OutputContainer, start: float, end: float | None
+) -> Iterator[av.Packet]:
     stream = main_stream(source, name)
     video = target.add_stream("libx264", rate=stream.average_rate or FRAME_RATE)
     video.pix_fmt = "yuv420p"
@@ -123,7 +139,8 @@ def _encoded(source: InputContainer, name: str, target: OutputContainer) -> Iter
     video.codec_context.time_base = CLOCK
     display = Display("yuv420p", stream.sample_aspect_ratio, even=True)
     # What there is to warn about has been said when the video was read.
-    return _encoded_packets(timed_pictures(source, name, quiet=True), display, video)
+    pictures = part(timed_pictures(source, name, quiet=True, seek=start), start, end, name)
+    return _encoded_packets(pictures, display, video)
 
 
 def _copied_packets(packets: Iterable[av.Packet], copy: av.VideoStream) -> Iterator[av.Packet]:

@@ -14,7 +14,16 @@ import numpy as np
 from ..constants import FRAME_RATE
 from ..errors import EmptyVideoError, UnreadableVideoError
 from ..files import atomic_file
-from .decoding import Timed, check_length, check_size, main_stream, timed_pictures
+from .decoding import (
+    Timed,
+    check_length,
+    check_part,
+    check_size,
+    main_stream,
+    part,
+    stated_seconds,
+    timed_pictures,
+)
 from .display import Display
 from .sources import describe, ffmpeg_name, local_source, open_container
 
@@ -27,10 +36,16 @@ class Video:
 
     Attributes:
         name: what messages call it.
+        start: seconds of the source at which it begins.
+        expected: about how many frames there will be; None until the first is read, or if the file does not
+            say how long it is.
     """
 
-    def __init__(self, source: Any, fps: float, name: str):
+    def __init__(self, source: Any, fps: float, name: str, start: float = 0.0, end: float | None = None):
         self.name = name
+        self.start = start
+        self.expected: int | None = None
+        self._end = end
         self._source = source
         self._fps = fps
         self._count: int | None = None  # frames of the first complete iteration
@@ -59,43 +74,63 @@ class Video:
 
     def _frames(self) -> Iterator[np.ndarray]:
         if isinstance(self._source, dict):
-            yield from (timed.picture for timed in _resample(_timed_array(self._source), self._fps))
+            yield from (
+                timed.picture for timed in _resample(self._part(_timed_array(self._source)), self._fps)
+            )
             return
         with open_container(self._source, self.name) as container:
-            pictures = timed_pictures(container, self.name, quiet=self._count is not None)
+            self.expected = self._expected(stated_seconds(container, self.name))
+            pictures = timed_pictures(container, self.name, quiet=self._count is not None, seek=self.start)
             display, shown, array = None, None, np.empty(0)
-            for timed in _resample(pictures, self._fps):
+            for timed in _resample(self._part(pictures), self._fps):
                 if display is None:
                     display = Display("rgb24", main_stream(container, self.name).sample_aspect_ratio)
                 if timed.picture is not shown:
                     shown, array = timed.picture, display(timed.picture).to_ndarray()
                 yield array
 
+    def _part(self, pictures: Iterable[Timed]) -> Iterable[Timed]:
+        whole = not self.start and self._end is None
+        return pictures if whole else part(pictures, self.start, self._end, self.name)
+
+    def _expected(self, seconds: Fraction | None) -> int | None:
+        if seconds is None:
+            return None
+        end = seconds if self._end is None else min(seconds, Fraction(self._end))
+        return max(1, round((end - Fraction(self.start)) * Fraction(self._fps)))
+
 
 @contextlib.contextmanager
-def open_video(source: Any, fps: float = FRAME_RATE) -> Generator[Video]:
+def open_video(
+    source: Any, fps: float = FRAME_RATE, start: float = 0.0, end: float | None = None
+) -> Generator[Video]:
     """A video whose frames can be read several times; a URL is downloaded once.
 
-    Frame k is the one shown at the middle of its span, (k + 0.5) / fps seconds after the first frame, by the
-    time stamps; there are max(1, round(fps * seconds)) of them. They are as a player shows them: upright,
-    unmirrored, with square pixels, deinterlaced, HDR as SDR, all of one size. Only a few are in memory at a
-    time. A file that breaks off, or has damaged frames, gives what can be decoded, with a warning.
+    Frame k is the one shown at the middle of its span, start + (k + 0.5) / fps seconds after the first frame,
+    by the time stamps; there are max(1, round(fps * seconds)) of them. They are as a player shows them:
+    upright, unmirrored, with square pixels, deinterlaced, HDR as SDR, all of one size. Only a few are
+    in memory at a time. A file that breaks off, or has damaged frames, gives what can be decoded, with a
+    warning.
 
     Args:
         source: path, http(s) URL, bytes of a file, seekable or plain binary file object, or
             {"frames": array, "fps": float}, with an array or tensor of RGB (never BGR) frames (T, H, W, 3) or
             (T, 3, H, W), or of gray ones (T, H, W), uint8 or floats in 0..1.
         fps: frames per second.
+        start: seconds after the first frame at which to begin.
+        end: seconds after the first frame at which to stop; None: with the last frame.
 
     Raises:
         MissingVideoError: no such file.
         UnreadableVideoError: not a source of a video.
+        Lip2SpeechError: `start` or `end` is negative, or `end` not after `start`.
     """
+    check_part(start, end)
     if isinstance(source, dict):
-        yield Video(source, fps, describe(source))
+        yield Video(source, fps, describe(source), start, end)
     else:
         with local_source(source) as opened:
-            yield Video(opened, fps, describe(source))
+            yield Video(opened, fps, describe(source), start, end)
 
 
 def iter_frames(source: Any, fps: float = FRAME_RATE) -> Iterator[np.ndarray]:

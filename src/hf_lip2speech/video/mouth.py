@@ -7,7 +7,7 @@ the mouth points.
 
 import itertools
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,7 +65,8 @@ def follow_mouth(
             (T, H, W, 3) or `media.video.open_video`.
         name: what messages call the video.
         detector: finds the landmarks; default: `default_detector()`.
-        progress: called as progress(stage, done, total), stage "landmarks" (with total None), then "crops".
+        progress: called as progress(stage, done, total), stage "landmarks" (where the total is what the
+            file states, or None), then "crops".
 
     Raises:
         NoFaceError: no frame shows a face.
@@ -82,7 +83,7 @@ def follow_mouth(
             "open_video(...), which can be read twice"
         )
     tracks, count = _follow_speaker(frames, name, detector or default_detector(), progress)
-    face_mask = _face_mask(tracks, count, name)
+    face_mask = _face_mask(tracks, count, name, getattr(frames, "start", 0.0))
     matrices = _crop_matrices(_runs(tracks, count))
     crops = np.empty((len(matrices), MOUTH_SIZE, MOUTH_SIZE), dtype=np.uint8)
     for index, (frame, matrix) in enumerate(zip(frames, matrices, strict=True)):
@@ -168,7 +169,8 @@ def _follow_speaker(
         _assign(tracks, index, detector(frame))
         count = index + 1
         if progress is not None:
-            progress("landmarks", count, None)
+            stated = len(frames) if isinstance(frames, Sized) else getattr(frames, "expected", None)
+            progress("landmarks", count, stated)
     if not count:
         raise EmptyVideoError(f"{name} has no frame")
     if not tracks:
@@ -216,21 +218,24 @@ def _choose(tracks: list[_Track], name: str) -> list[_Track]:
     return sorted(chosen, key=lambda track: track.frames[0])
 
 
-def _face_mask(tracks: list[_Track], count: int, name: str) -> np.ndarray:
-    """bool (count,): False in gaps of more than LONGEST_LOSS frames between those in which a face is seen."""
+def _face_mask(tracks: list[_Track], count: int, name: str, first: float) -> np.ndarray:
+    """bool (count,): False in gaps of more than LONGEST_LOSS frames between those in which a face is seen.
+
+    The warning's times are those of the video, whose part begins `first` seconds after its start.
+    """
     mask = np.ones(count, dtype=bool)
     seen = [-1, *sorted(index for track in tracks for index in track.frames), count]
     gaps = [(a + 1, b) for a, b in itertools.pairwise(seen) if b - a - 1 > LONGEST_LOSS]
     for start, stop in gaps:
         mask[start:stop] = False
     if gaps:
-        times = ", ".join(f"from {_clock(start)} to {_clock(stop)}" for start, stop in gaps)
+        times = ", ".join(f"from {_clock(start, first)} to {_clock(stop, first)}" for start, stop in gaps)
         warnings.warn(f"{name} shows no face {times}: there are no lips to read there", stacklevel=3)
     return mask
 
 
-def _clock(frame: int) -> str:
-    minutes, seconds = divmod(frame / FRAME_RATE, 60)
+def _clock(frame: int, first: float) -> str:
+    minutes, seconds = divmod(first + frame / FRAME_RATE, 60)
     return f"{int(minutes)}:{seconds:04.1f}"
 
 

@@ -91,8 +91,7 @@ def speak_to_files(
         folder: For the files.
         voice: One of `speak.voices`; None: the default voice.
         recording: Of somebody's speech; takes precedence over `voice`.
-        progress: Called as progress(stage, done, total) in frames, see `LipToSpeechPipeline`; the total of
-            the stage "landmarks" is estimated from the file's header, or None.
+        progress: Called as progress(stage, done, total) in frames, see `LipToSpeechPipeline`.
 
     Raises:
         Lip2SpeechError: the video or the recording cannot be used: too long, no face, unreadable, ...
@@ -101,8 +100,7 @@ def speak_to_files(
     for path in (video, recording):
         if path is not None and not os.path.isfile(path):
             raise MissingVideoError(f"there is no file {path!r}")
-    seconds = check_video(video)
-    estimate = None if seconds is None else max(1, round(seconds * FRAME_RATE))
+    check_video(video)
     if recording is not None:
         check_recording(recording)
 
@@ -110,7 +108,7 @@ def speak_to_files(
         if done > (MAX_SECONDS + 0.5) * FRAME_RATE:  # the header was wrong, or said nothing
             raise _too_long("video", "is longer than its header says", MAX_SECONDS)
         if progress is not None:
-            progress(stage, done, total or estimate)
+            progress(stage, done, total)
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
