@@ -26,6 +26,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="grid (pocketsphinx with GRID's grammar), whisper:MODEL (faster-whisper), the folder or Hub "
         "name of a transformers model, or none (default: grid if all sentences are GRID's, else none)",
     )
+    protocol = (
+        "whose table to compare with: grid (this package's), aligndit, or whisper (transformers' Whisper and "
+        "WavLM, as recent papers name them); sets recogniser, normaliser and speaker encoder"
+    )
+    add("--protocol", metavar="NAME", help=protocol)
+    normaliser = "what is done to texts before words are compared: own, or whisper (English) (default: own)"
+    add("--normaliser", choices=("own", "whisper"), help=normaliser)
+    encoder = (
+        "compares voices: the folder or Hub name of a transformers x-vector model, such as "
+        "microsoft/wavlm-base-plus-sv (default: the bundled GE2E encoder)"
+    )
+    add("--speaker-encoder", metavar="NAME", help=encoder)
     add("--prompt", metavar="TEXT", help="prompt for Whisper (default: none)")
     add(
         "--speaker",
@@ -61,8 +73,10 @@ def run(args: argparse.Namespace) -> int:
     from hf_lip2speech.cards import summary
     from hf_lip2speech.evaluation.clips import open_evaluation_set
     from hf_lip2speech.evaluation.lip_sync import SyncNet
+    from hf_lip2speech.evaluation.protocols import find_protocol
     from hf_lip2speech.evaluation.recognisers import choose_recogniser
     from hf_lip2speech.evaluation.run import evaluate, process_state
+    from hf_lip2speech.evaluation.speaker_encoders import XVectorEncoder
     from hf_lip2speech.evaluation.systems import MEL_ONLY, UNITS_ONLY, RowSpeaker, find_unit_extractor
     from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
     from hf_lip2speech.pipeline import load_pipeline
@@ -72,7 +86,16 @@ def run(args: argparse.Namespace) -> int:
     device = args.device or str(state.device)
     clips = open_evaluation_set(args.dataset, args.split, limit=args.limit)
     texts = [clip.text for clip in clips.clips]
-    recogniser = choose_recogniser(args.recogniser, texts, prompt=args.prompt, device=device)
+    protocol = find_protocol(args.protocol)
+    recogniser = choose_recogniser(
+        args.recogniser or protocol.recogniser,
+        texts,
+        prompt=args.prompt,
+        device=device,
+        normaliser=args.normaliser or protocol.normaliser,
+        language=protocol.language,
+    )
+    encoder = args.speaker_encoder or protocol.speaker_encoder
     syncnet = None if args.syncnet is None else SyncNet.from_file(args.syncnet)
     speak = load_pipeline(args.model, device)
     vocoders = {UNITS_ONLY: args.vocoder_units_only, MEL_ONLY: args.vocoder_mel_only}
@@ -93,12 +116,14 @@ def run(args: argparse.Namespace) -> int:
         "model": loading.BUNDLED.name if args.model == BUNDLED else args.model,
         "hub_dataset": args.hub_dataset,
         "command": args.command_line,
+        "protocol": args.protocol and f"{args.protocol}: follows {protocol.follows}; {protocol.differs}",
     }
     results = evaluate(
         systems,
         args.out,
         recogniser=recogniser,
         syncnet=syncnet,
+        speaker_encoder=None if encoder is None else XVectorEncoder(encoder, device=device),
         seed=args.seed,
         facts=facts,
         progress=state.is_main_process,

@@ -9,17 +9,22 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
 import torch
+from transformers import Wav2Vec2FeatureExtractor, WavLMConfig, WavLMForXVector
 
 import hf_lip2speech
 import hf_lip2speech_cli
-from hf_lip2speech.errors import DatasetError
+from hf_lip2speech.errors import DatasetError, Lip2SpeechError, NoSpeechError, UndefinedMetricError
+from hf_lip2speech.evaluation import measures, results, run
 from hf_lip2speech.evaluation.clips import open_evaluation_set
 from hf_lip2speech.evaluation.lip_sync import SyncNet
+from hf_lip2speech.evaluation.protocols import PROTOCOLS, Protocol, find_protocol
 from hf_lip2speech.evaluation.run import evaluate
+from hf_lip2speech.evaluation.speaker_encoders import XVectorEncoder
 from hf_lip2speech.evaluation.systems import RowSpeaker
 
 from .small_set import TEXTS
@@ -228,3 +233,67 @@ def test_raw_videos_survive_a_kill_and_give_the_numbers_of_a_run_without_one(
     assert results["facts"]["input"] == "raw videos" and results["facts"]["split"] == "val"
     truth = results["rows"][0]["scores"]
     assert truth["wer"]["total"] == 12 and truth["wer"]["value"] < 0.5
+
+
+@pytest.fixture(scope="module")
+def wavlm(tmp_path_factory) -> Path:
+    """An untrained WavLM with an x-vector head of 32 channels."""
+    folder = tmp_path_factory.mktemp("wavlm")
+    torch.manual_seed(0)
+    convolutions = {"conv_dim": (16, 16), "conv_stride": (80, 4), "conv_kernel": (80, 4)}
+    heads = {
+        "tdnn_dim": (16, 16, 16),
+        "tdnn_kernel": (3, 3, 1),
+        "tdnn_dilation": (1, 2, 1),
+        "xvector_output_dim": 24,
+    }
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    positions = {
+        "num_conv_pos_embeddings": 4,
+        "num_conv_pos_embedding_groups": 2,
+        "num_feat_extract_layers": 2,
+    }
+    WavLMForXVector(WavLMConfig(**convolutions, **heads, **sizes, **positions)).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor().save_pretrained(folder)
+    return folder
+
+
+def test_a_protocol_sets_recogniser_normaliser_and_speaker_encoder_and_says_whose_table_it_follows(
+    model, prepared_set, wavlm, tmp_path, monkeypatch
+):
+    small = Protocol("some table", "a smaller encoder", "grid", "whisper", str(wavlm))
+    monkeypatch.setitem(PROTOCOLS, "whisper", small)
+    kept = tuple(
+        measure for measure in measures.MEASURES if measure.key in ("wer", "estoi", "speaker_similarity")
+    )
+    for module in (run, results):
+        monkeypatch.setattr(module, "MEASURES", kept)
+    out = tmp_path / "out"
+    line = ["evaluate", model, str(prepared_set), "--out", str(out), "--limit", "2", "--protocol", "whisper"]
+    assert hf_lip2speech_cli.main([*line, "--device", "cpu"]) == 0
+    facts = json.loads((out / "results.json").read_text())["facts"]
+    assert facts["protocol"] == "whisper: follows some table; a smaller encoder"
+    assert facts["recogniser"]["text_normalisation"].startswith(
+        "Whisper's English normaliser (transformers), without"
+    )
+    assert facts["speaker_encoder"].startswith(f"WavLMForXVector, {wavlm.name}, sha256 ")
+    lines = [json.loads(line) for line in (out / "per_clip.jsonl").read_text().splitlines()]
+    table = pyarrow.parquet.read_table(out / "per_clip.parquet").to_pylist()
+    assert [(line["id"], line["row"]) for line in lines] == [(line["id"], line["row"]) for line in table]
+    truth = next(line for line in lines if line["row"] == "ground_truth")
+    assert truth["speaker_similarity"] == pytest.approx(1.0) and truth["words"] == 6  # "two" is "2"
+    page = (out / "index.html").read_text()
+    assert "some table" in page
+    with pytest.raises(Lip2SpeechError, match="no protocol 'lrs9': expected one of grid, aligndit, whisper"):
+        find_protocol("lrs9")
+
+
+def test_a_speaker_encoder_tells_what_it_cannot_embed(wavlm, tmp_path):
+    encoder = XVectorEncoder(wavlm)
+    assert encoder.embed(np.random.default_rng(0).uniform(-1, 1, 16000)).shape == (24,)
+    with pytest.raises(UndefinedMetricError, match="0.25 s do not show who speaks"):
+        encoder.embed(np.ones(4000))
+    with pytest.raises(NoSpeechError, match="silent"):
+        encoder.embed(np.zeros(16000))
+    with pytest.raises(Lip2SpeechError, match="cannot be loaded as a speaker encoder"):
+        XVectorEncoder(tmp_path)

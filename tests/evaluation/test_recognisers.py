@@ -11,17 +11,24 @@ import pytest
 import soxr
 import torch
 from transformers import (
+    GenerationConfig,
     Wav2Vec2Config,
     Wav2Vec2CTCTokenizer,
     Wav2Vec2FeatureExtractor,
     Wav2Vec2ForCTC,
     Wav2Vec2Processor,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+    WhisperTokenizer,
 )
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from hf_lip2speech.data.corpora import spell_grid_id
 from hf_lip2speech.errors import Lip2SpeechError
 from hf_lip2speech.evaluation import metrics
 from hf_lip2speech.evaluation.error_rates import NORMALISATION
+from hf_lip2speech.evaluation.normalisers import OWN, choose_normaliser, whisper_normaliser
 from hf_lip2speech.evaluation.recognisers import (
     FasterWhisper,
     PocketsphinxGrid,
@@ -226,3 +233,59 @@ def test_whisper_hears_grid_sentences_and_its_prompt_is_named(validation):
     assert listen.description["prompt"] == prompt and prompt in listen.name
     assert listen.description["decoding"] == "beam 5, temperature 0, float32"
     assert re.match(r"faster-whisper \d+\.\d+.*CTranslate2 \d", listen.name)
+
+
+def test_whispers_normaliser_writes_numbers_as_digits_and_spells_contractions_out(ctc, monkeypatch):
+    monkeypatch.setattr(ctc, "_hear", lambda waveform: "Um, it won't favour Twenty-One!")
+    ctc.use(whisper_normaliser({"favour": "favor"}))
+    try:
+        assert ctc(np.zeros(100)) == "it will not favor 21"
+        assert ctc.description["text_normalisation"].endswith("with its table of British spellings")
+    finally:
+        ctc.use(OWN)
+    assert choose_normaliser(None) is choose_normaliser("own") is OWN
+    with pytest.raises(Lip2SpeechError, match="no text normaliser 'kaldi': expected own or whisper"):
+        choose_normaliser("kaldi")
+
+
+def test_a_multilingual_whisper_is_told_the_language(tmp_path):
+    folder = tiny_whisper(tmp_path)
+    told = choose_recogniser(str(folder), [], normaliser="whisper", language="en")
+    assert told.description["language"] == "en" and "task='transcribe'" in told.description["decoding"]
+    assert isinstance(told(babble(1.0)), str)
+    assert choose_recogniser(str(folder), []).description["language"] is None
+
+
+def tiny_whisper(folder: Path) -> Path:
+    """An untrained multilingual Whisper of 16 channels, with the special tokens of the real one."""
+    tokens = ["<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|transcribe|>", "<|notimestamps|>"]
+    letters = sorted(set(bytes_to_unicode().values()))
+    vocabulary = {token: index for index, token in enumerate([*letters, *tokens])}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    tokenizer = WhisperTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"))
+    tokenizer.save_pretrained(folder)
+    WhisperFeatureExtractor(feature_size=8).save_pretrained(folder)
+    end, start, english, transcribe, notimes = (vocabulary[token] for token in tokens)
+    torch.manual_seed(0)
+    sizes = {
+        "encoder_layers": 1,
+        "decoder_layers": 1,
+        "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2,
+    }
+    sizes |= {"encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "d_model": 16, "num_mel_bins": 8}
+    special = {"bos_token_id": end, "eos_token_id": end, "pad_token_id": end, "decoder_start_token_id": start}
+    model = WhisperForConditionalGeneration(
+        WhisperConfig(vocab_size=len(vocabulary), max_target_positions=16, **sizes, **special)
+    )
+    model.generation_config = GenerationConfig(
+        is_multilingual=True,
+        lang_to_id={"<|en|>": english},
+        task_to_id={"transcribe": transcribe},
+        no_timestamps_token_id=notimes,
+        max_length=12,
+        **special,
+    )
+    model.save_pretrained(folder)
+    return folder

@@ -18,6 +18,7 @@ from ..models.modeling_speaker_encoder import SpeakerEncoder
 from . import metrics
 from .error_rates import EditErrors, normalise_text
 from .lip_sync import SyncNet
+from .speaker_encoders import XVectorEncoder
 from .systems import Reference
 
 Numbers = dict[str, float | None]  # one clip's columns; None where a measure is not defined on it
@@ -65,10 +66,12 @@ class MetricModels:
     """Networks that metrics need besides the signals."""
 
     syncnet: CachedSyncNet | None = None
+    normalise: Callable[[str], str] = normalise_text
+    other_encoder: XVectorEncoder | None = None
 
     @cached_property
-    def speaker_encoder(self) -> SpeakerEncoder:
-        return SpeakerEncoder.bundled()
+    def speaker_encoder(self) -> SpeakerEncoder | XVectorEncoder:
+        return self.other_encoder or SpeakerEncoder.bundled()
 
 
 Compute = Callable[[ScoredSpeech, MetricModels], Numbers]
@@ -151,10 +154,10 @@ def _edits(metric: Callable[..., EditErrors], errors: str, length: str) -> Compu
     """A metric of two sentences as a measure's `compute`."""
 
     def compute(clip: ScoredSpeech, models: MetricModels) -> Numbers:
-        text = normalise_text(clip.reference.text)
+        text = models.normalise(clip.reference.text)
         if clip.heard is None or not text:
             return {}
-        found = metric([text], [normalise_text(clip.heard)])
+        found = metric([text], [models.normalise(clip.heard)])
         return {errors: found.errors, length: found.length}
 
     return compute

@@ -109,12 +109,13 @@ def _table(results: Mapping[str, Any], measures: Sequence[Mapping[str, Any]]) ->
 
 def _clip(clip: Mapping[str, Any], measures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     text = clip["rows"][GROUND_TRUTH]["text"]
+    said = clip["rows"][GROUND_TRUTH].get("said") or normalise_text(text)
     tracks = {
         row: {
             "row": row,
             "name": ROWS[row][0],
             "voice": entry["voice"],
-            "heard": None if entry["heard"] is None else _marked(text, entry["heard"]),
+            "heard": None if entry["heard"] is None else _marked(said, entry["heard"]),
             "scores": [(measure["label"], _show(measure, entry["numbers"])) for measure in measures],
             "sound": quote(entry["sound"]),
             "spectrogram": quote(entry["spectrogram"]),
@@ -139,7 +140,7 @@ def _show(measure: Mapping[str, Any], numbers: Mapping[str, float | None]) -> st
 
 def _marked(text: str, heard: str) -> list[tuple[str, bool]]:
     """The words heard, each with whether the text has it there; "…" where one is missing."""
-    said, words = normalise_text(text).split(), heard.split()
+    said, words = text.split(), heard.split()
     if not said or not words:
         return [(word, True) for word in words]
     marked: list[tuple[str, bool]] = []

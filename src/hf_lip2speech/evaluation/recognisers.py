@@ -20,7 +20,8 @@ from ..data.corpora import GRID_SENTENCE
 from ..errors import Lip2SpeechError
 from ..extras import require_extra
 from .alignment import check_signal
-from .error_rates import NORMALISATION, normalise_text
+from .error_rates import normalise_text
+from .normalisers import OWN, Normaliser, choose_normaliser
 
 BEAMS = 5
 
@@ -35,7 +36,10 @@ class Recogniser(ABC):
     Attributes:
         description: All of these (text or None), "recogniser" and "version", and "text_normalisation", which
             is to be applied to the true sentences too.
+        normaliser: what the texts go through; set another with `use`.
     """
+
+    normaliser: Normaliser = OWN
 
     def __init__(self, recogniser: str, package_version: str, **about: str | None):
         self.description: dict[str, str | None] = {
@@ -43,8 +47,18 @@ class Recogniser(ABC):
             "version": package_version,
             **dict.fromkeys(("model", "weights", "language", "prompt", "decoding")),
             **about,
-            "text_normalisation": NORMALISATION,
+            "text_normalisation": OWN.about,
         }
+
+    def use(self, normaliser: Normaliser) -> None:
+        """Pass every text through this normaliser, and say so in the description."""
+        self.normaliser = normaliser
+        self.description["text_normalisation"] = normaliser.about
+
+    @property
+    def spelling(self) -> Mapping[str, str] | None:
+        """British words and their American spelling, where the recogniser brings them."""
+        return None
 
     @property
     def name(self) -> str:
@@ -62,7 +76,7 @@ class Recogniser(ABC):
             sampling_rate: Hz; resampled to 16000 where it differs.
 
         Returns:
-            Words as `normalise_text` writes them, separated by single spaces; "" for none.
+            Words as the normaliser writes them, separated by single spaces; "" for none.
 
         Raises:
             MetricError: the waveform is empty, not mono, not finite, or far beyond [-1, 1].
@@ -72,7 +86,7 @@ class Recogniser(ABC):
             import soxr
 
             waveform = soxr.resample(waveform, sampling_rate, SAMPLING_RATE)
-        return normalise_text(self._hear(np.clip(waveform, -1, 1)))
+        return self.normaliser.apply(self._hear(np.clip(waveform, -1, 1)))
 
     @abstractmethod
     def _hear(self, waveform: np.ndarray) -> str:
@@ -125,6 +139,7 @@ class TransformersRecogniser(Recogniser):
         device: "cpu", "cuda:0", ...
         generate_kwargs: For models that generate: language, num_beams, prompt_ids, ... They are named in the
             description. Whisper guesses the language of every clip where none is given.
+        language: Of the speech, for a multilingual Whisper; other models take none.
 
     Raises:
         Lip2SpeechError: the model cannot be loaded, or is not for speech recognition.
@@ -137,6 +152,7 @@ class TransformersRecogniser(Recogniser):
         revision: str | None = None,
         device: str = "cpu",
         generate_kwargs: Mapping[str, Any] | None = None,
+        language: str | None = None,
     ):
         source = os.fspath(model)
         try:
@@ -149,6 +165,9 @@ class TransformersRecogniser(Recogniser):
                 "a model that pipeline('automatic-speech-recognition') takes."
             ) from error
         self._options = dict(generate_kwargs or {})
+        generation = getattr(self._pipeline.model, "generation_config", None)
+        if language and getattr(generation, "is_multilingual", False):
+            self._options |= {"language": language, "task": "transcribe"}
         options = ", ".join(f"{name}={value!r}" for name, value in sorted(self._options.items()))
         decoding = f"generate({options})"
         if self._pipeline.type.startswith("ctc"):
@@ -161,11 +180,15 @@ class TransformersRecogniser(Recogniser):
             "transformers",
             version("transformers"),
             model=folder.name if local else source,
-            weights=_digest(folder, "*.safetensors", "*.bin") if local else config._commit_hash,
+            weights=weights_digest(folder) if local else config._commit_hash,
             language=self._options.get("language"),
             prompt=None if "prompt_ids" not in self._options else str(self._options["prompt_ids"]),
             decoding=decoding,
         )
+
+    @property
+    def spelling(self) -> Mapping[str, str] | None:
+        return getattr(self._pipeline.tokenizer, "english_spelling_normalizer", None)
 
     def _hear(self, waveform: np.ndarray) -> str:
         options = {"generate_kwargs": self._options} if self._options else {}
@@ -217,7 +240,7 @@ class FasterWhisper(Recogniser):
             "faster-whisper",
             f"{version('faster-whisper')} (CTranslate2 {version('ctranslate2')})",
             model=Path(source).name,
-            weights=_digest(folder, "model.bin"),
+            weights=weights_digest(folder, "model.bin"),
             language=language,
             prompt=prompt,
             decoding=f"beam {BEAMS}, temperature 0, {compute_type}",
@@ -237,7 +260,13 @@ class FasterWhisper(Recogniser):
 
 
 def choose_recogniser(
-    name: str | None, texts: Iterable[str], *, prompt: str | None = None, device: str = "cpu"
+    name: str | None,
+    texts: Iterable[str],
+    *,
+    prompt: str | None = None,
+    device: str = "cpu",
+    normaliser: str | None = None,
+    language: str | None = None,
 ) -> Recogniser | None:
     """The recogniser of a name; by default pocketsphinx where every sentence is one of GRID's, else none.
 
@@ -247,6 +276,8 @@ def choose_recogniser(
         texts: The true sentences.
         prompt: For Whisper, see `FasterWhisper`.
         device: Of the neural recognisers.
+        normaliser: "own" (default) or "whisper", see `choose_normaliser`.
+        language: That a multilingual Whisper of transformers is told.
 
     Raises:
         Lip2SpeechError: no such model, or a prompt for a recogniser that takes none.
@@ -259,11 +290,15 @@ def choose_recogniser(
         raise Lip2SpeechError(f"The recogniser {name} takes no prompt: drop it, or use whisper:MODEL.")
     if name == "none":
         return None
+    recogniser: Recogniser
     if name == "grid":
-        return PocketsphinxGrid()
-    if kind == "whisper":
-        return FasterWhisper(model, prompt=prompt, device=device.split(":")[0])
-    return TransformersRecogniser(name, device=device)
+        recogniser = PocketsphinxGrid()
+    elif kind == "whisper":
+        recogniser = FasterWhisper(model, prompt=prompt, device=device.split(":")[0])
+    else:
+        recogniser = TransformersRecogniser(name, device=device, language=language)
+    recogniser.use(choose_normaliser(normaliser, recogniser.spelling))
+    return recogniser
 
 
 def is_grid_sentence(text: str) -> bool:
@@ -280,8 +315,9 @@ def grid_grammar() -> str:
     return f"#JSGF V1.0;\ngrammar grid;\npublic <sentence> = {slots};\n"
 
 
-def _digest(folder: Path, *patterns: str) -> str:
+def weights_digest(folder: Path, *patterns: str) -> str:
     """SHA-256 of the weight files, 16 hexadecimal digits."""
+    patterns = patterns or ("*.safetensors", "*.bin")
     digest = hashlib.sha256()
     for path in sorted({path for pattern in patterns for path in folder.glob(pattern)}):
         with open(path, "rb") as file:

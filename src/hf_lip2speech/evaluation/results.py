@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import MetricError
-from ..files import atomic_file
+from ..files import atomic_file, write_text
 from .measures import MEASURES, Measure
 from .systems import COPY_SYNTHESIS, END_TO_END, GROUND_TRUTH, MEL_ONLY, ROWS, UNITS_ONLY
 
@@ -147,24 +147,36 @@ def read_results(path: str | Path) -> dict[str, Any]:
     return results
 
 
-def write_table(path: Path, clips: Sequence[Mapping[str, Any]]) -> None:
-    """The Parquet file: one line per clip and row, with the columns "id", "row", "speaker", "seconds",
-    "voice", "against", "text", "heard", "sound" and one for every number."""
-    import pyarrow
-    import pyarrow.parquet
+_TEXTS = ("id", "row", "speaker", "voice", "against", "text", "heard", "sound")
 
-    columns = dict.fromkeys(column for measure in MEASURES for column in measure.columns)
-    text = ("id", "row", "speaker", "voice", "against", "text", "heard", "sound")
-    schema = [(name, pyarrow.string()) for name in text]
-    schema += [(name, pyarrow.float64()) for name in ("seconds", *columns)]
+
+def per_clip(clips: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One line per clip and row: "id", "row", "speaker", "seconds", "voice", "against", "text", "heard",
+    "sound" and one for every number, None where it is not defined."""
     lines = []
     for clip in clips:
         for row, entry in clip["rows"].items():
             line = {"id": clip["id"], "row": row, "speaker": clip["speaker"], "seconds": clip["seconds"]}
-            lines.append(line | {name: entry[name] for name in text[3:]} | entry["numbers"])
-    table = pyarrow.Table.from_pylist(lines, schema=pyarrow.schema(schema))
+            lines.append(line | {name: entry[name] for name in _TEXTS[3:]} | entry["numbers"])
+    return lines
+
+
+def write_table(path: Path, clips: Sequence[Mapping[str, Any]]) -> None:
+    """The lines of `per_clip` as a Parquet file, with a column for every number that any measure has."""
+    import pyarrow
+    import pyarrow.parquet
+
+    columns = dict.fromkeys(column for measure in MEASURES for column in measure.columns)
+    schema = [(name, pyarrow.string()) for name in _TEXTS]
+    schema += [(name, pyarrow.float64()) for name in ("seconds", *columns)]
+    table = pyarrow.Table.from_pylist(per_clip(clips), schema=pyarrow.schema(schema))
     with atomic_file(path) as unfinished:
         pyarrow.parquet.write_table(table, unfinished)
+
+
+def write_lines(path: Path, clips: Sequence[Mapping[str, Any]]) -> None:
+    """The lines of `per_clip` as JSON lines, for other tools."""
+    write_text(path, "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in per_clip(clips)))
 
 
 def _score(measure: Measure, clips: Sequence[Mapping[str, float | None]], seed: int) -> dict[str, Any] | None:

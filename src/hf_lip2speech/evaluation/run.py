@@ -2,6 +2,7 @@
 
 OUT/results.json          the table with intervals, and everything that the numbers depend on
 OUT/per_clip.parquet      one line per clip and row: recognised text, every number, the sound's file
+OUT/per_clip.jsonl        the same as JSON lines
 OUT/index.html            the page to look at and listen to, without a network
 OUT/card/                 README.md: the section of a model card, with its `model-index`; .eval_results/
 OUT/samples/ROW/ID.wav    the speech that was scored (the shuffled row's is the end-to-end speech)
@@ -34,12 +35,14 @@ from ..errors import DatasetError, Lip2SpeechError
 from ..files import write_text
 from ..media.audio import write_audio
 from ..media.video import write_video
+from .error_rates import normalise_text
 from .lip_sync import SyncNet, face_crops
 from .measures import MEASURES, CachedSyncNet, MetricModels, ScoredSpeech, score
 from .naturalness import dnsmos_name
 from .page import write_page, write_spectrogram
 from .recognisers import Recogniser
-from .results import summarise, write_table
+from .results import summarise, write_lines, write_table
+from .speaker_encoders import XVectorEncoder
 from .systems import END_TO_END, GROUND_TRUTH, SHUFFLED, ClipSpeech, Reference, RowSpeaker, fingerprint
 
 LIBRARIES = ("torch", "transformers", "numpy", "pystoi", "pesq", "jiwer")
@@ -51,6 +54,7 @@ def evaluate(
     *,
     recogniser: Recogniser | None = None,
     syncnet: SyncNet | None = None,
+    speaker_encoder: XVectorEncoder | None = None,
     seed: int = 0,
     facts: Mapping[str, Any] | None = None,
     progress: bool = True,
@@ -65,9 +69,10 @@ def evaluate(
         out: The folder to write. A folder with an evaluation of something else is refused.
         recogniser: Transcribes every row; None: there is no word error rate.
         syncnet: Scores lip-sync, of raw videos; None: there are no lip-sync scores.
+        speaker_encoder: Compares voices; None: the bundled one.
         seed: Of the shuffling and the intervals.
-        facts: What else the results say: "model", "command" (a list), and "hub_dataset", the data set's name
-            on the Hub, for `.eval_results`.
+        facts: What else the results say: "model", "command" (a list), "protocol", and "hub_dataset", the data
+            set's name on the Hub, for `.eval_results`.
         progress: Show a bar on stderr.
 
     Returns:
@@ -78,8 +83,10 @@ def evaluate(
         Lip2SpeechError: the model's speech cannot be scored.
     """
     state, root = process_state(), Path(out)
-    models = MetricModels(None if syncnet is None else CachedSyncNet(syncnet))
+    normalise = normalise_text if recogniser is None else recogniser.normaliser.apply
+    models = MetricModels(None if syncnet is None else CachedSyncNet(syncnet), normalise, speaker_encoder)
     settings = _settings(systems, recogniser, syncnet, seed)
+    settings["speaker_encoder"] = None if speaker_encoder is None else speaker_encoder.description
     if state.is_main_process:
         _claim(root, settings)
     state.wait_for_everyone()
@@ -214,6 +221,7 @@ def _evaluate_clip(
             "voice": speech.voices[row],
             "against": judged.id,
             "text": against.text,
+            "said": models.normalise(against.text),
             "heard": heard.get(spoken),
             **files[spoken],
             "numbers": score(scored, models, measures),
@@ -268,6 +276,7 @@ def _write_results(
     everything = {**_facts(systems, settings, recogniser, len(done)), **facts}
     results = summarise(done, systems.rows, everything, skipped, settings["seed"])
     write_table(root / "per_clip.parquet", done)
+    write_lines(root / "per_clip.jsonl", done)
     write_evaluation_card(root / "card", results)
     write_page(root / "index.html", results, done)
     _write_json(root / "results.json", results)
@@ -290,6 +299,7 @@ def _facts(
         "clips": done,
         "input": "prepared mouth crops" if clips.cropped else "raw videos",
         "recogniser": None if recogniser is None else {"name": recogniser.name} | recogniser.description,
+        "speaker_encoder": ", ".join(filter(None, (settings["speaker_encoder"] or {}).values())) or None,
         "units": units,
         "shuffled": f"each clip's speech against another clip's sentence and recording, seed {seed}",
         "noise": f"white, as loud as the recording, seed {seed}",

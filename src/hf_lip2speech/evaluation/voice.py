@@ -2,30 +2,39 @@
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from ..audio.pitch import f0
 from ..constants import SAMPLING_RATE
 from ..errors import MetricError, UndefinedMetricError
-from ..models.modeling_speaker_encoder import SpeakerEncoder
 from .alignment import check_signal, match_length
 
 GROSS = 0.2  # of the true pitch: a larger error is of its own kind, most often an octave
 
 
-def speaker_similarity(reference: np.ndarray, speech: np.ndarray, encoder: SpeakerEncoder) -> float:
-    """Cosine similarity of the GE2E speaker embeddings of two recordings, 0 to 1.
+class Embeds(Protocol):
+    """A speaker encoder."""
 
-    Wan, Wang, Papir, Lopez Moreno, "Generalized End-to-End Loss for Speaker Verification", ICASSP 2018.
-    Silence is left out; what is said and when does not count. Name the encoder beside the number: with the
-    bundled one, two clips of one GRID speaker and clips of two speakers are close, so show a row of ground
-    truth. The score favours a system whose input is an embedding of this same encoder.
+    def embed(self, waveform: np.ndarray) -> np.ndarray:
+        """(N,) at 16 kHz -> (D,)."""
+        ...
+
+
+def speaker_similarity(reference: np.ndarray, speech: np.ndarray, encoder: Embeds) -> float:
+    """Cosine similarity of the speaker embeddings of two recordings, by GE2E unless another encoder is named.
+
+    0 to 1 with GE2E (Wan, Wang, Papir, Lopez Moreno, "Generalized End-to-End Loss for Speaker Verification",
+    ICASSP 2018), -1 to 1 with others. Silence is left out by GE2E; what is said and when does not count. Name
+    the encoder beside the number: with the bundled one, two clips of one GRID speaker and clips of two
+    speakers are close, so show a row of ground truth. The score favours a system whose input is an embedding
+    of this same encoder.
 
     Args:
         reference: (N,) recording of the speaker, 16 kHz mono in [-1, 1].
         speech: (M,) speech to score, 16 kHz mono in [-1, 1].
-        encoder: Such as SpeakerEncoder.bundled().
+        encoder: Such as SpeakerEncoder.bundled() or `speaker_encoders.XVectorEncoder`.
 
     Raises:
         NoSpeechError: no speech was detected in one of them (noise, silence): count such clips separately.
