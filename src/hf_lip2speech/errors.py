@@ -46,6 +46,21 @@ class DatasetError(Lip2SpeechError):
     """A corpus folder or a prepared folder is not laid out as expected."""
 
 
+class DamagedClipError(DatasetError):
+    """A file of one prepared clip is missing, damaged or of another length than the manifest says.
+
+    Attributes:
+        clip: The clip's ID.
+    """
+
+    def __init__(self, message: str, clip: str = ""):
+        super().__init__(message, clip)
+        self.clip = clip
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class NoSpeechError(Lip2SpeechError):
     """No speech was detected in a recording that should show how somebody speaks."""
 

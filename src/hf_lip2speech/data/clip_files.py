@@ -28,6 +28,7 @@ from ..video.mouth import mouth_crops
 from .corpora import Clip
 from .layout import Journal, PreparedFolder
 from .segments import Segment, segments_of
+from .unread import place_of_bug
 
 MAX_SECONDS_OFF = 0.5  # by which sound and video may differ in length
 RULES = 2  # of what is usable: clips that were skipped under others are tried again
@@ -169,8 +170,7 @@ class ClipWriter:
             error.add_note(f"while preparing {clip.id} from {clip.video}")
             raise
         except Exception as error:
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            where = f"{type(error).__name__} at {Path(last.filename).name}:{last.lineno}"
+            where = place_of_bug(error)
             record |= {"failed": where, "message": str(error), "traceback": traceback.format_exc()}
         record["took"] = round(time.perf_counter() - begin, 3)
         self.journal.write(record)

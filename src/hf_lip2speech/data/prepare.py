@@ -27,12 +27,12 @@ from .corpora.clip import shuffled
 from .layout import COLUMNS, Journal, PreparedFolder
 from .report import make_report, write_contact_sheet, write_manifest
 from .units import DEFAULT_UNITS, Units, place_unit_extractor, unfitted_config
+from .unread import SAME_BUG
 from .workers import POOLS, Run, local_pool, sole_use
 
 MAX_SECONDS = 24.0  # 600 frames, which training takes at once (published setup)
 UNIT_BATCH = 60 * FRAME_RATE  # frames; HuBERT Base's first layer takes 0.4 GB of memory for them
 FOLDERS = {pattern.split("/")[0] for pattern in COLUMNS.values()}
-SAME_BUG = 3  # clips over which one bug stops the run
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from ..constants import (
     SPEAKER_EMBEDDING_DIM,
     UNITS_PER_FRAME,
 )
-from ..errors import DatasetError, Lip2SpeechError
+from ..errors import DamagedClipError, DatasetError
 from .layout import COLUMNS, PreparedFolder
 from .published import LABELS, is_published_layout, published_rows
 
@@ -157,8 +157,9 @@ class PreparedDataset(Dataset):
         lengths: Frames of each clip.
 
     Raises:
-        DatasetError: The folder was not (or not to the end) prepared, has no such split, or a file of it is
-            missing or of another length than the manifest says.
+        DatasetError: The folder was not (or not to the end) prepared, or has no such split.
+        DamagedClipError: From `dataset[index]`: a file of the clip is missing, damaged, or of another length
+            than the manifest says.
     """
 
     def __init__(
@@ -198,16 +199,20 @@ class PreparedDataset(Dataset):
             present = set() if self.rows else set(ManifestRows(self.folder.manifest, None).column("split"))
         if not self.rows:
             raise DatasetError(f"{root} has no clip of split={split!r}; expected one of {sorted(present)}.")
-        self._cache: list[dict[str, Any]] | None = None
+        self._cache: list[dict[str, Any] | DamagedClipError] | None = None
         if cache:
             clips = tqdm(range(len(self)), "reading clips", disable=not progress)
-            self._cache = [self._read(index) for index in clips]
+            self._cache = [self._read_or_error(index) for index in clips]
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return dict(self._cache[index]) if self._cache is not None else self._read(index)
+        if self._cache is None:
+            return self._read(index)
+        if isinstance(item := self._cache[index], DamagedClipError):
+            raise DamagedClipError(str(item), item.clip)
+        return dict(item)
 
     def column(self, name: str) -> list[Any]:
         """What each clip's row has under a name other than "words"."""
@@ -222,17 +227,24 @@ class PreparedDataset(Dataset):
             row = rows[index]
         return {"id": row["id"], **{field: self._field(field, row) for field in self.fields}}
 
+    def _read_or_error(self, index: int) -> dict[str, Any] | DamagedClipError:
+        try:
+            return self._read(index)
+        except DamagedClipError as error:
+            return error.with_traceback(None)
+
     def _field(self, field: str, row: dict[str, Any]) -> np.ndarray | str:
         try:
             return self._values(field, row)
-        except Lip2SpeechError:
-            raise
+        except DatasetError as error:
+            raise DamagedClipError(str(error), row["id"]) from error.__cause__
         except DAMAGE as error:
             if isinstance(error, OSError) and error.errno and not isinstance(error, av.FFmpegError):
                 raise  # of the machine: no permission, a lost network, ...
-            raise DatasetError(
+            raise DamagedClipError(
                 f"The {field} of {row['id']} in {self.folder.root} is damaged ({error}). Remove that file "
-                "and run the same `hf-lip2speech prepare` again."
+                "and run the same `hf-lip2speech prepare` again.",
+                row["id"],
             ) from error
 
     def _values(self, field: str, row: dict[str, Any]) -> np.ndarray | str:

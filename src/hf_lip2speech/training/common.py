@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from ..errors import TrainingError
 
 STOP_CHECK_EVERY = 10  # updates between two agreements of several processes on whether to stop
+SKIPPED = "skipped_clips.jsonl"  # in output_dir: the clips that could not be read
 SAME_SIGNAL = 5.0  # seconds: a launcher repeats to its processes a signal that the whole group received
 
 

@@ -22,6 +22,7 @@ from ..constants import UNITS_PER_FRAME
 from ..data.batching import FrameBatchSampler
 from ..data.collation import Lip2SpeechCollator
 from ..data.sampling import AugmentedDataset
+from ..data.unread import ReadableClips, ReadableCollator, SkippedClips, UnreadClip
 from ..errors import ConfigError
 from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from ..losses.stoi_like import stoi_like_correlation
@@ -29,10 +30,10 @@ from ..models.modeling_lip2speech import Lip2SpeechModel
 from ..text.ctc import greedy_classes
 from .arguments import METRICS, Lip2SpeechTrainingArguments
 from .checkpoints import check_environment, new_checkpoint, replaced_folder, settle
-from .common import StopRequest, is_decayed, loader, set_epoch, training_loader, weight_average
+from .common import SKIPPED, StopRequest, is_decayed, loader, set_epoch, training_loader, weight_average
 from .griffin_lim import griffin_lim
 from .models import data_beside
-from .monitoring import Meter, Sample, print_banner, write_sample
+from .monitoring import Meter, Sample, print_banner, print_skipped, write_sample
 
 Voice = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 LOSSES = (
@@ -164,6 +165,11 @@ class Lip2SpeechTrainer(Trainer):
         self.voice = voice or (lambda units, mel, speaker: griffin_lim(mel))
         self.beside = data_beside(args.folders)
         self.average = weight_average(self.model, args.ema_decay) if args.ema_decay else None
+        kept = Path(args.output_dir) / SKIPPED
+        self.skipped, self.skipped_in_validation = (
+            SkippedClips(split, -(-len(clips) // self.accelerator.num_processes), kept)
+            for split, clips in (("train", train_dataset), ("val", eval_dataset))
+        )
         self.clips_per_batch: float = args.per_device_train_batch_size
         self.stop = StopRequest(args.max_minutes)
         self.meter = Meter(self.accelerator, args.max_steps, 0)
@@ -184,17 +190,19 @@ class Lip2SpeechTrainer(Trainer):
             batches = FrameBatchSampler(clips.lengths, args.batch_frames, clips, processes)
             self.clips_per_batch = len(clips) / len(batches)
         workers = args.dataloader_num_workers
-        return training_loader(clips, self.data_collator, batches, workers, self.accelerator)
+        readable, collate = ReadableClips(clips), ReadableCollator(self.data_collator)
+        return training_loader(readable, collate, batches, workers, self.accelerator)
 
     def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> DataLoader:
-        clips = self.eval_dataset if eval_dataset is None else eval_dataset
-        workers = self.args.dataloader_num_workers
+        clips = ReadableClips(self.eval_dataset if eval_dataset is None else eval_dataset, at_least=None)
+        collate, workers = ReadableCollator(self.data_collator), self.args.dataloader_num_workers
         return self.accelerator.prepare_data_loader(
-            loader(clips, self.data_collator, workers, batch_size=self.args.eval_batch_size)
+            loader(clips, collate, workers, batch_size=self.args.eval_batch_size)
         )
 
     def get_batch_samples(self, *args, **kwargs):
-        return self.meter.waiting(super().get_batch_samples, *args, **kwargs)
+        batches, items = self.meter.waiting(super().get_batch_samples, *args, **kwargs)
+        return [self.skipped.take(batch) for batch in batches], items
 
     # ---- An update
 
@@ -245,7 +253,7 @@ class Lip2SpeechTrainer(Trainer):
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """(None, sums, sums): per clip what `_metrics` adds up, (B, 6); (B, 8) with a text head."""
-        inputs = self._prepare_inputs(inputs)
+        inputs = self._prepare_inputs(self.skipped_in_validation.take(inputs))
         with self.accelerator.autocast():
             output = self.model(**inputs)
         units, mel_mask = inputs["unit_labels"], inputs["mel_attention_mask"].bool()
@@ -271,7 +279,9 @@ class Lip2SpeechTrainer(Trainer):
     def _write_samples(self, model: Lip2SpeechModel) -> None:
         writer = getattr(self._tensorboard(), "tb_writer", None)
         for index in range(min(self.args.num_samples, len(self.eval_dataset))):
-            item = self.eval_dataset[index]
+            item = ReadableClips(self.eval_dataset)[index]
+            if isinstance(item, UnreadClip):
+                continue
             batch = self._prepare_inputs(self.data_collator([item]))
             with self.accelerator.autocast():
                 output = model(**batch)
@@ -372,6 +382,7 @@ class Lip2SpeechTrainer(Trainer):
         self.meter.print_end(
             state.global_step, self.stop.reason, metric, state.best_metric, state.best_global_step
         )
+        print_skipped(self.skipped, self.skipped_in_validation)
         self.stop.exit_after_signal()
         self._export("last")
         return result

@@ -17,6 +17,7 @@ from torch import nn
 from transformers.utils.logging import disable_progress_bar
 
 from ..constants import FRAME_RATE, MEL_PER_FRAME, SAMPLING_RATE, UNITS_PER_FRAME
+from ..data.unread import SkippedClips
 from ..errors import TrainingError
 from ..media.audio import write_audio
 from .arguments import Lip2SpeechTrainingArguments, VocoderTrainingArguments
@@ -142,6 +143,12 @@ class Meter:
             f"Ended at step {step} after {minutes:.1f} min: {reason or 'max_steps reached'}. Best: {found}.",
             flush=True,
         )
+
+
+def print_skipped(*splits: SkippedClips) -> None:
+    """A line for each split of which clips could not be read."""
+    for line in filter(None, (skipped.summary() for skipped in splits)):
+        print(line, flush=True)
 
 
 def _numbers(values: dict[str, float]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,11 @@ from tqdm import tqdm
 
 from ..constants import MEL_PER_FRAME, UNITS_PER_FRAME
 from ..data.sampling import AugmentedDataset
+from ..data.unread import ReadableClips, SkippedClips, UnreadClip
+from ..errors import DamagedClipError
 from ..files import atomic_file, write_text
 from ..models.modeling_lip2speech import Lip2SpeechModel
-from .common import loader
+from .common import SKIPPED, loader
 
 
 class StoredPredictions(Sequence):
@@ -37,8 +41,15 @@ class StoredPredictions(Sequence):
     def __getitem__(self, index: Any) -> Any:
         if index >= len(self):
             raise IndexError(f"clip {index} of {len(self)}")
-        with np.load(self.path(index)) as arrays:
-            return dict(arrays)
+        try:
+            with np.load(self.path(index)) as arrays:
+                return dict(arrays)
+        except (EOFError, FileNotFoundError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+            raise DamagedClipError(
+                f"{self.path(index)} is missing or damaged: the clip's video could not be read, or the "
+                "file was changed. Mend the video or remove the file, then resume.",
+                f"clip {index}",
+            ) from error
 
 
 @torch.no_grad()
@@ -62,6 +73,11 @@ def predict(
         folder: Where they are stored, one file per clip; those of another model or other clips are removed.
         batch_frames: Frames per batch, padding included.
         workers: Processes that load clips.
+
+    A clip whose video is damaged is named and gets no prediction.
+
+    Raises:
+        DatasetError: More than 5 % of the clips are damaged.
     """
     stored = StoredPredictions(folder, len(clips))
     made_by = stored.folder / "made_by.json"
@@ -79,9 +95,17 @@ def predict(
         if not batches or (len(batches[-1]) + 1) * clips.lengths[index] > batch_frames:
             batches.append([])
         batches[-1].append(index)
-    found = loader(clips, list, workers, batch_sampler=batches)
+    share = -(-len(clips) // accelerator.num_processes)
+    skipped = SkippedClips("train", share, stored.folder.parent / SKIPPED)
+    found = loader(ReadableClips(clips, at_least=0), list, workers, batch_sampler=batches)
     quiet = not accelerator.is_local_main_process or not batches
     for indices, items in zip(batches, tqdm(found, "predicting clips", disable=quiet), strict=True):
+        for unread in (item for item in items if isinstance(item, UnreadClip)):
+            skipped.note(unread)
+        readable = [pair for pair in zip(indices, items, strict=True) if not isinstance(pair[1], UnreadClip)]
+        if not readable:
+            continue
+        indices, items = zip(*readable, strict=True)
         videos = [item["pixel_values_videos"] for item in items]
         mask = pad_sequence([torch.ones(len(video), dtype=torch.long) for video in videos], batch_first=True)
         speakers = torch.stack([item["speaker_embeddings"] for item in items])

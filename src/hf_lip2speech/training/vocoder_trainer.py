@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator, skip_first_batches
@@ -18,6 +19,7 @@ from torch.utils.data import Dataset, Subset
 
 from ..audio.mel import log_mel_spectrogram
 from ..composite import save_beside_weights
+from ..data.unread import ReadableClips, ReadableCollator, SkippedClips, UnreadClip
 from ..losses.gan import (
     LogMelLoss,
     adversarial_loss,
@@ -33,9 +35,9 @@ from ..models.discriminators import Discriminators
 from ..models.modeling_unit_vocoder import UnitVocoderModel
 from .arguments import VocoderTrainingArguments
 from .checkpoints import check_environment, new_checkpoint, replaced_folder, settle
-from .common import StopRequest, is_decayed, loader, set_epoch, training_loader, weight_average
+from .common import SKIPPED, StopRequest, is_decayed, loader, set_epoch, training_loader, weight_average
 from .models import data_beside
-from .monitoring import Meter, Sample, print_banner, write_sample
+from .monitoring import Meter, Sample, print_banner, print_skipped, write_sample
 
 STATE = "vocoder_state.pt"  # in a checkpoint, beside accelerate's files
 
@@ -99,7 +101,16 @@ class VocoderTrainer:
             accelerator.prepare(generator, discriminators, *optimizers)
         )
         self.loader = training_loader(
-            train_data, collate, args.per_device_train_batch_size, args.dataloader_num_workers, accelerator
+            ReadableClips(train_data),
+            ReadableCollator(collate),
+            args.per_device_train_batch_size,
+            args.dataloader_num_workers,
+            accelerator,
+        )
+        kept = Path(args.output_dir) / SKIPPED
+        self.skipped, self.skipped_in_validation = (
+            SkippedClips(split, -(-len(clips) // accelerator.num_processes), kept)
+            for split, clips in (("train", train_data), ("val", self.validation_data))
         )
         micro_batches = args.gradient_accumulation_steps * accelerator.num_processes
         self.segments_per_update = args.per_device_train_batch_size * micro_batches
@@ -154,6 +165,7 @@ class VocoderTrainer:
                 set_epoch(self.loader, epoch)
                 batches = iter(skip_first_batches(self.loader, skip) if skip else self.loader)
                 while (batch := self.meter.waiting(next, batches, None)) is not None:
+                    batch = self.skipped.take(batch)
                     with accelerator.accumulate(self.generator, self.discriminators):
                         self.meter.add(self.training_step(batch, epoch))
                     if not accelerator.sync_gradients:
@@ -177,6 +189,7 @@ class VocoderTrainer:
         self.meter.print_end(self.step, stop.reason, "mel_loss", self.best, self.best_step)
         if args.report_to:
             accelerator.end_training()
+        print_skipped(self.skipped, self.skipped_in_validation)
         stop.exit_after_signal()
         self._export("last")
 
@@ -275,8 +288,9 @@ class VocoderTrainer:
         accelerator = self.accelerator
         sums = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
         share = range(accelerator.process_index, len(self.validation_data), accelerator.num_processes)
-        clips = Subset(self.validation_data, share)
-        for batch in loader(clips, self.collate, self.args.dataloader_num_workers, batch_size=1):
+        clips, collate = ReadableClips(Subset(self.validation_data, share)), ReadableCollator(self.collate)
+        for batch in loader(clips, collate, self.args.dataloader_num_workers, batch_size=1):
+            batch = self.skipped_in_validation.take(batch)
             batch = {name: value.to(accelerator.device) for name, value in batch.items()}
             sums[0] += self.validation_loss(self._speak(batch), batch["waveform"])
             sums[1] += 1
@@ -294,12 +308,14 @@ class VocoderTrainer:
         if self.accelerator.is_main_process:
             board = next((t for t in self.accelerator.trackers if t.name == "tensorboard"), None)
             for index in range(min(self.args.num_samples, len(self.validation_data))):
-                sample, writer = self._sample(index), getattr(board, "writer", None)
+                item, writer = ReadableClips(self.validation_data)[index], getattr(board, "writer", None)
+                if isinstance(item, UnreadClip):
+                    continue
+                sample = self._sample(item, index)
                 write_sample(self.args.output_dir, sample, self.step, self.args.report_to, writer)
         self.accelerator.wait_for_everyone()
 
-    def _sample(self, index: int) -> Sample:
-        item = self.validation_data[index]
+    def _sample(self, item: dict[str, Any], index: int) -> Sample:
         batch = {name: value.to(self.accelerator.device) for name, value in self.collate([item]).items()}
         sounds = {"vocoder": self._speak(batch), "true": batch["waveform"]}
         waveforms = {name: sound[0].float().cpu() for name, sound in sounds.items()}
