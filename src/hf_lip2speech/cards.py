@@ -140,7 +140,8 @@ def existing_card(
         )
     sections = {title.lower() for title in re.findall(r"^## (\w+)", card.text, flags=re.MULTILINE)}
     if samples and "samples" not in sections:
-        use, *rest = re.split(r"^(?=## (?:Limits|Training))", card.text, maxsplit=1, flags=re.MULTILINE)
+        before = r"^(?=## (?:Evaluation|How to use it|Limits|Training))"
+        use, *rest = re.split(before, card.text, maxsplit=1, flags=re.MULTILINE)
         section = _render("samples.md", repo_id=repo_id, samples=samples).strip()
         card.text = "\n\n".join([use.rstrip(), section, *rest])
     if results and "evaluation" not in sections:
@@ -202,7 +203,7 @@ def read_facts(path: str | Path) -> dict[str, Any]:
 
 
 def evaluation_section(results: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
-    """The Markdown section "Evaluation" of a card: a short table, and folded away all the rest."""
+    """The Markdown section "Evaluation" of a card: two rows of four measures, and all else folded."""
     evaluations = [results] if isinstance(results, Mapping) else list(results)
     return _render("evaluation.md", **_evaluation_places(evaluations))
 
@@ -285,10 +286,13 @@ def _evaluation_places(evaluations: Sequence[Mapping[str, Any]]) -> dict[str, An
         rows = [row["row"] for row in results["rows"]]
         tables = [_table(results, rows, main=main) for main in (True, False)]
         about = {"name": _name(results), "caption": _caption(results), "rows": results["rows"]}
-        about |= {"short": _table(results, _SHORT_ROWS, main=True), "facts": shown_facts(results)}
+        about |= {"short": _table(results, _SHORT_ROWS, keys=_INDEXED), "facts": shown_facts(results)}
         shown.append(about | {"tables": [table for table in tables if table]})
     measures = {entry["key"]: entry for results in evaluations for entry in results["measures"]}
-    return {"evaluations": shown, "measures": list(measures.values())}
+    alignments: dict[str, list[str]] = {}
+    for entry in measures.values():
+        alignments.setdefault(entry["alignment"], []).append(entry["label"])
+    return {"evaluations": shown, "alignments": alignments}
 
 
 def _name(results: Mapping[str, Any]) -> str:
@@ -305,9 +309,16 @@ def _caption(results: Mapping[str, Any]) -> str:
 
 
 def _table(
-    results: Mapping[str, Any], rows: Sequence[str], *, main: bool, intervals: bool = True
+    results: Mapping[str, Any],
+    rows: Sequence[str],
+    *,
+    main: bool = True,
+    keys: Sequence[str] | None = None,
+    intervals: bool = True,
 ) -> str | None:
-    measures = [entry for entry in results["measures"] if entry["main"] is main]
+    """Rows of the measures of `keys`, or of those that are (not) main."""
+    every = results["measures"]
+    measures = [entry for entry in every if (entry["key"] in keys if keys else entry["main"] is main)]
     if not measures:
         return None
     titles = ["", *(f"{entry['label']} {ARROWS[entry['better']]}" for entry in measures)]

@@ -8,7 +8,7 @@ import argparse
 import os
 import sys
 
-from .options import BUNDLED, CommandError, check_folder, check_model, check_video
+from .options import BUNDLED, CommandError, check_folder, check_model, check_new, check_video
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +29,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="video of a face for the sample, of which only the speech is published (default: "
         "CHECKPOINT/samples, else a rendered speaker)",
     )
+    dry = "write what would be sent to a new folder, and send nothing; no login is needed"
+    add("--dry-run", metavar="DIR", help=dry)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,10 +43,12 @@ def run(args: argparse.Namespace) -> int:
         check_folder(args.evaluation, "one that `hf-lip2speech evaluate` wrote")
     if args.sample is not None:
         check_video(args.sample)
+    if args.dry_run is not None:
+        check_new(args.dry_run)
 
     from pathlib import Path
 
-    from hf_lip2speech.hub.publish import publish
+    from hf_lip2speech.hub.publish import preview, publish
     from hf_lip2speech.hub.repository import CARD, FACTS
     from hf_lip2speech.loading import model_source
 
@@ -55,13 +59,18 @@ def run(args: argparse.Namespace) -> int:
             "file for --facts, and publish again",
             file=sys.stderr,
         )
+    made = {"facts": args.facts, "evaluation": args.evaluation, "sample": args.sample}
+    if args.dry_run is not None:
+        for path in preview(checkpoint, args.repo_id, args.dry_run, **made):
+            size = os.path.getsize(os.path.join(args.dry_run, path))
+            print(f"{size:>12,}  {path}")
+        print(f"Nothing was sent. The card: {os.path.join(args.dry_run, CARD)}", file=sys.stderr)
+        return 0
     address = publish(
         checkpoint,
         args.repo_id,
         private=args.private,
-        facts=args.facts,
-        evaluation=args.evaluation,
-        sample=args.sample,
+        **made,
     )
     print(address)
     return 0

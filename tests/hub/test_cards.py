@@ -12,23 +12,17 @@ from huggingface_hub import ModelCard
 from hf_lip2speech import Lip2SpeechWithVocoder
 from hf_lip2speech.cards import KINDS, model_card, read_facts
 from hf_lip2speech.errors import Lip2SpeechError
-from hf_lip2speech.evaluation.systems import fingerprint
+from hf_lip2speech.evaluation.measures import MEASURES
+from hf_lip2speech.evaluation.systems import ROWS, fingerprint
 
 from ..hub_server.cards import problems
 from .conftest import FACTS, some_results
 
 ROOT = Path(__file__).resolve().parents[2]
 CARDS = ROOT / "model_cards"
-SECTIONS = (
-    "How to use it",
-    "Limits",
-    "Intended use",
-    "Misuse",
-    "Evaluation",
-    "Training data",
-    "Training",
-    "Licence",
-)
+SECTIONS = ("What it is for, and what not", "Evaluation", "How to use it", "Licence")
+FOLDED = ("Limits", "Intended use", "Misuse", "Training data", "Training")
+SCREEN = 60  # lines of a card before the first that is folded
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +94,12 @@ def test_every_card_has_every_section_and_valid_metadata(kind, results):
     results = some_results() if results else None
     card = model_card(kind, yaml.safe_load(FACTS), results, repo_id="anna/small")
     assert re.findall(r"^## (.+)$", card.text, re.MULTILINE) == list(SECTIONS)
+    assert re.findall(r"^### (.+)$", card.text, re.MULTILINE) == list(FOLDED)
+    unfolded = re.sub(r"(?s)<details>.*?</details>\n*", "", card.text)
+    assert unfolded.count("\n") < SCREEN and not set(FOLDED) & set(
+        re.findall(r"^#+ (.+)$", unfolded, re.MULTILINE)
+    )
+    assert card.text.count("<details>") == card.text.count("</details>")
     assert "covert listening" in card.text and "impersonation" in card.text
     assert '"anna/small"' in card.text and "{{" not in card.text and "None" not in card.text
     assert "\n\n\n" not in card.text
@@ -116,12 +116,30 @@ def test_every_card_has_every_section_and_valid_metadata(kind, results):
     assert problems(str(card)) == []
 
 
-def test_several_evaluations_share_a_section_and_its_definitions():
+def test_a_card_shows_one_table_of_two_rows_and_four_measures_and_links_the_glossary_once():
+    card = model_card(
+        KINDS[0], {"title": "Small"}, [some_results(), some_results()], samples=["samples/a.wav"]
+    )
+    unfolded = re.sub(r"(?s)<details>.*?</details>", "", card.text)
+    table = [line for line in unfolded.splitlines() if line.startswith("|")]
+    assert [re.split(r"\s*\|\s*", line)[1] for line in table] == ["", "---", "ground truth", "end-to-end"]
+    assert len(table[0].split("|")) - 3 <= 4
+    assert unfolded.index("<audio") < unfolded.index(table[0]) < unfolded.index("## How to use it")
+    assert card.text.count("docs/glossary.md") == 1
+
+
+def test_the_glossary_explains_every_measure_and_row():
+    text = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    rows = ("ground_truth", "copy_synthesis", "end_to_end", "shuffled", "noise")
+    for name in [*(measure.label for measure in MEASURES), *(ROWS[row][0] for row in rows)]:
+        assert name in text, name
+
+
+def test_several_evaluations_share_a_section():
     card = model_card(KINDS[0], {"title": "Small"}, [some_results(), some_results()])
     assert (
         card.text.count("## Evaluation") == 1 and card.text.count("**Two clips, split test, 2 clips**") == 2
     )
-    assert card.text.count("- STOI: Short-time") == 1
 
 
 def test_figures_on_validation_clips_are_called_optimistic():

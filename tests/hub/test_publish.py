@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from huggingface_hub import ModelCard
+from huggingface_hub import HfApi, ModelCard
 from transformers import AutoModel
 
 import hf_lip2speech_cli
@@ -338,7 +338,7 @@ def test_the_bundled_model_can_be_published_with_its_card_and_results(tmp_path):
         assert (tmp_path / path.name).read_bytes() == path.read_bytes()
     assert problems(str(card)) == [] and 'model="anna/mine"' in card.text and "THIS FOLDER" not in str(card)
     titles = [line for line in card.text.splitlines() if line.startswith("## ")]
-    assert titles[:3] == ["## How to use it", "## Samples", "## Limits"]
+    assert titles[:3] == ["## What it is for, and what not", "## Samples", "## Evaluation"]
 
 
 CORE_ONLY = """
@@ -402,3 +402,23 @@ def test_who_states_nothing_is_told_what_the_card_lacks(fresh, capsys, monkeypat
     assert printed.out == "https://address\n" and "card.yaml" in printed.err
     assert hf_lip2speech_cli.main(["publish", str(fresh / "whole"), "anna/whole"]) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_a_dry_run_writes_what_would_be_sent_and_asks_nobody(fresh, capsys, monkeypatch):
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr(HfApi, "create_repo", lambda *a, **b: pytest.fail("the Hub was asked"))
+    out = fresh / "would be"
+    line = ["publish", str(fresh / "whole"), "anna/whole", "--dry-run", str(out)]
+    assert hf_lip2speech_cli.main([*line, "--evaluation", str(fresh / "evaluation")]) == 0
+    printed = capsys.readouterr()
+    files = {str(path.relative_to(out)): path.stat().st_size for path in out.rglob("*") if path.is_file()}
+    listed = [line.split(maxsplit=1) for line in printed.out.splitlines()]
+    assert {name: int(size.replace(",", "")) for size, name in listed} == files
+    assert {"README.md", "model.safetensors", "results.json", "samples/talker.wav"} <= set(files)
+    assert 'model="anna/whole"' in (out / "README.md").read_text()
+    assert printed.err == f"Nothing was sent. The card: {out / 'README.md'}\n"
+    assert hf_lip2speech_cli.main(line) == 1 and "exists already" in capsys.readouterr().err
+    assert (
+        hf_lip2speech_cli.main(["publish", str(fresh / "whole"), "anna", "--dry-run", str(fresh / "b")]) == 1
+    )
+    assert not (fresh / "b").exists()

@@ -4,11 +4,13 @@ import json
 import re
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError  # its HTTP client's
 
 from ..errors import PublishError
+from ..files import new_folder
 from ..loading import one_line
 from .repository import CARD, is_ours, make_repository
 
@@ -41,8 +43,7 @@ def publish(
     Raises:
         PublishError: the checkpoint is incomplete, the card is not valid, or the Hub refuses.
     """
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo_id):
-        raise PublishError(f"Got the repository name {repo_id!r}; expected owner/name.")
+    _check_name(repo_id)
     if (token or get_token()) is None:
         raise PublishError(_LOG_IN)
     api = HfApi(token=token)
@@ -70,6 +71,32 @@ def publish(
         except ValueError as error:
             raise PublishError(f"The Hub rejects the card's metadata: {_problems(error)}") from error
     return str(url)
+
+
+def preview(checkpoint: str | Path, repo_id: str, out: str | Path, **options: Any) -> list[Path]:
+    """Write what `publish` would send to a new folder; the Hub is not asked.
+
+    Args:
+        checkpoint, repo_id: As for `publish`.
+        out: The folder to make.
+        options: `facts`, `evaluation` and `sample` of `make_repository`.
+
+    Returns:
+        The files, relative to the folder.
+
+    Raises:
+        PublishError: as for `publish`, but for what only the Hub knows.
+        Lip2SpeechError: the folder exists.
+    """
+    _check_name(repo_id)
+    with new_folder(out) as folder:
+        make_repository(checkpoint, folder, repo_id, **options)
+    return sorted(path.relative_to(out) for path in Path(out).rglob("*") if path.is_file())
+
+
+def _check_name(repo_id: str) -> None:
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo_id):
+        raise PublishError(f"Got the repository name {repo_id!r}; expected owner/name.")
 
 
 def _operations(api: HfApi, repo_id: str, folder: Path) -> list[CommitOperationAdd | CommitOperationDelete]:
