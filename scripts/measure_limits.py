@@ -20,9 +20,11 @@ from hf_lip2speech.extras import needs_extra
 with needs_extra("eval"):
     from pystoi import stoi
 
+    from hf_lip2speech.composite import feature_extractor_for
     from hf_lip2speech.constants import SAMPLING_RATE
     from hf_lip2speech.data.augmentation import evaluation_transform
     from hf_lip2speech.data.prepared import PreparedDataset
+    from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
     from hf_lip2speech.loading import BUNDLED
     from hf_lip2speech.models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
 
@@ -39,11 +41,12 @@ def main():
     arguments = parser.parse_args()
     clips = PreparedDataset(arguments.prepared, arguments.split)
     model = Lip2SpeechWithVocoder.from_pretrained(arguments.model, dtype=torch.float32).eval()
+    extractor = feature_extractor_for(arguments.model, model)
     scores, lags, silent = {}, [], []
     for index, row in enumerate(clips.rows):
         clip = clips[index]
         true = np.asarray(clip["waveform"], dtype=np.float64)
-        spoken, mel = speak(model, clip)
+        spoken, mel = speak(model, extractor, clip)
         spoken = spoken * np.sqrt((true**2).sum() / (spoken**2).sum())
         lag = best_lag(mel, np.asarray(clip["mel"]))
         lags.append(1000 * lag / SAMPLING_RATE)
@@ -73,11 +76,13 @@ def main():
         print(f"| {name} | {np.mean(values, axis=0)[0]:.3f} | {np.mean(values, axis=0)[1]:.3f} |")
 
 
-def speak(model: Lip2SpeechWithVocoder, clip: dict) -> tuple[np.ndarray, np.ndarray]:
+def speak(
+    model: Lip2SpeechWithVocoder, extractor: Lip2SpeechFeatureExtractor, clip: dict
+) -> tuple[np.ndarray, np.ndarray]:
     """The model's waveform (N,) and mel (L, 80) for a prepared clip, in its own speaker's voice."""
     with torch.no_grad():
         speech = model.generate_speech(
-            evaluation_transform(clip["frames"])[None],
+            evaluation_transform(clip["frames"], extractor)[None],
             speaker_embeddings=torch.as_tensor(clip["speaker_embedding"])[None],
         )
     return speech.waveform[0].double().numpy(), speech.spectrogram[0].numpy()

@@ -16,6 +16,7 @@ import torch
 from hf_lip2speech.extras import needs_extra
 
 with needs_extra("eval"):
+    from hf_lip2speech.composite import feature_extractor_for
     from hf_lip2speech.data.augmentation import evaluation_transform
     from hf_lip2speech.data.prepared import PreparedDataset
     from hf_lip2speech.evaluation.metrics import word_errors
@@ -43,7 +44,7 @@ def main():
     texts = [clips.rows[int(index)]["text"] for index in chosen]
     recogniser = PocketsphinxGrid() if all(is_grid_sentence(text) for text in texts) else None
     model = Lip2SpeechWithVocoder.from_pretrained(arguments.model, dtype=torch.float32).eval()
-    encoder = SpeakerEncoder.bundled()
+    extractor, encoder = feature_extractor_for(arguments.model, model), SpeakerEncoder.bundled()
     names = list(model.voices)
     if not names:
         parser.exit(1, f"{arguments.model} has no voices: compose it with --voices PREPARED.\n")
@@ -55,7 +56,7 @@ def main():
     for place, name in enumerate(names):
         similarities, heard = [], []
         for index in chosen:
-            pixels = evaluation_transform(clips[int(index)]["frames"])[None]
+            pixels = evaluation_transform(clips[int(index)]["frames"], extractor)[None]
             speech = model.generate_speech(pixels, speaker_embeddings=torch.from_numpy(voices[place])[None])
             waveform = speech.waveform[0].numpy()
             embedding = encoder.embed(waveform)

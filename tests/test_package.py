@@ -210,7 +210,7 @@ def test_no_module_uses_the_private_names_of_another():
 EXTRAS_OF = {
     "audio": {"pitch"},
     "data": {"train", "ray"},
-    "evaluation": {"eval", "naturalness", "whisper"},
+    "evaluation": {"distillmos", "eval", "naturalness", "whisper"},
     "hf_lip2speech_cli": {"eval"},
     "hub": {"demo"},
     "media": {"live"},

@@ -19,6 +19,7 @@ EXTRAS = {
     "accelerate": "train",
     "cv2": "render",
     "datasets": "train",
+    "distillmos": "distillmos",
     "evaluate": "eval",
     "faster_whisper": "whisper",
     "gradio": "demo",

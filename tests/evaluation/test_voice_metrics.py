@@ -5,10 +5,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from hf_lip2speech.audio.pitch import f0
 from hf_lip2speech.errors import MetricError, NoSpeechError, UndefinedMetricError
-from hf_lip2speech.evaluation.naturalness import dnsmos, dnsmos_name
+from hf_lip2speech.evaluation import naturalness
+from hf_lip2speech.evaluation.naturalness import distill_mos, dnsmos, dnsmos_name
 from hf_lip2speech.evaluation.voice import embedding_similarity, f0_errors, speaker_similarity
 from hf_lip2speech.models.modeling_speaker_encoder import SpeakerEncoder
 
@@ -119,6 +121,33 @@ def test_dnsmos_is_that_of_the_package_that_holds_the_weights(network, seconds, 
     assert ours.overall == pytest.approx(theirs["ovrl_mos"], abs=1e-5)
     assert ours.signal == pytest.approx(theirs["sig_mos"], abs=1e-5)
     assert ours.background == pytest.approx(theirs["bak_mos"], abs=1e-5)
+
+
+def test_distill_mos_prefers_speech_to_noise_without_torchaudio(monkeypatch):
+    pytest.importorskip("distillmos", exc_type=ImportError)
+    speech = babble(2.5)
+    assert 1 <= distill_mos(add_noise(speech, 0)) < distill_mos(speech) - 0.5
+    assert distill_mos(speech) == pytest.approx(distill_mos(0.5 * speech), abs=1e-3)
+
+
+def test_distill_mos_imports_its_package_without_what_only_its_command_line_needs(monkeypatch, capsys):
+    class Network(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            print("weights loaded")
+
+        def forward(self, waveforms):
+            assert waveforms.dtype == torch.float32
+            return 1 + 4 * waveforms.abs().amax(1, keepdim=True)
+
+    monkeypatch.setitem(sys.modules, "distillmos", SimpleNamespace(ConvTransformerSQAModel=Network))
+    naturalness._distilled_network.cache_clear()
+    had = "torchaudio" in sys.modules
+    assert distill_mos(np.array([0.25, -0.5, 0.0])) == 3
+    assert ("torchaudio" in sys.modules) == had and capsys.readouterr().out == ""
+    naturalness._distilled_network.cache_clear()
+    with pytest.raises(UndefinedMetricError, match="silent"):
+        distill_mos(np.zeros(RATE))
 
 
 def test_dnsmos_hears_noise_in_the_background_and_names_its_weights(network):

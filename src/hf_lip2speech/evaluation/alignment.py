@@ -32,6 +32,7 @@ ALIGNMENT = {
     "cer": "edit distance over the order of the characters: timing does not count",
     "speaker_similarity": "not needed: one embedding per recording, silence left out",
     "dnsmos": "not needed: there is no reference",
+    "distill_mos": "not needed: there is no reference",
     "lip_sync": "the best of 31 shifts of -15 to 15 video frames, as published; the shift is returned",
     "delay": "measures it: the best of all shifts up to 0.5 s",
 }

@@ -22,7 +22,7 @@ TEXT = datasets.Value("string")
 TYPES: dict[str, tuple[Any, Any]] = {
     **dict.fromkeys(("wer", "cer"), (TEXT, TEXT)),
     **dict.fromkeys(("unit_accuracy", "unit_error_rate"), (UNITS, UNITS)),
-    "dnsmos": (SIGNAL, None),
+    **dict.fromkeys(("dnsmos", "distill_mos"), (SIGNAL, None)),
     "lip_sync": (SIGNAL, TEXT),
 }
 

@@ -190,6 +190,10 @@ def _naturalness(clip: ScoredSpeech, models: MetricModels) -> Numbers:
     return {} if clip.shuffled else {"dnsmos": metrics.dnsmos(clip.speech).overall}
 
 
+def _distill_mos(clip: ScoredSpeech, models: MetricModels) -> Numbers:
+    return {} if clip.shuffled else {"distill_mos": metrics.distill_mos(clip.speech)}
+
+
 def _lip_sync(clip: ScoredSpeech, models: MetricModels) -> Numbers:
     if models.syncnet is None or clip.faces is None or clip.shuffled:
         return {}
@@ -217,6 +221,14 @@ MEASURES: tuple[Measure, ...] = (
         digits=2,
         main=True,
         needs=("speechmos", "naturalness"),
+    ),
+    Measure(
+        "Distill-MOS",
+        metrics.distill_mos,
+        _distill_mos,
+        better="higher",
+        digits=2,
+        needs=("distillmos", "distillmos"),
     ),
     _rate("CER %", metrics.cer, _characters, columns=("character_errors", "characters")),
     Measure("PESQ-NB", metrics.pesq_nb, better="higher", digits=2),

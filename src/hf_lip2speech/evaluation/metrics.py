@@ -18,7 +18,7 @@ from .alignment import ALIGNMENT, delay
 from .error_rates import EditErrors, cer, character_errors, unit_accuracy, unit_error_rate, wer, word_errors
 from .intelligibility import estoi, pesq_nb, pesq_wb, stoi
 from .lip_sync import LipSync, lip_sync
-from .naturalness import Dnsmos, dnsmos
+from .naturalness import Dnsmos, distill_mos, dnsmos
 from .spectral import log_spectral_distance, mel_cepstral_distortion
 from .voice import F0Errors, embedding_similarity, f0_errors, speaker_similarity
 
@@ -39,6 +39,7 @@ __all__ = [
     "cer",
     "character_errors",
     "delay",
+    "distill_mos",
     "dnsmos",
     "embedding_similarity",
     "estoi",

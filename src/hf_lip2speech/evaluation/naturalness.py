@@ -1,11 +1,17 @@
 """Quality of speech as listeners would rate it, predicted from the speech alone."""
 
+import io
+import sys
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
+from importlib.util import find_spec
+from types import ModuleType
 
 import numpy as np
+import torch
 
 from ..constants import SAMPLING_RATE
 from ..errors import UndefinedMetricError
@@ -66,6 +72,40 @@ def dnsmos(speech: np.ndarray) -> Dnsmos:
 def dnsmos_name() -> str:
     """The model and the package that holds its weights, to be shown beside a score."""
     return f"DNSMOS P.835 (sig_bak_ovr.onnx of speechmos {version('speechmos')})"
+
+
+def distill_mos(speech: np.ndarray) -> float:
+    """Distill-MOS: overall quality as a network predicts it from the speech alone, 1 to 5.
+
+    Stahl, Gamper, "Distillation and Pruning for Scalable Self-Supervised Representation-Based Speech Quality
+    Assessment", ICASSP 2025. A second opinion beside DNSMOS, learned from listening tests of codecs and
+    synthetic speech rather than of noise suppression. The weights come with the PyPI package distillmos.
+
+    Args:
+        speech: (N,) 16 kHz mono in [-1, 1]; its loudness does not count.
+
+    Raises:
+        UndefinedMetricError: it is silent throughout.
+    """
+    samples = check_signal("speech", speech).astype(np.float32)
+    if not samples.any():
+        raise UndefinedMetricError("The speech is silent throughout: there is no voice to rate.")
+    with torch.no_grad():
+        return float(_distilled_network()(torch.from_numpy(samples)[None]))
+
+
+@cache
+def _distilled_network() -> torch.nn.Module:
+    # torchaudio, which the package imports, reads the sounds of its command line: an empty module does here,
+    # where there is none that fits torch.
+    stand_in = {} if find_spec("torchaudio") else {"torchaudio": ModuleType("torchaudio")}
+    sys.modules.update(stand_in)
+    try:
+        with redirect_stdout(io.StringIO()):  # it prints where its weights are
+            return require_extra("distillmos").ConvTransformerSQAModel().eval()
+    finally:
+        for name in stand_in:
+            del sys.modules[name]
 
 
 @cache
