@@ -7,6 +7,7 @@ from hf_lip2speech.models.configuration_lip2speech import Lip2SpeechConfig
 from hf_lip2speech.models.configuration_lip2speech_with_vocoder import Lip2SpeechWithVocoderConfig
 from hf_lip2speech.models.configuration_unit_vocoder import UnitVocoderConfig
 from hf_lip2speech.models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
+from hf_lip2speech.text.characters import ENGLISH
 
 
 def unit_vector(seed: int) -> np.ndarray:
@@ -45,4 +46,16 @@ def tiny_model(**lip2speech) -> Lip2SpeechWithVocoder:
     for parameter in model.vocoder.parameters():  # as initialised, a vocoder is all but silent
         if parameter.ndim > 1:
             parameter.data.normal_(0, parameter[0].numel() ** -0.5)
+    return model
+
+
+def spelling_model(characters: str = ENGLISH, **lip2speech) -> Lip2SpeechWithVocoder:
+    """The same with a text head that spells something that changes, if nothing sensible."""
+    model = tiny_model(text_vocabulary=characters, **lip2speech)
+    head = model.lip2speech.text_head
+    torch.manual_seed(1)
+    head.weight.data.normal_(0, 2.0)
+    with torch.no_grad():
+        states = model.lip2speech(torch.randn(1, 20, 1, 88, 88), None, torch.ones(1, 256)).last_hidden_state
+        head.bias.copy_(-head(states).mean(dim=(0, 1)))
     return model

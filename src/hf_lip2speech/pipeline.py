@@ -20,6 +20,7 @@ from .errors import Lip2SpeechError
 from .loading import BUNDLED_NAME
 from .models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
 from .pipeline_inputs import NumberedRows, VideoReader, collate, numbered
+from .pipeline_text import read_text, text_parameters
 
 
 class LipToSpeechPipeline(Pipeline):
@@ -41,6 +42,13 @@ class LipToSpeechPipeline(Pipeline):
         start, end: seconds of the video between which it is read (default: all of it).
         on_error: "raise" (default), or "return": an input that cannot be read does not stop the others; its
             `Lip2SpeechError` takes the place of its result.
+        return_text: adds "text", what the lips say, and "words", a list of {"word", "start", "end",
+            "confidence"}, in seconds and 0..1; "char" also adds "characters". Needs a model with a text head.
+        vocabulary: of the text, either words, or for each place in a sentence a list of its words. Default:
+            anything.
+        return_audio: False leaves out the speech, and the time of speaking, where the text alone is wanted.
+        num_hypotheses: with more than 1, adds "hypotheses", the most probable texts, best first, each with
+            "text" and "words".
         detector: a `LandmarkDetector` in place of the default one.
         progress: called as progress(stage, done, total) in frames, in the stages "landmarks", "crops",
             "reading lips" and "speaking". The total of "landmarks" is what the file states, None if nothing.
@@ -86,7 +94,8 @@ class LipToSpeechPipeline(Pipeline):
         return sorted(self.model.voices)
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
-        if "speaker" not in kwargs and self._forward_params.get("speaker") is None:
+        speaks = kwargs.get("return_audio", self._forward_params.get("return_audio", True))
+        if speaks and "speaker" not in kwargs and self._forward_params.get("speaker") is None:
             kwargs["speaker"] = None  # so that a missing default voice is found before any video is read
         if isinstance(inputs, (list, tuple)):
             # An empty list would be an IndexError in the base class, and a tuple one input.
@@ -172,10 +181,14 @@ class LipToSpeechPipeline(Pipeline):
         for name, value in flags.items():
             if not isinstance(value, (bool, np.bool_)):
                 raise Lip2SpeechError(f"{name} must be True or False, got {value!r}.")
+        config, defaults = self.model.config.lip2speech, getattr(self, "_postprocess_params", {})
+        postprocess = text_parameters(others, flags, config, defaults)
         for name, value in (("detector", detector), ("progress", progress)):
             if value is not None and not callable(value):
                 raise Lip2SpeechError(f"{name} must be callable, got {value!r}.")
         forward = {"speaker": self.resolve_speaker(others.pop("speaker"))} if "speaker" in others else {}
+        if "return_audio" in postprocess:
+            forward["return_audio"] = postprocess.pop("return_audio")
         if pitch_shift is not None:
             self.model.vocoder.check_pitch_shift(pitch_shift)
             forward["pitch_shift"] = float(pitch_shift)
@@ -186,8 +199,8 @@ class LipToSpeechPipeline(Pipeline):
             raise TypeError(
                 f"lip-to-speech takes no argument {', '.join(sorted(others))}; it takes "
                 "cropped, speaker, return_spectrogram, return_units, return_f0, return_mouth, "
-                "return_face_mask, pitch_shift, start, end, on_error, detector, progress, batch_size and "
-                "num_workers."
+                "return_face_mask, return_text, return_audio, vocabulary, num_hypotheses, pitch_shift, "
+                "start, end, on_error, detector, progress, batch_size and num_workers."
             )
         preprocess = {name: flags[name] for name in ("cropped", "return_mouth") if name in flags}
         if start is not None or end is not None:
@@ -203,7 +216,7 @@ class LipToSpeechPipeline(Pipeline):
             preprocess["detector"] = detector
         if progress is not None:
             preprocess["progress"] = forward["progress"] = progress
-        postprocess = {name: value for name, value in flags.items() if name.startswith("return_")}
+        postprocess |= {name: value for name, value in flags.items() if name.startswith("return_")}
         return preprocess, forward, postprocess
 
     def resolve_speaker(self, speaker: Any) -> str | torch.Tensor:
@@ -271,14 +284,20 @@ class LipToSpeechPipeline(Pipeline):
     def _forward(
         self,
         model_inputs: dict[str, torch.Tensor],
-        speaker: str | torch.Tensor,
+        speaker: str | torch.Tensor | None = None,
         progress: Any = None,
         pitch_shift: float = 0.0,
+        return_audio: bool = True,
     ) -> dict[str, Any]:
+        kept = {name: model_inputs[name] for name in ("mouth", "face_mask", "error") if name in model_inputs}
+        given = (model_inputs["pixel_values_videos"], model_inputs["attention_mask"])
+        if not return_audio:
+            lengths = model_inputs["attention_mask"].sum(1) * SAMPLES_PER_FRAME
+            text_logits = self.model.read_text(*given, progress=progress)
+            return kept | {"text_logits": text_logits, "waveform_lengths": lengths}
         # generate_speech moves and casts the video window by window: here, the whole video would be copied.
         speech = self.model.generate_speech(
-            model_inputs["pixel_values_videos"],
-            attention_mask=model_inputs["attention_mask"],
+            *given,
             progress=progress,
             pitch_shift=pitch_shift,
             **({"voice": speaker} if isinstance(speaker, str) else {"speaker_embeddings": speaker}),
@@ -289,10 +308,8 @@ class LipToSpeechPipeline(Pipeline):
             "unit_ids": speech.unit_ids,
             "spectrogram": speech.spectrogram,
         }
-        if speech.f0 is not None:
-            outputs["f0"] = speech.f0
-        passed_on = ("mouth", "face_mask", "error")
-        return outputs | {name: model_inputs[name] for name in passed_on if name in model_inputs}
+        outputs |= {name: speech[name] for name in ("f0", "text_logits") if name in speech}
+        return outputs | kept
 
     def postprocess(
         self,
@@ -302,6 +319,7 @@ class LipToSpeechPipeline(Pipeline):
         return_mouth: bool = False,
         return_face_mask: bool = False,
         return_f0: bool = False,
+        **text: Any,
     ) -> dict[str, Any] | Lip2SpeechError:
         """The first row of the model's outputs, cut to the length of the clip, as numpy arrays; silent where
         no face is seen. The error of an input that could not be read."""
@@ -317,8 +335,10 @@ class LipToSpeechPipeline(Pipeline):
             return values.numpy().copy()  # not a view that keeps the whole padded batch alive
 
         face_mask = cut("face_mask", 1)
-        result: dict[str, Any] = {"audio": silence(cut("waveform", SAMPLES_PER_FRAME), face_mask)}
-        result["sampling_rate"] = self.model.config.sampling_rate
+        result: dict[str, Any] = {}
+        if "waveform" in model_outputs:
+            result["audio"] = silence(cut("waveform", SAMPLES_PER_FRAME), face_mask)
+            result["sampling_rate"] = self.model.config.sampling_rate
         if return_spectrogram:
             result["spectrogram"] = cut("spectrogram", MEL_PER_FRAME)
         if return_units:
@@ -329,6 +349,9 @@ class LipToSpeechPipeline(Pipeline):
             result["mouth"] = cut("mouth", 1)
         if return_face_mask:
             result["face_mask"] = face_mask
+        if text.get("return_text"):
+            logits = cut("text_logits", UNITS_PER_FRAME)
+            result |= read_text(logits, face_mask, self.model.config.lip2speech, **text)
         return result
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 LONGEST_NAME = 240  # bytes; what most file systems take, less what an unfinished file's name has
+TRANSCRIPTS = (".srt", ".vtt", ".txt", ".json")
 BUNDLED = "bundled"  # the name of the model in the package
 
 
@@ -65,6 +66,27 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", help="cpu, cuda, cuda:1, mps, ... (default: the first accelerator, else cpu)"
     )
+
+
+def add_vocabulary(parser: argparse.ArgumentParser) -> None:
+    words = (
+        "the words that may be said, one on each line; or, for sentences of one form, for each place in the "
+        "sentence a line with its words (default: any)"
+    )
+    parser.add_argument("--vocabulary", metavar="WORDS.txt", help=words)
+
+
+def read_vocabulary(path: str) -> list[str] | list[list[str]]:
+    """The words of a file with one on each line; lists of words, where a line has several."""
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        raise CommandError(f"{path!r} cannot be read as a list of words: {reason}.") from error
+    lines = [words for words in map(str.split, text.splitlines()) if words]
+    if not lines:
+        raise CommandError(f"{path!r} has no words: write one on each line.")
+    return lines if any(len(words) > 1 for words in lines) else [word for words in lines for word in words]
 
 
 def is_url(name: str) -> bool:
@@ -142,6 +164,7 @@ def _identity(path: str | Path) -> tuple[int, int]:
 OWN_WORDS = {
     "cropped=True": "--cropped",
     "pitch_shift=": "--pitch-shift ",
+    "return_text=True": "the text of the lips",
     "pitch_shift is": "--pitch-shift is",
     "The speaker ": "--speaker ",
     "A recording of the speaker or an embedding works as well.": "A recording of the speaker works as well.",

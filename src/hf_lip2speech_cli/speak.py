@@ -1,8 +1,8 @@
 """Turn silent videos of a face into speech.
 
-Writes a sound file for each video, VIDEO.speech.wav; --video and --plot also write the video with its speech,
-and a picture of what the model saw and said. Of several videos, one that cannot be spoken does not stop the
-others; the exit status is then 1.
+Writes a sound file for each video, VIDEO.speech.wav; --video, --transcript and --plot also write the video
+with its speech, what is said as text or subtitles, and a picture of what the model saw and said. Of several
+videos, one that cannot be spoken does not stop the others; the exit status is then 1.
 """
 
 import argparse
@@ -15,20 +15,23 @@ from typing import Any
 
 from .options import (
     BUNDLED,
+    TRANSCRIPTS,
     CommandError,
     add_device,
     add_model,
+    add_vocabulary,
     check_model,
     check_outputs,
     check_suffix,
     in_own_words,
     positive,
+    read_vocabulary,
 )
 from .terminal import Bars, error_line, say, without_foreign_lines
 from .videos import Item, find_videos, seconds
 
 SAMPLE_RATES = (8000, 16000, 22050, 24000, 32000, 44100, 48000)
-OF_THE_ITEM = ""  # --video and --plot without a name
+OF_THE_ITEM = ""  # --video, --transcript and --plot without a name
 NOTE = (
     'note: the bundled model knows only the 51 words of the GRID corpus ("bin red at g four please"): any '
     "other speech comes out as those words."
@@ -47,6 +50,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--output-dir", metavar="DIR", type=Path, default=Path(), help=folder)
     video = "also write the video with its speech (.mp4, .mov or .mkv; default: VIDEO.speech.mp4)"
     add("--video", dest="video_output", metavar="OUT.mp4", nargs="?", const=OF_THE_ITEM, help=video)
+    transcript = (
+        f"also write what is said ({', '.join(TRANSCRIPTS)}; default: VIDEO.speech.srt), and put it into the "
+        "video of --video as subtitles; needs a model with a text head"
+    )
+    add("--transcript", metavar="OUT.srt", nargs="?", const=OF_THE_ITEM, help=transcript)
+    add_vocabulary(parser)
     picture = "also write a picture of mouth frames, mel spectrogram and units (.png, .pdf or .svg)"
     add("--plot", metavar="OUT.png", nargs="?", const=OF_THE_ITEM, help=picture)
     add("--start", metavar="TIME", type=seconds, help="begin there: seconds, m:ss or h:mm:ss (default: 0)")
@@ -71,15 +80,20 @@ class Job:
     item: Item
     sound: Path
     video: Path | None
+    transcript: Path | None
     picture: Path | None
 
     @property
     def outputs(self) -> list[Path]:
-        return [path for path in (self.sound, self.video, self.picture) if path is not None]
+        made = (self.sound, self.video, self.transcript, self.picture)
+        return [path for path in made if path is not None]
 
 
 def run(args: argparse.Namespace) -> int:
     jobs, failures = _jobs(args)
+    if args.vocabulary is not None and args.transcript is None:
+        raise CommandError("--vocabulary is about the text: give --transcript with it.")
+    vocabulary = None if args.vocabulary is None else read_vocabulary(args.vocabulary)
     check_model(args.model)
     for message in failures:
         error_line(message)
@@ -95,6 +109,8 @@ def run(args: argparse.Namespace) -> int:
     if args.model == BUNDLED:
         say(NOTE, file=sys.stderr)
     options = _options_of_a_call(args, speak)
+    if args.transcript is not None:
+        options |= {"return_text": True} | ({} if vocabulary is None else {"vocabulary": vocabulary})
     if not args.cropped:
         with without_foreign_lines():
             default_detector()
@@ -123,7 +139,9 @@ def _jobs(args: argparse.Namespace) -> tuple[list[Job], list[str]]:
         raise CommandError(last)
     if args.end is not None and args.end <= (args.start or 0.0):
         raise CommandError(f"--end {args.end:g} is not after --start {args.start or 0.0:g}.")
-    for option, given in (("-o", args.output), ("--video", args.video_output), ("--plot", args.plot)):
+    of_one = {"-o": args.output, "--video": args.video_output}
+    of_one |= {"--transcript": args.transcript, "--plot": args.plot}
+    for option, given in of_one.items():
         if given and not single:
             raise CommandError(
                 f"{option} {given} names one file, but there are several videos: leave the name out"
@@ -138,19 +156,22 @@ def _jobs(args: argparse.Namespace) -> tuple[list[Job], list[str]]:
             item,
             args.output or item.made(".wav"),
             named(args.video_output, item, ".mp4"),
+            named(args.transcript, item, ".srt"),
             named(args.plot, item, ".png"),
         )
         for item in items
     ]
     check_outputs(
         [path for job in jobs for path in job.outputs],
-        inputs=[*(item.source for item in items), args.speaker],
+        inputs=[*(item.source for item in items), args.speaker, args.vocabulary],
         new_folders=True,
     )
     for job in jobs:
         check_suffix(job.sound, (".wav", ".flac"), "The sound file")
         if job.video is not None:
             check_suffix(job.video, (".mp4", ".mov", ".mkv"), "The video with its speech")
+        if job.transcript is not None:
+            check_suffix(job.transcript, TRANSCRIPTS, "The transcript")
         if job.picture is not None:
             check_suffix(job.picture, (".png", ".pdf", ".svg"), "The picture")
     return jobs, failures
@@ -207,6 +228,7 @@ def _write(job: Job, source: Any, speech: dict[str, Any], args: argparse.Namespa
 
     from hf_lip2speech.media.audio import write_audio
     from hf_lip2speech.media.mux import mux_speech
+    from hf_lip2speech.media.transcripts import subtitle_cues, write_transcript
     from hf_lip2speech.plotting import plot_speech
 
     audio, rate = speech["audio"], speech["sampling_rate"]
@@ -214,7 +236,10 @@ def _write(job: Job, source: Any, speech: dict[str, Any], args: argparse.Namespa
         audio, rate = soxr.resample(audio, rate, args.sample_rate), args.sample_rate
     write_audio(job.sound, audio, rate)
     if job.video is not None:
-        mux_speech(source, audio, job.video, rate, start=args.start or 0.0, end=args.end)
+        cues = () if job.transcript is None else subtitle_cues(speech["words"])
+        mux_speech(source, audio, job.video, rate, args.start or 0.0, args.end, cues)
+    if job.transcript is not None:
+        write_transcript(job.transcript, {name: speech[name] for name in ("text", "words")})
     if job.picture is not None:
         mouth, spectrogram, units = (speech[name] for name in ("mouth", "spectrogram", "unit_ids"))
         plot_speech(job.picture, mouth, spectrogram, units, title=job.item.name)

@@ -17,7 +17,11 @@ from hf_lip2speech.data.prepare import prepare
 from hf_lip2speech.loading import BUNDLED
 from hf_lip2speech.media.audio import read_audio, write_audio
 from hf_lip2speech.media.mux import mux_speech
+from hf_lip2speech.models.configuration_lip2speech import Lip2SpeechConfig
+from hf_lip2speech.models.modeling_lip2speech import Lip2SpeechModel
+from hf_lip2speech.models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
 from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
+from hf_lip2speech.text.characters import ENGLISH
 
 from ..conversion.published_files import small_lip2speech, small_vocoder
 from ..fake_corpora import RENDERED, make_grid, make_lrs2, make_lrs3, rendered_talks
@@ -39,6 +43,24 @@ def recording(path: Path) -> None:
 def model(path: Path) -> None:
     shutil.copytree(BUNDLED, path)
     (path / "card.yaml").write_text(FACTS)
+
+
+def text_model(path: Path) -> None:
+    """The bundled model, if need be with a text head that knows nothing."""
+    whole = Lip2SpeechWithVocoder.from_pretrained(BUNDLED)
+    config = whole.lip2speech.config.to_dict()
+    if not config["text_conditioning"]:
+        added = {"text_vocabulary": config["text_vocabulary"] or ENGLISH, "text_conditioning": True}
+        torch.manual_seed(0)
+        lip2speech = Lip2SpeechModel(Lip2SpeechConfig(**(config | added)))
+        lip2speech.load_state_dict(whole.lip2speech.state_dict(), strict=False)
+        whole = Lip2SpeechWithVocoder.from_parts(lip2speech, whole.vocoder, whole.voices, "grid_s1")
+    whole.save_pretrained(path)
+    shutil.copyfile(BUNDLED / "preprocessor_config.json", path / "preprocessor_config.json")
+
+
+def words(path: Path) -> None:
+    path.write_text("bin\nblue\nat\n")
 
 
 def face_videos(path: Path) -> None:
@@ -141,12 +163,17 @@ class StandIns:
         given = {name: value for name, value in vars(args).items() if value is not None}
         for role in MODEL_ROLES:
             if given.get(role, "bundled") != "bundled":
-                self.put(model, given[role])
+                self.put(text_model if given[role] == "TEXT_MODEL" else model, given[role])
+        if "vocabulary" in given:
+            self.put(words, args.vocabulary)
         if args.command == "speak":
             for name in args.videos:
                 self.put(face_videos if "." not in name else video, name.replace("*", "a"))
             if args.speaker is not None:
                 self.put(recording, args.speaker)
+        elif args.command == "read":
+            for name in args.videos:
+                self.put(video, name)
         elif args.command == "prepare":
             self.put(CORPORA[args.corpus], args.data_dir)
         elif args.command == "evaluate":

@@ -20,7 +20,18 @@ from hf_lip2speech.media.video import iter_frames, open_video, write_video
 from hf_lip2speech.video.mouth import mouth_crops
 
 from .snippets import ROOT, pages, snippets
-from .stand_ins import TALKER, VOICE, StandIns, evaluation, lrs3, model, prepared, recording, video
+from .stand_ins import (
+    TALKER,
+    VOICE,
+    StandIns,
+    evaluation,
+    lrs3,
+    model,
+    prepared,
+    recording,
+    text_model,
+    video,
+)
 
 
 def mouth(path: Path) -> None:
@@ -32,6 +43,7 @@ FILES = {
     "/data/lrs3": lrs3,
     "EVALUATION": evaluation,
     "MODEL": model,
+    "TEXT_MODEL": text_model,
     "a.mp4": video,
     "b.mp4": video,
     "c.mp4": video,

@@ -9,6 +9,7 @@ import pytest
 from hf_lip2speech.errors import Lip2SpeechError, NoVideoStreamError, UnreadableVideoError
 from hf_lip2speech.media.audio import read_audio
 from hf_lip2speech.media.mux import mux_speech
+from hf_lip2speech.media.transcripts import Cue
 from hf_lip2speech.media.video import iter_frames
 
 from .clips import encode, numbered, numbers, sound_file, with_matrix
@@ -203,3 +204,26 @@ def test_a_part_of_a_video_is_written_with_its_speech(tmp_path):
     mux_speech(encode(numbered(COUNT)), SPEECH[: 16000 * 20 // 25], out, start=0.2, end=1.0)
     assert numbers(list(iter_frames(out))) == list(range(5, 25))
     assert durations(out) == pytest.approx({"h264": 0.8, "aac": 0.8}, abs=2e-3)
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".mp4", "mov_text"), (".mov", "mov_text"), (".mkv", "srt")])
+@pytest.mark.parametrize("pictures", ["libx264", "libvpx-vp9"])
+def test_subtitles_are_a_track_with_their_times(tmp_path, suffix, codec, pictures):
+    source = encode(numbered(COUNT), codec=pictures, container="matroska")
+    out = tmp_path / f"out{suffix}"
+    cues = [Cue(0.1, 0.5, "bin blau"), Cue(0.5, 0.9, "für f")]
+    mux_speech(source, SPEECH, out, subtitles=cues)
+    with av.open(str(out)) as container:
+        (track,) = container.streams.subtitles
+        assert track.codec_context.name == codec
+        found = [
+            (float(p.pts * p.time_base), float(p.duration * p.time_base), bytes(p))
+            for p in container.demux(track)
+            if p.size > 2
+        ]
+        if codec == "mov_text":
+            assert b"Arial" in track.codec_context.extradata, "which QuickTime needs"
+    prefix = 2 if codec == "mov_text" else 0
+    texts = [(start, pytest.approx(length), data[prefix:].decode()) for start, length, data in found]
+    assert texts == [(0.1, 0.4, "bin blau"), (0.5, 0.4, "für f")]
+    assert len(list(iter_frames(out))) == COUNT and similarity(out) > 0.98

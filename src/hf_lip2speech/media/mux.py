@@ -5,7 +5,8 @@ import heapq
 import itertools
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,6 +22,7 @@ from ..files import UNWRITABLE, atomic_file
 from .decoding import Timed, check_part, main_stream, part, timed_pictures
 from .display import Display
 from .sources import describe, ffmpeg_name, local_source, open_container
+from .transcripts import Cue
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +32,17 @@ LONGEST_REORDERING = 16  # packets between the decoding of a picture and its dis
 CLOCK = Fraction(1, 90_000)  # seconds; of pictures that are encoded again
 AAC_FRAME = 1024  # samples
 AAC_BIT_RATE = 96_000
+SUBTITLE_CLOCK = Fraction(1, 1000)  # seconds
+# How subtitles look where the player does not decide; MP4 must say it.
+SUBTITLE_STYLE = b"""[Script Info]
+ScriptType: v4.00+
+
+[V4+ Styles]
+Format: Name, Fontname, Fontsize, PrimaryColour, SecondaryColour, OutlineColour, BackColour, Bold, Italic, \
+Underline, StrikeOut, ScaleX, ScaleY, Spacing, Angle, BorderStyle, Outline, Shadow, Alignment, MarginL, \
+MarginR, MarginV, Encoding
+Style: Default,Arial,16,&Hffffff,&Hffffff,&H0,&H0,0,0,0,0,100,100,0,0,1,1,0,2,10,10,10,1
+""".replace(b"\\\n", b"")
 
 
 def mux_speech(
@@ -39,6 +52,7 @@ def mux_speech(
     sampling_rate: int = SAMPLING_RATE,
     start: float = 0.0,
     end: float | None = None,
+    subtitles: Sequence[Cue] = (),
 ) -> None:
     """Write a video file with the pictures of a video and the given speech (AAC) in place of its sound.
 
@@ -52,6 +66,7 @@ def mux_speech(
         path: the file to write, .mp4, .mov or .mkv.
         sampling_rate: samples per second of the waveform.
         start, end: seconds of the video between which the pictures are taken; a part is always encoded.
+        subtitles: lines of a subtitle track, which players show on demand, in order; none: no track.
 
     Raises:
         UnreadableVideoError, NoVideoStreamError: the source cannot be read, or has no pictures.
@@ -67,7 +82,7 @@ def mux_speech(
     with local_source(video_source) as opened, atomic_file(path) as unfinished:
         unfinished.touch()  # says why where nothing can be written; FFmpeg does not
         sound = np.clip(waveform, -1.0, 1.0)
-        _mux(opened, describe(video_source), sound, sampling_rate, unfinished, start, end)
+        _mux(opened, describe(video_source), sound, sampling_rate, unfinished, start, end, subtitles)
 
 
 def _mux(
@@ -78,6 +93,7 @@ def _mux(
     path: Path,
     start: float,
     end: float | None,
+    subtitles: Sequence[Cue],
 ) -> None:
     with open_container(opened, name) as source:
         codec = main_stream(source, name).codec_context.name
@@ -92,7 +108,7 @@ def _mux(
                 open_container(opened, name) as source,
                 av.open(ffmpeg_name(path), "w", format=file_format, options=options) as target,
             ):
-                _write(target, source, name, way, waveform, sampling_rate)
+                _write(target, source, name, way, waveform, sampling_rate, subtitles)
             return
         except (av.FFmpegError, ValueError) as error:
             if isinstance(error, Lip2SpeechError) or getattr(error, "errno", None) in UNWRITABLE:
@@ -112,11 +128,19 @@ def _write(
     way: Callable,
     waveform: np.ndarray,
     sampling_rate: int,
+    subtitles: Sequence[Cue],
 ) -> None:
     pictures = way(source, name, target)
     speech: Any = target.add_stream("aac", rate=sampling_rate, layout="mono")
     speech.bit_rate = AAC_BIT_RATE
-    for packet in _by_time(pictures, _sound_packets(speech, waveform, sampling_rate)):
+    tracks = [pictures, _sound_packets(speech, waveform, sampling_rate)]
+    if subtitles:
+        codec = "subrip" if target.format.name == FORMATS[".mkv"] else "mov_text"
+        track: Any = target.add_stream(codec)
+        track.codec_context.subtitle_header = SUBTITLE_STYLE
+        track.time_base = track.codec_context.time_base = SUBTITLE_CLOCK
+        tracks.append(_subtitle_packets(track, subtitles))
+    for packet in _by_time(*tracks):
         target.mux(packet)
 
 
@@ -191,6 +215,16 @@ def _sound_packets(stream: av.AudioStream, waveform: np.ndarray, sampling_rate: 
     yield from stream.encode(None)
 
 
-def _by_time(first: Iterable[av.Packet], second: Iterable[av.Packet]) -> Iterator[av.Packet]:
-    """Two streams of packets merged by decoding time, so that a player finds sound beside its pictures."""
-    return heapq.merge(first, second, key=lambda packet: (packet.dts or 0) * packet.time_base)
+def _subtitle_packets(track: Any, cues: Iterable[Cue]) -> Iterator[av.Packet]:
+    for cue in cues:
+        text = cue.text.encode()
+        packet = av.Packet(struct.pack(">H", len(text)) + text if track.name == "mov_text" else text)
+        packet.stream, packet.time_base = track, SUBTITLE_CLOCK
+        packet.pts = packet.dts = round(cue.start / SUBTITLE_CLOCK)
+        packet.duration = max(round(cue.end / SUBTITLE_CLOCK) - packet.pts, 1)
+        yield packet
+
+
+def _by_time(*tracks: Iterable[av.Packet]) -> Iterator[av.Packet]:
+    """Streams of packets merged by decoding time, so that a player finds sound beside its pictures."""
+    return heapq.merge(*tracks, key=lambda packet: (packet.dts or 0) * packet.time_base)

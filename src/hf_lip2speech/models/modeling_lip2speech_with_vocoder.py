@@ -50,6 +50,8 @@ class Lip2SpeechWithVocoderOutput(ModelOutput):
         unit_ids: int64 (B, 2T), the units spoken, 0..num_units - 1.
         spectrogram: float32 (B, 4T, num_mel_bins), the natural-log mel spoken.
         unit_logits: float32 (B, 2T, unit classes), the scores of the units.
+        text_logits: float32 (B, 2T, characters + 1), the scores of the blank and the characters that the lips
+            say; None without a text head.
         f0: float32 (B, 4T), the pitch spoken in Hz every 10 ms, 0 where unvoiced; None from a vocoder that
             knows no pitch.
         hidden_states: per layer (B, 2T, hidden_size); with output_hidden_states.
@@ -62,6 +64,7 @@ class Lip2SpeechWithVocoderOutput(ModelOutput):
     unit_ids: torch.LongTensor | None = None
     spectrogram: torch.FloatTensor | None = None
     unit_logits: torch.FloatTensor | None = None
+    text_logits: torch.FloatTensor | None = None
     f0: torch.FloatTensor | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
@@ -266,6 +269,7 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
             unit_ids=unit_ids,
             spectrogram=spectrogram,
             unit_logits=read["unit_logits"][0],
+            text_logits=read["text_logits"][0] if "text_logits" in read else None,
             f0=None if f0 is None else f0 * 2.0 ** (pitch_shift / 12),
             hidden_states=read.get("hidden_states"),
             attentions=read.get("attentions"),
@@ -300,6 +304,28 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
                 "dtype=torch.float32, or download it again."
             )
         return speech
+
+    @torch.no_grad()
+    def read_text(
+        self,
+        pixel_values_videos: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        window_frames: int = 500,
+        context_frames: int = 100,
+        progress: Progress | None = None,
+    ) -> torch.Tensor:
+        """The `text_logits` of `forward`, (B, 2T, characters + 1), without any speech; see there.
+
+        Raises:
+            Lip2SpeechError: also where the model has no text head.
+        """
+        if self.config.lip2speech.text_vocabulary is None:
+            raise Lip2SpeechError("The model has no text head: the text_vocabulary of its config is None.")
+        lengths = _lengths(attention_mask, *pixel_values_videos.shape[:2])
+        size = len(lengths), self.config.lip2speech.speaker_embedding_dim
+        anybody = torch.zeros(size, device=self._gathering_device)  # the text is the same in every voice
+        read = self._read_lips(pixel_values_videos, lengths, anybody, window_frames, context_frames, progress)
+        return read["text_logits"][0]
 
     @property
     def _gathering_device(self) -> torch.device:
@@ -479,6 +505,8 @@ def _in_time(output: Any, before: int, after: int) -> Iterator[tuple[str, int, t
     (rows, 2L, heads, 2T), with zeros for the frames `before` and `after` the window."""
     yield "unit_logits", 0, output.unit_logits
     yield "spectrogram", 0, output.spectrogram
+    if output.text_logits is not None:
+        yield "text_logits", 0, output.text_logits
     for index, states in enumerate(output.hidden_states or ()):
         yield "hidden_states", index, states
     for index, weights in enumerate(output.attentions or ()):

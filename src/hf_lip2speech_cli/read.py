@@ -1,0 +1,95 @@
+"""Read the lips of silent videos: print what is said.
+
+One line of text for each video; with several, its name and a tab come first. The model must have a text head.
+Of several videos, one that cannot be read does not stop the others; the exit status is then 1.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from .options import (
+    TRANSCRIPTS,
+    CommandError,
+    add_device,
+    add_model,
+    add_vocabulary,
+    check_model,
+    check_outputs,
+    check_suffix,
+    in_own_words,
+    read_vocabulary,
+)
+from .terminal import Bars, error_line, say, without_foreign_lines
+from .videos import Item, find_videos
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    videos = "video files, folders (with all videos below), patterns such as 'takes/*.mov', or http(s) URLs"
+    add("videos", metavar="VIDEO", nargs="+", help=videos)
+    add_model(parser)
+    add_vocabulary(parser)
+    transcript = f"also write the text and the words' times ({', '.join(TRANSCRIPTS)}); of one video"
+    add("-o", "--output", metavar="OUT.srt", type=Path, help=transcript)
+    add("--cropped", action="store_true", help="the videos already show only the mouth (96x96 gray)")
+    add_device(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    items, failures = _videos(args.videos)
+    single = len(items) + len(failures) == 1
+    if not items:
+        *others, last = failures
+        for message in others:
+            error_line(message)
+        raise CommandError(last)
+    if args.output is not None:
+        if not single:
+            raise CommandError(f"{args.output} holds the text of one video: name one, or leave -o out.")
+        check_outputs([args.output], inputs=[*(item.source for item in items), args.vocabulary])
+        check_suffix(args.output, TRANSCRIPTS, "The transcript")
+    options: dict[str, Any] = {"cropped": args.cropped, "return_text": True, "return_audio": False}
+    if args.vocabulary is not None:
+        options["vocabulary"] = read_vocabulary(args.vocabulary)
+    check_model(args.model)
+    for message in failures:
+        error_line(message)
+
+    from hf_lip2speech.errors import Lip2SpeechError
+    from hf_lip2speech.media.transcripts import write_transcript
+    from hf_lip2speech.pipeline import load_pipeline
+    from hf_lip2speech.pipeline_text import check_reads_text
+    from hf_lip2speech.video.landmarks import default_detector
+
+    say(f"loading {args.model}", file=sys.stderr)
+    read = load_pipeline(args.model, args.device)
+    check_reads_text(read.model.config.lip2speech, "read")
+    if not args.cropped:
+        with without_foreign_lines():
+            default_detector()
+    failed = len(failures)
+    with Bars(len(items)) as bars:
+        for item in items:
+            try:
+                said = read(item.source, progress=bars.stage, **options)
+            except Lip2SpeechError as error:
+                if single or args.debug:
+                    raise
+                failed += 1
+                error_line(in_own_words(str(error)))
+                continue
+            finally:
+                bars.video_done()
+            say(said["text"] if single else f"{item.source}\t{said['text']}")
+            if args.output is not None:
+                write_transcript(args.output, said)
+    return int(failed > 0)
+
+
+def _videos(arguments: list[str]) -> tuple[list[Item], list[str]]:
+    """Those of all arguments, and what is wrong with the rest; two of one name do not collide here."""
+    found = [find_videos([argument], Path()) for argument in arguments]
+    items = [item for videos, _ in found for item in videos]
+    return list(dict.fromkeys(items)), [message for _, messages in found for message in messages]
