@@ -10,8 +10,8 @@ from hf_lip2speech.errors import Lip2SpeechError
 from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from hf_lip2speech.pipeline import LipToSpeechPipeline
 from hf_lip2speech.streaming import LipToSpeechStream
+from hf_lip2speech.video.crops import INNER_LIPS, MEAN_FACE, OUTER_LIPS, STABLE_POINTS
 from hf_lip2speech.video.landmarks import Face
-from hf_lip2speech.video.mouth import INNER_LIPS, MEAN_FACE, OUTER_LIPS, STABLE_POINTS
 
 from .models.small import ENCODER
 from .tiny_model import tiny_model, unit_vector

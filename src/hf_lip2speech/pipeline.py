@@ -21,6 +21,7 @@ from .loading import BUNDLED_NAME
 from .models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
 from .pipeline_inputs import NumberedRows, VideoReader, collate, numbered
 from .pipeline_text import read_text, text_parameters
+from .threads import read_ahead
 
 
 class LipToSpeechPipeline(Pipeline):
@@ -144,6 +145,8 @@ class LipToSpeechPipeline(Pipeline):
             num_workers=num_workers if sized else min(num_workers, 1),  # more would each read a whole stream
             collate_fn=collate,
         )
+        if isinstance(inputs, list) and not num_workers and "progress" not in preprocess_params:
+            loader = _ReadAhead(loader)
         outputs = PipelineIterator(loader, self.forward, forward_params, loader_batch_size=batch_size)
         return PipelineIterator(outputs, self.postprocess, postprocess_params)
 
@@ -353,6 +356,19 @@ class LipToSpeechPipeline(Pipeline):
             logits = cut("text_logits", UNITS_PER_FRAME)
             result |= read_text(logits, face_mask, self.model.config.lip2speech, **text)
         return result
+
+
+class _ReadAhead:
+    """Batches of which the next is decoded and cropped by another thread while the model speaks this one."""
+
+    def __init__(self, loader: DataLoader):
+        self._loader = loader
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        return read_ahead(self._loader)
 
 
 def silence(waveform: np.ndarray, face_mask: np.ndarray) -> np.ndarray:

@@ -17,8 +17,9 @@ from .feature_extraction_lip2speech import gray_histogram
 from .models.phase_recovery import phase_of
 from .models.visual_frontend import STEM_FRAMES
 from .pipeline import LipToSpeechPipeline
+from .video.crops import anchor_points, crop_matrix, cut_mouth
 from .video.landmarks import Face, LandmarkDetector, MeshLandmarkDetector, iou
-from .video.mouth import SAME_FACE_IOU, anchor_points, crop_matrix, cut_mouth
+from .video.mouth import SAME_FACE_IOU
 
 SMOOTHED_FRAMES = 6  # landmarks are averaged over this frame and the five before
 SEARCH_EVERY = 25  # frames between two searches for more faces

@@ -61,14 +61,14 @@ def run(args: argparse.Namespace) -> int:
     from hf_lip2speech.media.transcripts import write_transcript
     from hf_lip2speech.pipeline import load_pipeline
     from hf_lip2speech.pipeline_text import check_reads_text
-    from hf_lip2speech.video.landmarks import default_detector
+    from hf_lip2speech.video.landmarks import borrowed_detector
 
     say(f"loading {args.model}", file=sys.stderr)
     read = load_pipeline(args.model, args.device)
     check_reads_text(read.model.config.lip2speech, "read")
     if not args.cropped:
-        with without_foreign_lines():
-            default_detector()
+        with without_foreign_lines(), borrowed_detector():
+            pass  # it is loaded now, and kept
     failed = len(failures)
     with Bars(len(items)) as bars:
         for item in items:

@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
 
     from hf_lip2speech.pipeline import load_pipeline
     from hf_lip2speech.plotting import require_matplotlib
-    from hf_lip2speech.video.landmarks import default_detector
+    from hf_lip2speech.video.landmarks import borrowed_detector
 
     if args.plot is not None:
         require_matplotlib()
@@ -112,8 +112,8 @@ def run(args: argparse.Namespace) -> int:
     if args.transcript is not None:
         options |= {"return_text": True} | ({} if vocabulary is None else {"vocabulary": vocabulary})
     if not args.cropped:
-        with without_foreign_lines():
-            default_detector()
+        with without_foreign_lines(), borrowed_detector():
+            pass  # it is loaded now, and kept
     failed = len(failures)
     with Bars(len(jobs)) as bars:
         for first in range(0, len(jobs), args.batch_size):

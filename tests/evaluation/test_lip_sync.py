@@ -101,8 +101,8 @@ def test_a_real_face_is_framed_as_syncnet_expects_it(grid_dir):
     """The face's middle across, its mouth about half-way down the square."""
     import av
 
+    from hf_lip2speech.video.crops import OUTER_LIPS
     from hf_lip2speech.video.landmarks import MeshLandmarkDetector
-    from hf_lip2speech.video.mouth import OUTER_LIPS
 
     with av.open(str(next((grid_dir / "s1").glob("*.mp4")))) as container:
         shown = islice(container.decode(video=0), 8)

@@ -1,14 +1,14 @@
 """video/landmarks.py: faces of GRID found, followed, told from no faces."""
 
-import threading
 import time
 
 import numpy as np
 import pytest
 
 from hf_lip2speech.media.video import open_video
-from hf_lip2speech.video.landmarks import BlazeFace, MeshLandmarkDetector, default_detector, iou
-from hf_lip2speech.video.mouth import INNER_LIPS, OUTER_LIPS, mouth_crops
+from hf_lip2speech.video.crops import INNER_LIPS, OUTER_LIPS
+from hf_lip2speech.video.landmarks import BlazeFace, MeshLandmarkDetector, borrowed_detector, iou
+from hf_lip2speech.video.mouth import mouth_crops
 from hf_lip2speech.video.warp import apply_affine, warp_affine
 
 NOSE, RIGHT_EYE, LEFT_EYE, CHIN = 1, 33, 263, 152
@@ -92,6 +92,22 @@ def test_a_face_that_appears_later_is_noticed(frames):
     assert counts[:7] == [1] * 7 and counts[12:] == [2] * 8
 
 
+def test_a_still_picture_is_searched_for_more_faces_only_now_and_then(frames):
+    detector, searched = MeshLandmarkDetector(search_every=2), []
+    search = detector._detector
+    detector._detector = lambda frame, thorough: (searched.append(index), search(frame, thorough))[1]
+    for index in range(50):  # noqa: B007
+        detector(frames[0])
+    assert searched == [0, 22, 44]  # ten searches left out in a row
+    wide = np.zeros((288, 720, 3), np.uint8)
+    wide[:, :360] = frames[0]
+    detector.reset()
+    for index in range(6):
+        wide[:, 360:] = frames[0] if index > 2 else 0
+        count = len(detector(wide))
+    assert count == 2
+
+
 def test_reset_forgets_the_faces_of_the_last_video(frames):
     detector = MeshLandmarkDetector()
     fresh = [face.points for face in detector(frames[0])]
@@ -106,19 +122,22 @@ def test_blazeface_puts_the_eyes_inside_the_box(frames):
     assert np.all(eyes > box[:2]) and np.all(eyes < box[2:]) and eyes[0, 0] < eyes[1, 0]
 
 
-def test_each_thread_makes_one_default_detector(monkeypatch):
-    assert default_detector() is default_detector()
-    others = []
-    thread = threading.Thread(target=lambda: others.append(default_detector()))
-    thread.start()
-    thread.join()
-    assert others[0] is not default_detector()  # it remembers the frames of one video
+def test_a_detector_is_kept_for_the_next_video_and_lent_to_one_at_a_time():
+    with borrowed_detector() as first, borrowed_detector() as other:
+        assert first is not other  # each remembers the frames of one video
+    with borrowed_detector() as again:
+        assert again in (first, other)
+    with pytest.raises(KeyError), borrowed_detector():
+        raise KeyError
+    with borrowed_detector() as again:
+        assert again in (first, other)
 
 
 @pytest.mark.slow  # a pace is a machine's: other work on it, also the other processes of a run, slows it down
 def test_fifty_frames_a_second_of_two_cores(grid_dir):
     clips = sorted((grid_dir / "s1").glob("*.mp4"))[:4]
-    default_detector()
+    with borrowed_detector():
+        pass
     start = time.process_time()  # of all threads, so of both cores: holds on a busy machine too
     count = 0
     for clip in clips:

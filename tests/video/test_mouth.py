@@ -9,17 +9,21 @@ import pytest
 from hf_lip2speech.errors import EmptyVideoError, Lip2SpeechError, MouthCropError, NoFaceError
 from hf_lip2speech.media.video import open_video, write_video
 from hf_lip2speech.video import mouth
-from hf_lip2speech.video.landmarks import Face, MeshLandmarkDetector
-from hf_lip2speech.video.mouth import (
+from hf_lip2speech.video.crops import (
     INNER_LIPS,
     MEAN_FACE,
     OUTER_LIPS,
     STABLE_POINTS,
-    follow_mouth,
-    mouth_crops,
-    ready_made_crops,
+    CropsAhead,
+    anchor_points,
+    crop_matrix,
+    cut_mouth,
+    interpolate,
+    smooth,
 )
-from hf_lip2speech.video.warp import apply_affine
+from hf_lip2speech.video.landmarks import Face, MeshLandmarkDetector
+from hf_lip2speech.video.mouth import follow_mouth, mouth_crops, ready_made_crops
+from hf_lip2speech.video.warp import apply_affine, invert_affine
 
 from ..media.clips import encode, numbered, with_matrix
 
@@ -168,16 +172,80 @@ def test_no_frames_at_all_are_an_error_with_the_name(function):
         function([], name="x.mp4")
 
 
-@pytest.mark.parametrize("second", [3, 5])
-def test_a_second_reading_of_another_length_never_becomes_crops(second):
-    class Changing:
-        lengths = iter((4, second))
+def assert_same(crops, expected):
+    """Equal but for the rounding of single pixels, whose places are counted from another corner."""
+    difference = np.abs(crops.astype(int) - np.stack(expected))
+    assert difference.max() <= 1 and difference.mean() < 1e-3
 
-        def __iter__(self):
-            return iter(dots([[(1.0, 0, 0)]] * next(self.lengths)))
 
-    with pytest.raises(ValueError, match="zip"):
-        mouth_crops(Changing(), detector=Script([[(1.0, 0, 0)]] * 4))
+class Counted:
+    """Frames that count how often they are read, and which."""
+
+    def __init__(self, frames, *lengths):
+        self.frames = frames
+        self.lengths = list(lengths)
+        self.read = []
+
+    def __iter__(self):
+        length = self.lengths.pop(0) if self.lengths else len(self.frames)
+        self.read.append(0)
+        for frame in self.frames[:length]:
+            self.read[-1] += 1
+            yield frame
+
+
+SEEN = {  # frames in which the face is seen, and how many are read again
+    "all of them": (range(100), 0),
+    "gaps of up to a second": ([0, *range(20, 60), *range(84, 90)], 0),
+    "from the tenth on": (range(10, 100), 10),
+    "not at the end": (range(80), 0),
+    "a gap of more than a second": ([*range(20), *range(50, 100)], 50),
+}
+
+
+@pytest.mark.parametrize("seen", SEEN, ids=str)
+@pytest.mark.filterwarnings("ignore:the video shows no face")
+def test_frames_are_read_once_unless_a_crop_depends_on_what_came_later(seen):
+    seen, again = SEEN[seen]
+    places = [(0.5 + 0.0005 * k, 40 + 0.2 * k, 20 - 0.1 * k) for k in range(100)]
+    told = [[place] if k in seen else [] for k, place in enumerate(places)]
+    images = Counted(dots([[place] for place in places]))
+    crops = mouth_crops(images, detector=Script(told))
+    assert images.read == [100, again][: 1 + bool(again)]
+    anchors = np.stack([anchor_points(fake_face(*places[k])) for k in seen])
+    held = interpolate(list(seen), anchors, np.arange(100))
+    expected = [cut_mouth(f, crop_matrix(p)) for f, p in zip(images.frames, smooth(held), strict=True)]
+    assert_same(crops, expected)
+
+
+def test_a_face_that_moves_fast_is_read_again_and_cropped_all_the_same():
+    places = [[(0.4, 40 + 8 * abs(k % 20 - 10), 40)] for k in range(60)]
+    images = Counted(dots(places, size=300))
+    crops = mouth_crops(images, detector=Script(places))
+    anchors = np.stack([anchor_points(fake_face(*place)) for (place,) in places])
+    expected = [cut_mouth(f, crop_matrix(p)) for f, p in zip(images.frames, smooth(anchors), strict=True)]
+    assert_same(crops, expected)
+
+
+def test_a_second_reading_of_fewer_frames_never_becomes_crops():
+    told = [[] if k < 20 else [(1.0, 0, 0)] for k in range(40)]
+    with pytest.raises(Lip2SpeechError, match="had 40 frames when it was first read and has fewer"):
+        mouth_crops(Counted(dots([[(1.0, 0, 0)]] * 40), 40, 10), detector=Script(told))
+
+
+def test_parts_of_frames_that_are_kept_stay_small(monkeypatch):
+    most = 0
+
+    class Watch(CropsAhead):
+        def keep(self, *args):
+            nonlocal most
+            super().keep(*args)
+            most = max(most, self._bytes)
+
+    monkeypatch.setattr(mouth, "CropsAhead", Watch)
+    places = [[(0.5, 60, 20)]] * 300
+    mouth_crops(Counted([dots(places[:1], 512)[0]] * 300), detector=Script(places))
+    assert 0 < most < 16 * 100 * 100 * 3  # 16 parts; a frame has 512 x 512 pixels
 
 
 def test_progress_tells_both_stages():
@@ -215,12 +283,10 @@ def test_grid_mouths_are_centred_and_of_the_mean_face_size(grid_frames, name):
     assert crops.shape == (75, 96, 96) and crops.dtype == np.uint8
     # seen by the mesh again, in the frame that the crop was cut from
     assert crops[0].mean() == pytest.approx(float(frames[0][180:240, 120:200].mean()), rel=0.3)
-    runs = mouth._runs(*mouth._follow_speaker(frames, name, detector, None))
-    matrices = mouth._crop_matrices(runs)
-    detector.reset()
-    for frame, matrix in zip(frames, matrices, strict=True):
-        (face,) = detector(frame)
-        lips = apply_affine(mouth.invert_affine(matrix), face.points[LIPS])
+    faces = [detector(frame)[0] for frame in frames]
+    places = smooth(np.stack([anchor_points(face) for face in faces]))
+    for face, place in zip(faces, places, strict=True):
+        lips = apply_affine(invert_affine(crop_matrix(place)), face.points[LIPS])
         np.testing.assert_allclose(
             lips.mean(axis=0), [48, 48], atol=3
         )  # it opens and shuts about the window's mean

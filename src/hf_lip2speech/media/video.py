@@ -14,6 +14,7 @@ import numpy as np
 from ..constants import FRAME_RATE
 from ..errors import EmptyVideoError, UnreadableVideoError
 from ..files import atomic_file
+from ..threads import read_ahead
 from .decoding import (
     Timed,
     check_length,
@@ -28,6 +29,7 @@ from .display import Display
 from .sources import describe, ffmpeg_name, local_source, open_container
 
 FRAMES = "RGB (T, H, W, 3) or (T, 3, H, W) or gray (T, H, W), uint8 or floats in 0..1"
+FRAMES_AHEAD = 4  # decoded by another thread while those before are looked at
 MIDPOINT_SLACK = Fraction(1, 50)  # of an output frame: keeps jittering time stamps from deciding a tie
 
 
@@ -81,13 +83,16 @@ class Video:
         with open_container(self._source, self.name) as container:
             self.expected = self._expected(stated_seconds(container, self.name))
             pictures = timed_pictures(container, self.name, quiet=self._count is not None, seek=self.start)
-            display, shown, array = None, None, np.empty(0)
-            for timed in _resample(self._part(pictures), self._fps):
-                if display is None:
-                    display = Display("rgb24", main_stream(container, self.name).sample_aspect_ratio)
-                if timed.picture is not shown:
-                    shown, array = timed.picture, display(timed.picture).to_ndarray()
-                yield array
+            yield from read_ahead(self._shown(container, pictures), FRAMES_AHEAD)
+
+    def _shown(self, container: Any, pictures: Iterable[Timed]) -> Iterator[np.ndarray]:
+        display, shown, array = None, None, np.empty(0)
+        for timed in _resample(self._part(pictures), self._fps):
+            if display is None:
+                display = Display("rgb24", main_stream(container, self.name).sample_aspect_ratio)
+            if timed.picture is not shown:
+                shown, array = timed.picture, display(timed.picture).to_ndarray()
+            yield array
 
     def _part(self, pictures: Iterable[Timed]) -> Iterable[Timed]:
         whole = not self.start and self._end is None

@@ -96,11 +96,11 @@ class Refacer:
     """Draws clips into a folder; see `reface`."""
 
     def __init__(self, folder: PreparedFolder, source: PreparedFolder, head: str | Path, seed: int):
-        from ..video.landmarks import default_detector
+        from ..video.landmarks import MeshLandmarkDetector
         from .scanned_head import read_head
 
         self.folder, self.source, self.seed = folder, source, seed
-        self.head, self.detector = read_head(head), default_detector()
+        self.head, self.detector = read_head(head), MeshLandmarkDetector()
 
     def write(self, row: dict[str, Any], video: Path, people: int) -> tuple[str, str | None]:
         """The clip's ID, and why it could not be drawn, if so."""

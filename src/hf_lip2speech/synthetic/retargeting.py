@@ -10,8 +10,8 @@ import numpy as np
 
 from ..constants import FRAME_RATE
 from ..errors import NoFaceError
+from ..video.crops import MEAN_FACE, SMOOTHING_WINDOW, STABLE_POINTS
 from ..video.landmarks import LandmarkDetector
-from ..video.mouth import MEAN_FACE, SMOOTHING_WINDOW, STABLE_POINTS
 from ..video.warp import apply_affine, similarity_transform
 from .scanned_head import LANDMARKS, STABLE, Person
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..constants import MOUTH_SIZE
 from ..errors import Lip2SpeechError
-from ..video.mouth import crop_matrix
+from ..video.crops import crop_matrix
 from ..video.warp import apply_affine, invert_affine
 
 # Vertices of the 68 landmarks of the Multi-PIE scheme.

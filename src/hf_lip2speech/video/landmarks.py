@@ -3,8 +3,8 @@
 mediapipe would bring these two networks with its whole graph runtime, to run them in the same way.
 """
 
-import threading
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Protocol
@@ -16,6 +16,8 @@ from .warp import apply_affine, warp_affine
 DETECTION_SIZE = 128  # side of BlazeFace's input, pixels
 MESH_SIZE = 192  # side of Face Mesh's input, pixels
 MESH_MARGIN = 1.5  # side of the mesh's region over the longer side of the face
+CELL_CHANGE = 6.0  # gray levels by which a cell of the frame changes when something appears in it
+MOST_SKIPPED = 10  # searches that are left out in a row
 RIGHT_EYE, LEFT_EYE = 33, 263  # outer corners in the mesh: the line that levels the next region
 
 
@@ -195,8 +197,9 @@ class FaceMesh:
 class MeshLandmarkDetector:
     """BlazeFace finds faces, Face Mesh follows each of them from frame to frame.
 
-    A face is followed from its own last points while the mesh's score stays high; frames are searched again
-    every `search_every` frames, and on each frame (as a whole only) while there is no face.
+    A face is followed from its own last points while the mesh's score stays high. Frames are searched for
+    more faces every `search_every` frames, unless nothing but the faces has moved since the last search, and
+    on each frame (as a whole only) while there is no face.
 
     Args:
         min_detection_score: BlazeFace's least score, 0..1.
@@ -225,6 +228,8 @@ class MeshLandmarkDetector:
         """Forget all frames: another video begins."""
         self._followed: list[Face] = []
         self._since_search = self.search_every
+        self._skipped = 0
+        self._searched: np.ndarray | None = None  # cells of the frame that was searched last
 
     def __call__(self, frame: np.ndarray) -> list[Face]:
         """The faces of the next frame, uint8 (H, W, 3) RGB; largest first."""
@@ -233,8 +238,10 @@ class MeshLandmarkDetector:
             self._keep(faces, self._follow(frame, face))
         self._since_search += 1
         due = self._since_search >= self.search_every
+        if due:
+            self._since_search = 0
+            due = self._differs(frame, faces)
         if not faces or due:
-            self._since_search = 0 if due else self._since_search
             for box, eyes, _ in self._detector(frame, thorough=due):
                 if len(faces) < self.max_faces and not np.any(iou(box, [face.box for face in faces]) > 0.3):
                     face = self._mesh(frame, box, eyes)
@@ -247,6 +254,21 @@ class MeshLandmarkDetector:
         self._followed = faces
         return list(faces)
 
+    def _differs(self, frame: np.ndarray, faces: list[Face]) -> bool:
+        """Whether a frame shows something new beside the faces, compared with the one searched last."""
+        cells, before = _cells(frame), self._searched
+        if before is not None and before.shape == cells.shape and faces and self._skipped < MOST_SKIPPED:
+            moved = np.abs(cells - before) > CELL_CHANGE
+            scale = np.array([cells.shape[1] / frame.shape[1], cells.shape[0] / frame.shape[0]] * 2)
+            for face in faces:
+                x0, y0, x1, y1 = np.maximum(face.box * scale, 0).astype(int)
+                moved[y0 : y1 + 1, x0 : x1 + 1] = False
+            if not moved.any():
+                self._skipped += 1
+                return False
+        self._skipped, self._searched = 0, cells
+        return True
+
     def _follow(self, frame: np.ndarray, face: Face) -> Face:
         """A face of the frame before, in this one."""
         return self._mesh(frame, face.box, face.points[[RIGHT_EYE, LEFT_EYE]])
@@ -257,11 +279,28 @@ class MeshLandmarkDetector:
             faces.append(face)
 
 
-_default = threading.local()
+def _cells(frame: np.ndarray) -> np.ndarray:
+    """Brightness of about 16 x 16 cells of a frame, each the mean of 16 of its pixels."""
+    rows, columns = (max(side // 64, 1) for side in frame.shape[:2])
+    sampled = frame[::rows, ::columns, 1].astype(np.float32)  # green is most of the brightness
+    height, width = (side // 4 for side in sampled.shape)
+    return sampled[: 4 * height, : 4 * width].reshape(height, 4, width, 4).mean(axis=(1, 3))
 
 
-def default_detector() -> MeshLandmarkDetector:
-    """This thread's detector, made once: loading its networks takes as long as following ten frames."""
-    if not hasattr(_default, "detector"):
-        _default.detector = MeshLandmarkDetector()
-    return _default.detector
+_idle: list[MeshLandmarkDetector] = []
+
+
+@contextmanager
+def borrowed_detector() -> Generator[MeshLandmarkDetector]:
+    """A detector for one video, which no other thread has meanwhile: one that was used before, or a new one.
+
+    Loading its networks takes as long as following ten frames.
+    """
+    try:
+        detector = _idle.pop()
+    except IndexError:
+        detector = MeshLandmarkDetector()
+    try:
+        yield detector
+    finally:
+        _idle.append(detector)

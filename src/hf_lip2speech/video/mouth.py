@@ -8,6 +8,7 @@ the mouth points.
 import itertools
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,20 +16,15 @@ import numpy as np
 
 from ..constants import CROP_SIZE, FRAME_RATE, MOUTH_SIZE
 from ..errors import EmptyVideoError, Lip2SpeechError, MouthCropError, NoFaceError
-from .landmarks import Face, LandmarkDetector, default_detector, iou
-from .warp import apply_affine, invert_affine, similarity_transform, warp_affine
+from .crops import CropsAhead, FaceParts, anchor_points, gray, interpolate, smooth
+from .landmarks import Face, LandmarkDetector, borrowed_detector, iou
+from .warp import warp_affine
 
 Progress = Callable[[str, int, int | None], None]
 
-STABLE_POINTS = [2, 33, 133, 362, 263]  # nose base; right eye outer, inner; left eye inner, outer
-MEAN_FACE = np.array([[128.87, 137.30], [92.52, 94.37], [112.77, 94.94], [145.53, 94.53], [166.68, 93.57]])
-OUTER_LIPS = [61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146]
-INNER_LIPS = [78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95]
-SMOOTHING_WINDOW = 12  # frames
 SAME_FACE_IOU = 0.3
 LEAST_PRESENCE = 5  # frames; a face that is seen less often is not worth a warning
 LONGEST_LOSS = 25  # frames; a face that comes back later starts another track
-GRAY = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601 luma
 
 
 @dataclass(frozen=True)
@@ -58,13 +54,15 @@ def follow_mouth(
 ) -> MouthClip:
     """The speaker's mouth in each frame of a video, and where it is seen.
 
-    The frames are read twice, for landmarks and for crops, so that they are never in memory together.
+    The frames are read once, and never in memory together: of each, only what is near a face is kept, until
+    its crop is cut. Those whose crop depends on what was not kept (from before the first face, or of more
+    than a second without it) are read again.
 
     Args:
         frames: uint8 (H, W, 3) RGB frames at 25 per second that can be read twice, such as an array
             (T, H, W, 3) or `media.video.open_video`.
         name: what messages call the video.
-        detector: finds the landmarks; default: `default_detector()`.
+        detector: finds the landmarks; default: a `MeshLandmarkDetector`, which is kept for the next video.
         progress: called as progress(stage, done, total), stage "landmarks" (where the total is what the
             file states, or None), then "crops".
 
@@ -82,14 +80,16 @@ def follow_mouth(
             f"the frames of {name} come from an iterator, which can be read once: give an array, a list or "
             "open_video(...), which can be read twice"
         )
-    tracks, count = _follow_speaker(frames, name, detector or default_detector(), progress)
-    face_mask = _face_mask(tracks, count, name, getattr(frames, "start", 0.0))
-    matrices = _crop_matrices(_runs(tracks, count))
-    crops = np.empty((len(matrices), MOUTH_SIZE, MOUTH_SIZE), dtype=np.uint8)
-    for index, (frame, matrix) in enumerate(zip(frames, matrices, strict=True)):
-        crops[index] = cut_mouth(frame, matrix)
-        if progress is not None:
-            progress("crops", index + 1, len(crops))
+    with CropsAhead() as ahead, nullcontext(detector) if detector else borrowed_detector() as finder:
+        tracks, count = _follow_speaker(frames, name, finder, progress, ahead)
+        face_mask = _face_mask(tracks, count, name, getattr(frames, "start", 0.0))
+        points = np.concatenate([smooth(anchors) for _, anchors in _runs(tracks, count)])
+
+        def cut(done: int) -> None:
+            if progress is not None:
+                progress("crops", done, count)
+
+        crops = ahead.gather(points, [track.parts for track in tracks], frames, name, cut)
     return MouthClip(crops, face_mask)
 
 
@@ -127,14 +127,10 @@ def ready_made_crops(frames: Iterable[np.ndarray], *, name: str = "the video") -
             frame = warp_affine(
                 frame, np.array([[scale, 0, shift], [0, scale, shift]]), MOUTH_SIZE, MOUTH_SIZE
             )
-        crops.append(_gray(frame))
+        crops.append(gray(frame))
     if not crops:
         raise EmptyVideoError(f"{name} has no frame")
     return np.stack(crops)
-
-
-def _gray(frame: np.ndarray) -> np.ndarray:
-    return (frame @ GRAY + 0.5).astype(np.uint8)
 
 
 @dataclass
@@ -146,6 +142,7 @@ class _Track:
     area: float = 0.0
     frames: list[int] = field(default_factory=list)
     anchors: list[np.ndarray] = field(default_factory=list)
+    parts: FaceParts = field(default_factory=FaceParts)
 
     @property
     def mean_area(self) -> float:
@@ -159,7 +156,11 @@ class _Track:
 
 
 def _follow_speaker(
-    frames: Iterable[np.ndarray], name: str, detector: LandmarkDetector, progress: Progress | None
+    frames: Iterable[np.ndarray],
+    name: str,
+    detector: LandmarkDetector,
+    progress: Progress | None,
+    ahead: CropsAhead,
 ) -> tuple[list[_Track], int]:
     """The speaker's tracks in order of time, and the number of frames."""
     tracks: list[_Track] = []
@@ -167,6 +168,9 @@ def _follow_speaker(
     detector.reset()
     for index, frame in enumerate(frames):
         _assign(tracks, index, detector(frame))
+        for track in tracks:
+            if index - track.last <= LONGEST_LOSS:
+                ahead.keep(track.parts, index, frame, track.frames, track.anchors, track.box)
         count = index + 1
         if progress is not None:
             stated = len(frames) if isinstance(frames, Sized) else getattr(frames, "expected", None)
@@ -254,43 +258,5 @@ def _runs(tracks: list[_Track], count: int) -> list[tuple[slice, np.ndarray]]:
     ends = [(left[0][-1] + right[0][0] + 1) // 2 for left, right in zip(groups, groups[1:], strict=False)]
     runs = []
     for start, stop, (frames, anchors) in zip([0, *ends], [*ends, count], groups, strict=True):
-        known = np.stack(anchors).reshape(len(anchors), -1).astype(np.float64)
-        columns = [np.interp(np.arange(start, stop), frames, column) for column in known.T]
-        runs.append((slice(start, stop), np.stack(columns, axis=1).reshape(-1, 6, 2)))
+        runs.append((slice(start, stop), interpolate(frames, anchors, np.arange(start, stop))))
     return runs
-
-
-def _crop_matrices(runs: list[tuple[slice, np.ndarray]]) -> np.ndarray:
-    """(T, 2, 3): for each frame, crop pixel -> frame pixel."""
-    matrices = []
-    for _, anchors in runs:
-        matrices += [crop_matrix(points) for points in _smooth(anchors)]
-    return np.stack(matrices)
-
-
-def anchor_points(face: Face) -> np.ndarray:
-    """The points of a face that place its crop, (6, 2): five stable ones and the mean of the mouth's."""
-    return np.vstack([face.points[STABLE_POINTS], face.points[OUTER_LIPS + INNER_LIPS].mean(axis=0)])
-
-
-def crop_matrix(anchors: np.ndarray) -> np.ndarray:
-    """(6, 2) -> (2, 3): crop pixel -> frame pixel."""
-    to_crop = similarity_transform(anchors[:5], MEAN_FACE)
-    mouth = apply_affine(to_crop, anchors[5])
-    to_crop = to_crop.copy()
-    to_crop[:, 2] += MOUTH_SIZE / 2 - mouth
-    return invert_affine(to_crop)
-
-
-def cut_mouth(frame: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """The crop uint8 (96, 96), gray, of an RGB frame uint8 (H, W, 3)."""
-    return _gray(warp_affine(frame, matrix, MOUTH_SIZE, MOUTH_SIZE))
-
-
-def _smooth(anchors: np.ndarray) -> np.ndarray:
-    """Mean over a window of 12 frames about each frame, shorter at the ends; (n, ...) -> (n, ...)."""
-    total = np.concatenate([np.zeros_like(anchors[:1]), np.cumsum(anchors, axis=0)])
-    index = np.arange(len(anchors))
-    start = np.maximum(index - SMOOTHING_WINDOW // 2, 0)
-    stop = np.minimum(index + SMOOTHING_WINDOW // 2, len(anchors))
-    return (total[stop] - total[start]) / (stop - start)[:, None, None]
