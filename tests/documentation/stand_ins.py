@@ -183,7 +183,8 @@ class StandIns:
             for name in args.voices or ([args.units] if args.units else []):
                 self.put(grid_prepared if "GRID" in name else prepared, name)
         elif args.command == "publish":
-            self.put(evaluation, args.evaluation)
+            if args.evaluation is not None:
+                self.put(evaluation, args.evaluation)
         elif args.command == "convert":
             self.for_conversion(args)
 

@@ -67,7 +67,9 @@ def test_a_command_of_ours_runs(command, here, monkeypatch, request):
     if args.command == "render" and shutil.which("flite") is None:
         pytest.skip("flite, which speaks for the drawn talkers, is not installed")
     here.for_arguments(args)
-    if args.command == "publish":  # the Hub's client reads its settings when it is imported
+    if (
+        args.command == "publish" and args.dry_run is None
+    ):  # the Hub's client reads its settings when it is imported
         hub = request.getfixturevalue("hub")
         hub.run(sys.executable, "-m", "hf_lip2speech", *words)
         assert ("model", args.repo_id) in hub.repositories
@@ -75,6 +77,9 @@ def test_a_command_of_ours_runs(command, here, monkeypatch, request):
     here.put(hubert, "hubert")  # prepare's default is one of the Hub's
     monkeypatch.setattr(prepare_module, "DEFAULT_UNITS", "hubert")
     assert hf_lip2speech_cli.main(words) == 0
+    if args.command == "publish":
+        assert Path(args.dry_run, "README.md").is_file()
+        return
     if getattr(args, "dry_run", False):
         assert not Path(args.out).exists()
         return
@@ -90,14 +95,15 @@ def trainings() -> list:
     return [
         pytest.param(command, id=str(command))
         for command in shell_commands()
-        if command.words[0] == "accelerate" and PLACEHOLDER_CONFIG.fullmatch(command.words[-1])
+        if command.words[0] == "accelerate" and any(map(PLACEHOLDER_CONFIG.fullmatch, command.words))
     ]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", trainings())
 def test_a_training_with_a_configuration_of_ones_own_runs(command, here):
-    script, config = command.words[-2:]
+    place = next(place for place, word in enumerate(command.words) if PLACEHOLDER_CONFIG.fullmatch(word))
+    script, config, *overrides = command.words[place - 1 :]
     settings = (
         SHARED_SETTINGS
         | STAGES[Path(script).stem]
@@ -105,7 +111,7 @@ def test_a_training_with_a_configuration_of_ones_own_runs(command, here):
     )
     Path(config).write_text(yaml.safe_dump(settings))
     write_prepared_folder(Path("prepared"))
-    run_process("accelerate", "launch", "--cpu", str(ROOT / script), config)
+    run_process("accelerate", "launch", "--cpu", str(ROOT / script), config, *overrides)
     assert Path("run", "last", "model.safetensors").is_file()
 
 
