@@ -54,6 +54,7 @@ PLAIN = {
     "cli render out --clips 1": '[render]"',
     "cli evaluate model videos --out out": '[eval]"',
     "cli demo -m model": '[demo]"',
+    "cli export model exported": '[onnx]"',
     "cli publish bundled anna/ann": "or set HF_TOKEN.",
     "examples/train.py lrs3.yaml": '[train]"',
     "examples/train_vocoder.py lrs3_vocoder.yaml": '[train]"',

@@ -211,6 +211,7 @@ EXTRAS_OF = {
     "audio": {"pitch"},
     "data": {"train", "ray"},
     "evaluation": {"distillmos", "eval", "naturalness", "whisper"},
+    "export": {"onnx"},
     "hf_lip2speech_cli": {"eval"},
     "hub": {"demo"},
     "media": {"live"},

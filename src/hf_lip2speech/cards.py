@@ -403,3 +403,8 @@ def _checked(facts: Mapping[str, Any]) -> dict[str, Any]:
             )
         checked[name] = [one.strip() for one in value]
     return checked
+
+
+def onnx_card(**places: Any) -> str:
+    """The README.md of a folder with ONNX files, see `export.export_onnx`."""
+    return _render("onnx.md", **places)

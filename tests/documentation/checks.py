@@ -151,6 +151,12 @@ def apt_get(arguments: Sequence[str], folder: Path) -> None:
     assert arguments[0] == "install" and all(re.fullmatch(r"[a-z0-9.+-]+", name) for name in arguments[1:])
 
 
+def npm(arguments: Sequence[str], folder: Path) -> None:
+    """What a folder of the repository asks for."""
+    install, prefix, place = arguments
+    assert (install, prefix) == ("install", "--prefix") and (ROOT / place / "package.json").is_file()
+
+
 def tensorboard(arguments: Sequence[str], folder: Path) -> None:
     assert importlib.util.find_spec("tensorboard") is not None
     assert arguments[0] == "--logdir" and len(arguments) == 2
@@ -164,6 +170,7 @@ CHECKS: dict[str, Callable] = {
     "hf": hf,
     "hf-lip2speech": ours,
     "make": make,
+    "npm": npm,
     "pip": pip,
     "python": python,
     "sbatch": sbatch,

@@ -89,7 +89,8 @@ class PhaseRecovery:
 
 def _with_magnitude(magnitude: torch.Tensor, spectra: torch.Tensor, scale: float | torch.Tensor):
     real, imaginary = spectra.chunk(2, dim=-1)
-    size = torch.sqrt(real**2 + imaginary**2 + (_SOFTNESS * scale) ** 2 + 1e-12)
+    # A clamp: torch's ONNX exporter leaves out the addition of so small a number.
+    size = torch.sqrt((real**2 + imaginary**2 + (_SOFTNESS * scale) ** 2).clamp(min=1e-12))
     gain = magnitude / size
     return torch.cat([real * gain, imaginary * gain], dim=-1)
 
