@@ -293,14 +293,15 @@ class LipToSpeechPipeline(Pipeline):
         return_audio: bool = True,
     ) -> dict[str, Any]:
         kept = {name: model_inputs[name] for name in ("mouth", "face_mask", "error") if name in model_inputs}
-        given = (model_inputs["pixel_values_videos"], model_inputs["attention_mask"])
+        video, attention_mask = model_inputs["pixel_values_videos"], model_inputs["attention_mask"]
         if not return_audio:
-            lengths = model_inputs["attention_mask"].sum(1) * SAMPLES_PER_FRAME
-            text_logits = self.model.read_text(*given, progress=progress)
+            lengths = attention_mask.sum(1) * SAMPLES_PER_FRAME
+            text_logits = self.model.read_text(video, attention_mask, progress=progress)
             return kept | {"text_logits": text_logits, "waveform_lengths": lengths}
         # generate_speech moves and casts the video window by window: here, the whole video would be copied.
         speech = self.model.generate_speech(
-            *given,
+            video,
+            attention_mask=attention_mask,
             progress=progress,
             pitch_shift=pitch_shift,
             **({"voice": speaker} if isinstance(speaker, str) else {"speaker_embeddings": speaker}),
