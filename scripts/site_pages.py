@@ -69,6 +69,9 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
 
 def on_page_content(html: str, page: Any, config: Any, files: Files) -> str:
     """In docstrings [`Name`] is transformers' link to a class, which mkdocs does not know."""
+    html = re.sub(
+        r'<audio[^>]* src="https:[^>]*></audio>', "", html
+    )  # of a card, for the Hub: a link is beside it
     html = re.sub(r"\[(<code>\w+</code>)\]", r"\1", html)
     video = r'<video controls preload="none" poster="\3" title="\2" src="\1"></video>'
     return SOUND.sub(r'<audio controls preload="none" title="\2" src="\1"></audio>', VIDEO.sub(video, html))

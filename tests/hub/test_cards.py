@@ -5,6 +5,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from huggingface_hub import ModelCard
@@ -14,6 +15,8 @@ from hf_lip2speech.cards import KINDS, model_card, read_facts
 from hf_lip2speech.errors import Lip2SpeechError
 from hf_lip2speech.evaluation.measures import MEASURES
 from hf_lip2speech.evaluation.systems import ROWS, fingerprint
+from hf_lip2speech.media.audio import read_audio
+from hf_lip2speech.pipeline import load_pipeline
 
 from ..hub_server.cards import problems
 from .conftest import FACTS, some_results
@@ -50,6 +53,14 @@ def test_the_figures_are_those_of_the_weights_beside_them(build):
     for path in build.BUNDLED.glob("results*.json"):
         results = json.loads(path.read_text(encoding="utf-8"))
         assert results["facts"]["weights_sha256"] == fingerprint(model), f"{path.name} is of other weights"
+
+
+def test_the_sample_is_what_the_weights_beside_it_say_of_the_drawn_talker(build):
+    speech = load_pipeline(device="cpu")(str(ROOT / "examples" / "sample" / "talker.mp4"))["audio"]
+    sample = read_audio(build.BUNDLED / build.SAMPLE)
+    shown = read_audio(ROOT / "docs" / "talker_speaks.mp4")[: len(speech)]
+    for sound in (sample, shown):
+        assert np.corrcoef(sound, speech[: len(sound)])[0, 1] > 0.9, "run python model_cards/build.py"
 
 
 def test_an_evaluation_is_taken_without_this_machines_paths(build, tmp_path, monkeypatch):
