@@ -4,7 +4,7 @@ What a publisher states about a model is a mapping (in files: YAML) with the key
 
     title           the model's name
     about           what it is, in a paragraph or two
-    install         the pip requirement, by default hf-lip2speech
+    install         the pip requirement, by default "." in a clone of hf-lip2speech
     license         an identifier of the Hub, such as apache-2.0 or cc-by-nc-4.0; or "other", with
     license_name, license_link
     license_reason  why the weights are under this licence: which data or weights they inherit it from

@@ -92,7 +92,7 @@ def make_repository(
         _write_json(out / "preprocessor_config.json", settings)
         names.append(type(extractor).__name__)
     code = f"from hf_lip2speech import {', '.join(sorted(names))}  # noqa: F401\n"
-    about = '"""The classes of this model, from the installed package (pip install hf-lip2speech)."""'
+    about = '"""The classes of this model, from the installed package (hf-lip2speech)."""'
     (out / f"{SHIM}.py").write_text(f"{about}\n\n{code}", encoding="utf-8")
     if not isinstance(model, SpeechUnitExtractor) and (checkpoint / UNIT_EXTRACTOR).is_dir():
         load_complete(checkpoint / UNIT_EXTRACTOR)
