@@ -243,6 +243,22 @@ def test_speak_writes_sound_video_and_picture_in_a_chosen_voice(here, model):
     assert Path("out/bob.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_speak_reads_the_face_of_a_number_and_draws_the_numbers(here, model, capsys):
+    pytest.importorskip("matplotlib")
+    one = np.stack(list(iter_frames(next((Path(__file__).parent / "synthetic/rendered/kal").glob("*.mp4")))))
+    write_video("two.mp4", np.concatenate([one[:12], one[:12]], axis=2))
+    assert speak("two.mp4 -o 1.wav --face 1 --faces-picture faces.png", model) == 0
+    assert "warning" not in capsys.readouterr().err
+    assert Path("faces.png").read_bytes().startswith(b"\x89PNG") and Path("1.wav").is_file()
+    assert speak("two.mp4 -o 2.wav --face 2", model) == 1
+    assert "error: --face 2, but 'two.mp4' shows 2 faces" in capsys.readouterr().err
+    assert not Path("2.wav").exists()
+    assert speak("clip.mp4 --cropped --face 1", model) == 1
+    with pytest.raises(SystemExit):
+        speak("two.mp4 --face left", model)
+    assert "expected talking, largest or a number from 0, got 'left'" in capsys.readouterr().err
+
+
 def test_speak_turns_an_untouched_corpus_file_into_speech(grid_dir, here, model):
     video = sorted((grid_dir / "original").glob("*.mpg"))[0]
     assert speak(f"{video} --video speaking.mp4", model) == 0

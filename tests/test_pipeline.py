@@ -407,6 +407,36 @@ def test_where_no_face_is_seen_the_speech_is_silent_in_every_batch(speak):
             assert len(said) == (2 if first else 0)
 
 
+class Two:
+    """A detector that sees two faces beside each other."""
+
+    def reset(self):
+        pass
+
+    def __call__(self, frame):
+        points = np.random.default_rng(0).uniform(20, 100, (468, 2)).astype(np.float32)
+        return [
+            Face(np.array([20 + x, 20, 100 + x, 100]), 1.0, points + np.float32([x, 0])) for x in (120, 0)
+        ]
+
+
+def test_a_face_is_chosen_by_its_number_for_a_call_or_for_all(speak):
+    frames = np.zeros((8, 120, 240, 3), dtype=np.uint8)
+    frames[:, :, 120:] = 200
+    video = {"frames": frames, "fps": 25.0}
+    brightness = [
+        speak([video, video], detector=Two(), face=face, return_mouth=True, batch_size=2)[1]["mouth"].mean()
+        for face in (0, 1)
+    ]
+    assert brightness[0] < 60 < 140 < brightness[1]
+    always = LipToSpeechPipeline(speak.model, speak.feature_extractor, detector=Two(), face=1)
+    assert always(video, return_mouth=True)["mouth"].mean() == brightness[1]
+    with pytest.raises(NoFaceError, match="face=2, but .* shows 2 faces"):
+        speak(video, detector=Two(), face=2)
+    with pytest.raises(Lip2SpeechError, match="face='left': expected 'talking', 'largest'"):
+        speak(video, face="left")
+
+
 def test_wrong_arguments_are_told_what_there_is(speak, mouths):
     with pytest.raises(TypeError, match="no argument crop;.*cropped"):
         speak(mouths[0], crop=True)

@@ -22,6 +22,7 @@ from .models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
 from .pipeline_inputs import NumberedRows, VideoReader, collate, numbered
 from .pipeline_text import read_text, text_parameters
 from .threads import read_ahead
+from .video.tracks import check_face
 
 
 class LipToSpeechPipeline(Pipeline):
@@ -40,6 +41,8 @@ class LipToSpeechPipeline(Pipeline):
         pitch_shift: semitones by which the voice is raised, -24 to 24; needs such a vocoder, too.
         return_mouth: adds "mouth", uint8 (T, 96, 96), the gray mouth crops at 25 fps.
         return_face_mask: adds "face_mask", bool (T,), False where nobody is seen for longer than a second.
+        face: which of several faces speaks: "talking" (default), the one whose lips move most; "largest"; or
+            its number, counted from left to right from 0 (`plotting.plot_faces` shows the numbers).
         start, end: seconds of the video between which it is read (default: all of it).
         on_error: "raise" (default), or "return": an input that cannot be read does not stop the others; its
             `Lip2SpeechError` takes the place of its result.
@@ -165,6 +168,7 @@ class LipToSpeechPipeline(Pipeline):
         return_face_mask: bool | None = None,
         return_f0: bool | None = None,
         pitch_shift: float | None = None,
+        face: int | str | None = None,
         start: float | None = None,
         end: float | None = None,
         on_error: str | None = None,
@@ -203,9 +207,12 @@ class LipToSpeechPipeline(Pipeline):
                 f"lip-to-speech takes no argument {', '.join(sorted(others))}; it takes "
                 "cropped, speaker, return_spectrogram, return_units, return_f0, return_mouth, "
                 "return_face_mask, return_text, return_audio, vocabulary, num_hypotheses, pitch_shift, "
-                "start, end, on_error, detector, progress, batch_size and num_workers."
+                "face, start, end, on_error, detector, progress, batch_size and num_workers."
             )
         preprocess = {name: flags[name] for name in ("cropped", "return_mouth") if name in flags}
+        if face is not None:
+            check_face(face)
+            preprocess["face"] = face
         if start is not None or end is not None:
             from .media.decoding import check_part  # imports FFmpeg
 

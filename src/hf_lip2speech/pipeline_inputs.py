@@ -98,6 +98,7 @@ class VideoReader:
         inputs: Any,
         cropped: bool = False,
         return_mouth: bool = False,
+        face: int | str = "talking",
         detector: Any = None,
         progress: Any = None,
         start: float = 0.0,
@@ -126,7 +127,9 @@ class VideoReader:
                     crops = ready_made_crops(video, name=video.name)
                     mouth = MouthClip(crops, np.ones(len(crops), dtype=bool))
                 else:
-                    mouth = follow_mouth(video, name=video.name, detector=detector, progress=progress)
+                    mouth = follow_mouth(
+                        video, name=video.name, face=face, detector=detector, progress=progress
+                    )
         except Lip2SpeechError as error:
             where = f"{label}: " if label and label not in str(error) else ""
             if on_error == "return":

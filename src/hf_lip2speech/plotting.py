@@ -1,4 +1,5 @@
-"""A picture of what was read and what was made: mouth frames, mel spectrogram and units on one time axis.
+"""Pictures of what was read and what was made: mouth frames, mel spectrogram and units on one time axis; the
+faces of a video with their numbers.
 
 matplotlib is imported when a picture is drawn (extra "plot"), through its object interface: no window.
 """
@@ -6,6 +7,9 @@ matplotlib is imported when a picture is drawn (extra "plot"), through its objec
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +20,8 @@ from .constants import FRAME_RATE, MEL_PER_FRAME, NUM_MEL_BINS, SAMPLING_RATE, U
 from .errors import Lip2SpeechError
 from .extras import require_extra
 from .files import atomic_file
+from .video.landmarks import LandmarkDetector, borrowed_detector
+from .video.tracks import follow_faces, number_faces
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -106,6 +112,74 @@ def plot_speech(
         figure.savefig(unfinished, dpi=120)
 
 
+def plot_faces(
+    path: str | os.PathLike,
+    frames: Iterable[np.ndarray],
+    *,
+    name: str = "the video",
+    detector: LandmarkDetector | None = None,
+) -> int:
+    """Write a picture of a video's faces with their numbers, by which the pipeline's `face` names them.
+
+    Faces that are never seen together are shown in several frames, with their times.
+
+    Args:
+        path: of the picture, .png, .pdf or .svg.
+        frames, name, detector: as in `video.mouth.mouth_crops`.
+
+    Returns:
+        The number of faces.
+
+    Raises:
+        NoFaceError: no frame shows a face.
+        ImportError: matplotlib is not installed.
+    """
+    require_matplotlib()
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    path = Path(path)
+    check_plot_path(path)
+    with nullcontext(detector) if detector else borrowed_detector() as finder:
+        tracks, _ = follow_faces(frames, name, finder)
+    faces = number_faces(tracks)
+    seen = [
+        {k: box for track in face for k, box in zip(track.frames, track.boxes, strict=True)} for face in faces
+    ]
+    times = _times_that_show_all(seen)
+    pictures = {k: frame.copy() for k, frame in enumerate(frames) if k in times}
+    height, width = pictures[times[0]].shape[:2]
+    inches = float(np.clip(width / 100, 6.0, 16.0))
+    figure = Figure(figsize=(inches, len(times) * (inches * height / width + 0.3)), layout="constrained")
+    panels = figure.subplots(len(times), 1, squeeze=False)[:, 0]
+    for panel, k in zip(panels, times, strict=True):
+        panel.imshow(pictures[k])
+        panel.set_title(f"{k / FRAME_RATE:.2f} s", fontsize=9)
+        panel.set_axis_off()
+        for number, boxes in enumerate(seen):
+            if k not in boxes:
+                continue
+            x, y, right, bottom = boxes[k]
+            panel.add_patch(Rectangle((x, y), right - x, bottom - y, fill=False, color="yellow", linewidth=2))
+            label = {"facecolor": "yellow", "edgecolor": "none", "pad": 2}
+            panel.text(x, y, str(number), fontsize=16, color="black", va="bottom", bbox=label, clip_on=True)
+    with atomic_file(path) as unfinished:
+        figure.savefig(unfinished, dpi=100)
+    return len(faces)
+
+
+def _times_that_show_all(seen: list[dict[int, np.ndarray]]) -> list[int]:
+    """The fewest frames, about, that show each face once; of frames that show the same, the middle one."""
+    times, missing = [], set(range(len(seen)))
+    while missing:
+        shown = Counter(k for number in missing for k in seen[number])
+        most = max(shown.values())
+        candidates = sorted(k for k, count in shown.items() if count == most)
+        times.append(candidates[len(candidates) // 2])
+        missing -= {number for number in missing if times[-1] in seen[number]}
+    return sorted(times)
+
+
 def check_plot_path(path: Path) -> None:
     """Raises a Lip2SpeechError where the file name's ending is not one of a picture."""
     if path.suffix.lower() not in FORMATS:
@@ -118,4 +192,4 @@ def _bin_of(hertz: float) -> float:
     return hertz_to_mel(float(hertz), mel_scale="slaney") / top * (NUM_MEL_BINS + 1) - 1
 
 
-__all__ = ["check_plot_path", "plot_speech", "require_matplotlib", "speech_figure"]
+__all__ = ["check_plot_path", "plot_faces", "plot_speech", "require_matplotlib", "speech_figure"]

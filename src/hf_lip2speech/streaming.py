@@ -19,10 +19,11 @@ from .models.visual_frontend import STEM_FRAMES
 from .pipeline import LipToSpeechPipeline
 from .video.crops import anchor_points, crop_matrix, cut_mouth
 from .video.landmarks import Face, LandmarkDetector, MeshLandmarkDetector, iou
-from .video.mouth import SAME_FACE_IOU
+from .video.tracks import SAME_FACE_IOU
 
 SMOOTHED_FRAMES = 6  # landmarks are averaged over this frame and the five before
 SEARCH_EVERY = 25  # frames between two searches for more faces
+MOST_FACES = 4  # each takes 2 ms of every frame
 LONGEST_LOSS = 5  # frames without the face until the sound stops
 LONGEST_GAP = 5.0  # seconds between two frames; longer ones are shortened to it
 FADE = SAMPLES_PER_FRAME // 2  # samples of the fades into and out of silence
@@ -41,6 +42,10 @@ class LipToSpeechStream:
 
     The model must have a front end of its own: an AV-HuBERT reads whole clips. One that was trained with
     `chunk_frames` reads best.
+
+    Of several faces, the one that is largest when the first is seen is followed until it has been away for a
+    second: who speaks is not known before lips have moved for a while. A whole video is read by the pipeline,
+    which can choose.
 
     Args:
         pipe: the pipeline, whose model, feature extractor and device are used.
@@ -88,7 +93,7 @@ class LipToSpeechStream:
         self.speaker = voice[None].to(self.model.device)
         self.look_ahead, self.chunk, self.context, self.fps = look_ahead, chunk, context, fps
         self.latency = (look_ahead + chunk) / FRAME_RATE
-        self.detector = detector or MeshLandmarkDetector(search_every=SEARCH_EVERY)
+        self.detector = detector or MeshLandmarkDetector(search_every=SEARCH_EVERY, max_faces=MOST_FACES)
         self.reset()
 
     def __enter__(self) -> "LipToSpeechStream":

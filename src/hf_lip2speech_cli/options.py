@@ -56,6 +56,14 @@ def natural(text: str) -> int:
     return number
 
 
+def face(text: str) -> int | str:
+    if text.isdecimal():
+        return int(text)
+    if text not in ("talking", "largest"):
+        raise argparse.ArgumentTypeError(f"expected talking, largest or a number from 0, got {text!r}")
+    return text
+
+
 def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-m", "--model", default=BUNDLED, help="folder or Hub name of a composed model (default: bundled)"
@@ -163,6 +171,8 @@ def _identity(path: str | Path) -> tuple[int, int]:
 # What arguments in Python are called on the command line, for messages of the package.
 OWN_WORDS = {
     "cropped=True": "--cropped",
+    "face=": "--face ",
+    "the option face ": "--face ",
     "pitch_shift=": "--pitch-shift ",
     "return_text=True": "the text of the lips",
     "pitch_shift is": "--pitch-shift is",

@@ -23,6 +23,7 @@ from .options import (
     check_model,
     check_outputs,
     check_suffix,
+    face,
     in_own_words,
     positive,
     read_vocabulary,
@@ -67,6 +68,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     rate = "samples per second of the files (default: the model's, 16000)"
     add("--sample-rate", type=int, choices=SAMPLE_RATES, metavar="HZ", help=rate)
     add("--cropped", action="store_true", help="the videos already show only the mouth (96x96 gray)")
+    which = (
+        "of several faces: talking, the one whose lips move most (default); largest; or its number, counted "
+    )
+    add("--face", type=face, default="talking", metavar="FACE", help=which + "from left to right from 0")
+    numbered = "also write a picture of the faces with their numbers (.png, .pdf or .svg)"
+    add("--faces-picture", metavar="OUT.png", nargs="?", const=OF_THE_ITEM, help=numbered)
     add("--batch-size", type=positive, default=1, metavar="N", help="videos spoken at once (default: 1)")
     add_device(parser)
     dtypes = ("auto", "float32", "float16", "bfloat16")
@@ -82,10 +89,11 @@ class Job:
     video: Path | None
     transcript: Path | None
     picture: Path | None
+    faces: Path | None
 
     @property
     def outputs(self) -> list[Path]:
-        made = (self.sound, self.video, self.transcript, self.picture)
+        made = (self.sound, self.video, self.transcript, self.picture, self.faces)
         return [path for path in made if path is not None]
 
 
@@ -102,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     from hf_lip2speech.plotting import require_matplotlib
     from hf_lip2speech.video.landmarks import borrowed_detector
 
-    if args.plot is not None:
+    if args.plot is not None or args.faces_picture is not None:
         require_matplotlib()
     say(f"loading {args.model}", file=sys.stderr)
     speak = load_pipeline(args.model, args.device, args.dtype)
@@ -139,8 +147,10 @@ def _jobs(args: argparse.Namespace) -> tuple[list[Job], list[str]]:
         raise CommandError(last)
     if args.end is not None and args.end <= (args.start or 0.0):
         raise CommandError(f"--end {args.end:g} is not after --start {args.start or 0.0:g}.")
+    if args.cropped and (args.faces_picture is not None or args.face != "talking"):
+        raise CommandError("A --cropped video shows no faces: leave --face and --faces-picture out.")
     of_one = {"-o": args.output, "--video": args.video_output}
-    of_one |= {"--transcript": args.transcript, "--plot": args.plot}
+    of_one |= {"--transcript": args.transcript, "--plot": args.plot, "--faces-picture": args.faces_picture}
     for option, given in of_one.items():
         if given and not single:
             raise CommandError(
@@ -158,6 +168,7 @@ def _jobs(args: argparse.Namespace) -> tuple[list[Job], list[str]]:
             named(args.video_output, item, ".mp4"),
             named(args.transcript, item, ".srt"),
             named(args.plot, item, ".png"),
+            named(args.faces_picture, item, ".faces.png"),
         )
         for item in items
     ]
@@ -172,8 +183,9 @@ def _jobs(args: argparse.Namespace) -> tuple[list[Job], list[str]]:
             check_suffix(job.video, (".mp4", ".mov", ".mkv"), "The video with its speech")
         if job.transcript is not None:
             check_suffix(job.transcript, TRANSCRIPTS, "The transcript")
-        if job.picture is not None:
-            check_suffix(job.picture, (".png", ".pdf", ".svg"), "The picture")
+        for picture in (job.picture, job.faces):
+            if picture is not None:
+                check_suffix(picture, (".png", ".pdf", ".svg"), "The picture")
     return jobs, failures
 
 
@@ -184,7 +196,12 @@ def _options_of_a_call(args: argparse.Namespace, speak: Any) -> dict[str, Any]:
         raise CommandError(
             f"The model has no default voice: name {voices}a recording, as in --speaker recording.wav."
         )
-    options: dict[str, Any] = {"cropped": args.cropped, "start": args.start or 0.0, "end": args.end}
+    options: dict[str, Any] = {
+        "cropped": args.cropped,
+        "face": args.face,
+        "start": args.start or 0.0,
+        "end": args.end,
+    }
     options["on_error"] = "raise" if args.debug else "return"
     if args.speaker is not None:
         options["speaker"] = speak.resolve_speaker(args.speaker)  # once
@@ -205,7 +222,10 @@ def _spoken(
         sources: list[Any] = []
         for job in jobs:
             try:  # a URL is downloaded once, for the speech and for the video
-                sources.append(downloads.enter_context(local_source(job.item.source)))
+                source = downloads.enter_context(local_source(job.item.source))
+                if job.faces is not None:
+                    _draw_faces(job.faces, source, args)
+                sources.append(source)
             except Lip2SpeechError as error:
                 sources.append(error)
         good = [source for source in sources if not isinstance(source, Lip2SpeechError)]
@@ -221,6 +241,14 @@ def _spoken(
             except Lip2SpeechError as error:
                 problem = error
             yield job, problem
+
+
+def _draw_faces(path: Path, source: Any, args: argparse.Namespace) -> None:
+    from hf_lip2speech.media.video import open_video
+    from hf_lip2speech.plotting import plot_faces
+
+    with open_video(source, start=args.start or 0.0, end=args.end) as video:
+        plot_faces(path, video, name=video.name)
 
 
 def _write(job: Job, source: Any, speech: dict[str, Any], args: argparse.Namespace) -> None:

@@ -229,6 +229,7 @@ def arrays() -> Iterator[Case]:
         "detector": 7,
         "progress": 7,
         "return_face_mask": None,
+        "face": "left",
     }.items():
         given = {"frames": numbered(2, 96, 96), "fps": 25}
         options = {"cropped": name != "detector", name: value}

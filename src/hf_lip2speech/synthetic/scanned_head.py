@@ -22,7 +22,7 @@ LANDMARKS = np.array([
     4269, 3360, 1507, 1542, 1537, 1528, 1518, 1511, 3742, 3751, 3756, 3721, 3725, 3732, 5708, 5695, 2081,
     0, 4275, 6200, 6213, 6346, 6461, 5518, 5957, 5841, 5702, 5711, 5533, 6216, 6207, 6470, 5517, 5966,
 ])  # fmt: skip
-STABLE = [33, 36, 39, 42, 45]  # of the landmarks: nose base, eye corners as in `video.mouth.STABLE_POINTS`
+STABLE = [33, 36, 39, 42, 45]  # of the landmarks: nose base, eye corners as in `video.crops.STABLE_POINTS`
 MOUTH, OUTER_LIPS = slice(48, 68), slice(48, 60)
 MOUTH_SHAPES = (
     "jawOpen", "mouthClose", "mouthPucker", "mouthFunnel", "mouthRollLower",

@@ -205,7 +205,7 @@ class MeshLandmarkDetector:
         min_detection_score: BlazeFace's least score, 0..1.
         min_presence_score: the mesh's least score, 0..1.
         search_every: frames between two searches.
-        max_faces: at most so many faces are followed.
+        max_faces: at most so many faces are followed; 9 are those of a video call of three rows.
         num_threads: threads of LiteRT; one is enough for well over 50 frames per second.
     """
 
@@ -214,7 +214,7 @@ class MeshLandmarkDetector:
         min_detection_score: float = 0.5,
         min_presence_score: float = 0.5,
         search_every: int = 12,
-        max_faces: int = 4,
+        max_faces: int = 9,
         num_threads: int = 1,
     ):
         self.min_presence_score = min_presence_score

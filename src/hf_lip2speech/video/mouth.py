@@ -7,24 +7,19 @@ the mouth points.
 
 import itertools
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..constants import CROP_SIZE, FRAME_RATE, MOUTH_SIZE
-from ..errors import EmptyVideoError, Lip2SpeechError, MouthCropError, NoFaceError
-from .crops import CropsAhead, FaceParts, anchor_points, gray, interpolate, smooth
-from .landmarks import Face, LandmarkDetector, borrowed_detector, iou
+from ..errors import EmptyVideoError, Lip2SpeechError, MouthCropError
+from .crops import CropsAhead, gray, interpolate, smooth
+from .landmarks import LandmarkDetector, borrowed_detector
+from .tracks import LONGEST_LOSS, TALKING, Progress, Track, check_face, choose, follow_faces
 from .warp import warp_affine
-
-Progress = Callable[[str, int, int | None], None]
-
-SAME_FACE_IOU = 0.3
-LEAST_PRESENCE = 5  # frames; a face that is seen less often is not worth a warning
-LONGEST_LOSS = 25  # frames; a face that comes back later starts another track
 
 
 @dataclass(frozen=True)
@@ -51,6 +46,7 @@ def follow_mouth(
     name: str = "the video",
     detector: LandmarkDetector | None = None,
     progress: Progress | None = None,
+    face: int | str = TALKING,
 ) -> MouthClip:
     """The speaker's mouth in each frame of a video, and where it is seen.
 
@@ -65,13 +61,16 @@ def follow_mouth(
         detector: finds the landmarks; default: a `MeshLandmarkDetector`, which is kept for the next video.
         progress: called as progress(stage, done, total), stage "landmarks" (where the total is what the
             file states, or None), then "crops".
+        face: which of several faces: "talking" (default), the one whose lips move most; "largest", the one
+            with the greatest area summed over its frames; or its number among those that stay for 5 frames or
+            more, counted from left to right from 0 (`plotting.plot_faces` shows the numbers).
 
     Raises:
-        NoFaceError: no frame shows a face.
+        NoFaceError: no frame shows a face, or there is none of this number.
         EmptyVideoError: there is no frame.
 
-    Of several faces, the one with the greatest area summed over its frames is taken, with a warning. Where it
-    is away, another of about its size may replace it (the same person after a cut, say). Landmarks of frames
+    Where several faces are seen and none was named by its number, a warning says which was taken. Where it is
+    away, another of about its size may replace it (the same person after a cut, say). Landmarks of frames
     without a face are interpolated between their neighbours; before the first and after the last, the nearest
     are used. Where nobody is seen for longer than a second, one warning gives the times.
     """
@@ -80,8 +79,10 @@ def follow_mouth(
             f"the frames of {name} come from an iterator, which can be read once: give an array, a list or "
             "open_video(...), which can be read twice"
         )
+    check_face(face)
     with CropsAhead() as ahead, nullcontext(detector) if detector else borrowed_detector() as finder:
-        tracks, count = _follow_speaker(frames, name, finder, progress, ahead)
+        tracks, count = follow_faces(frames, name, finder, progress, ahead)
+        tracks = choose(tracks, face, name)
         face_mask = _face_mask(tracks, count, name, getattr(frames, "start", 0.0))
         points = np.concatenate([smooth(anchors) for _, anchors in _runs(tracks, count)])
 
@@ -133,96 +134,7 @@ def ready_made_crops(frames: Iterable[np.ndarray], *, name: str = "the video") -
     return np.stack(crops)
 
 
-@dataclass
-class _Track:
-    """One face over time: per frame with it, the five stable points and the mean of the mouth's."""
-
-    box: np.ndarray
-    last: int
-    area: float = 0.0
-    frames: list[int] = field(default_factory=list)
-    anchors: list[np.ndarray] = field(default_factory=list)
-    parts: FaceParts = field(default_factory=FaceParts)
-
-    @property
-    def mean_area(self) -> float:
-        return self.area / len(self.frames)
-
-    def add(self, index: int, face: Face) -> None:
-        self.box, self.last = face.box, index
-        self.area += float(np.prod(face.box[2:] - face.box[:2]))
-        self.frames.append(index)
-        self.anchors.append(anchor_points(face))
-
-
-def _follow_speaker(
-    frames: Iterable[np.ndarray],
-    name: str,
-    detector: LandmarkDetector,
-    progress: Progress | None,
-    ahead: CropsAhead,
-) -> tuple[list[_Track], int]:
-    """The speaker's tracks in order of time, and the number of frames."""
-    tracks: list[_Track] = []
-    count = 0
-    detector.reset()
-    for index, frame in enumerate(frames):
-        _assign(tracks, index, detector(frame))
-        for track in tracks:
-            if index - track.last <= LONGEST_LOSS:
-                ahead.keep(track.parts, index, frame, track.frames, track.anchors, track.box)
-        count = index + 1
-        if progress is not None:
-            stated = len(frames) if isinstance(frames, Sized) else getattr(frames, "expected", None)
-            progress("landmarks", count, stated)
-    if not count:
-        raise EmptyVideoError(f"{name} has no frame")
-    if not tracks:
-        raise NoFaceError(
-            f"no face was found in the {count} frames of {name}: expected a talking face, upright and large "
-            "enough to see the mouth; pass cropped=True if these are ready-made mouth crops"
-        )
-    return _choose(tracks, name), count
-
-
-def _assign(tracks: list[_Track], index: int, faces: list[Face]) -> None:
-    """Give each face of a frame to the track that it overlaps most, or to a new one."""
-    live = [track for track in tracks if index - track.last <= LONGEST_LOSS]
-    pairs = [
-        (overlap, number, track)
-        for number, face in enumerate(faces)
-        for overlap, track in zip(iou(face.box, [track.box for track in live]), live, strict=True)
-        if overlap > SAME_FACE_IOU
-    ]
-    taken: set[int] = set()
-    for _, number, track in sorted(pairs, key=lambda pair: -pair[0]):
-        if number not in taken and track.last < index:
-            track.add(index, faces[number])
-            taken.add(number)
-    for number, face in enumerate(faces):
-        if number not in taken:
-            tracks.append(_Track(face.box, index))
-            tracks[-1].add(index, face)
-
-
-def _choose(tracks: list[_Track], name: str) -> list[_Track]:
-    """The speaker's tracks in order of time: the greatest, and those that fill the time without it."""
-    chosen: list[_Track] = []
-    others = 0
-    for track in sorted(tracks, key=lambda track: -track.area):
-        alone = all(track.last < other.frames[0] or other.last < track.frames[0] for other in chosen)
-        if not chosen or (alone and track.mean_area >= chosen[0].mean_area / 4):
-            chosen.append(track)
-        elif len(track.frames) >= LEAST_PRESENCE:
-            others += 1
-    if others:
-        warnings.warn(
-            f"{name} shows several faces: took the one that is largest and present longest", stacklevel=4
-        )
-    return sorted(chosen, key=lambda track: track.frames[0])
-
-
-def _face_mask(tracks: list[_Track], count: int, name: str, first: float) -> np.ndarray:
+def _face_mask(tracks: list[Track], count: int, name: str, first: float) -> np.ndarray:
     """bool (count,): False in gaps of more than LONGEST_LOSS frames between those in which a face is seen.
 
     The warning's times are those of the video, whose part begins `first` seconds after its start.
@@ -243,7 +155,7 @@ def _clock(frame: int, first: float) -> str:
     return f"{int(minutes)}:{seconds:04.1f}"
 
 
-def _runs(tracks: list[_Track], count: int) -> list[tuple[slice, np.ndarray]]:
+def _runs(tracks: list[Track], count: int) -> list[tuple[slice, np.ndarray]]:
     """Fill gaps; a jump to another place (a cut) starts another run, half-way through the gap."""
     groups: list[tuple[list[int], list[np.ndarray]]] = []
     for track in tracks:
