@@ -5,7 +5,7 @@
 
 PREPARED is a folder that `hf-lip2speech prepare` wrote from GRID. Every clip is spoken in the default voice
 by the model in torch, the float32 files and the int8 files, in turn and in one process with one thread each;
-pocketsphinx hears GRID sentences. Loading is not timed.
+pocketsphinx hears GRID sentences. The pace is that of elapsed time; loading is not timed.
 """
 
 import argparse

@@ -40,6 +40,7 @@ VOCODER = {"num_units": 20, "speaker_embedding_dim": 256, "upsample_initial_chan
 
 def small_composite(reader: str, generator: str) -> Lip2SpeechWithVocoder:
     reads: Lip2SpeechModel = with_encoder() if reader == "avhubert" else with_frontend(text_vocabulary="ab ")
+    reads.mel_head.out_proj.bias.data -= 5  # as loud as speech
     speaks: UnitVocoderModel = istft_model(generator_type=generator, **VOCODER)
     if generator == "hifigan":  # as initialised, it is all but silent
         for parameter in speaks.parameters():
