@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
+import multiprocessing
 import signal
 import time
 from collections.abc import Callable
@@ -44,6 +46,8 @@ def training_loader(
 
 
 def loader(dataset: Dataset, collate: Callable, workers: int, **options) -> DataLoader:
+    atexit.unregister(end_workers)
+    atexit.register(end_workers)
     return DataLoader(
         dataset,
         collate_fn=collate,
@@ -60,11 +64,28 @@ def start_worker(_: int) -> None:
 
     It never frees what it was forked with: a video decoder freed there would wait for threads that a fork
     does not copy. And it survives a signal to the whole process group, since its parent needs it until the
-    checkpoint is written; its parent ends it with a second SIGTERM.
+    checkpoint is written; a second SIGTERM ends it (`end_workers`).
     """
     gc.freeze()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+
+
+def end_workers() -> None:
+    """When this process ends: end its loading processes.
+
+    After an error they are still at work. Python would send each one SIGTERM, which they survive, and then
+    wait for them for ever.
+    """
+    workers = [process for process in multiprocessing.active_children() if process.daemon]
+    for seconds in (0.2, 2.0):  # the first SIGTERM must have been seen before the second is sent
+        for worker in workers:
+            worker.terminate()
+        deadline = time.monotonic() + seconds
+        for worker in workers:
+            worker.join(max(0.0, deadline - time.monotonic()))
+    for worker in workers:
+        worker.kill()
 
 
 def set_epoch(batches: DataLoaderShard, epoch: int) -> None:
