@@ -23,6 +23,7 @@ from ..constants import (
     UNITS_PER_FRAME,
 )
 from ..errors import DamagedClipError, DatasetError
+from ..media.sources import one_file
 from .layout import COLUMNS, PreparedFolder
 from .published import LABELS, is_published_layout, published_rows
 
@@ -42,7 +43,8 @@ def read_crops(source: Path | BinaryIO) -> np.ndarray:
 
     Straight to gray, since its size and frame rate are known: a third of the time of reading any video.
     """
-    with av.open(str(source) if isinstance(source, Path) else source, mode="r") as container:
+    opened = str(source) if isinstance(source, Path) else source
+    with av.open(opened, mode="r", options=one_file()) as container:
         return np.stack([frame.to_ndarray(format="gray", threads=1) for frame in container.decode(video=0)])
 
 

@@ -214,7 +214,7 @@ class SyncNet(nn.Module):
         network = cls()
         try:
             network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        except (RuntimeError, pickle.UnpicklingError, TypeError, EOFError) as error:
+        except (RuntimeError, pickle.UnpicklingError, TypeError, ValueError, EOFError) as error:
             raise Lip2SpeechError(
                 f"{os.fspath(path)!r} does not hold SyncNet's weights (syncnet_v2.model): {error}"
             ) from error

@@ -1,6 +1,7 @@
 """Where sound and video come from: paths, URLs, bytes and binary files, all opened in one way."""
 
 import contextlib
+import functools
 import http.client
 import io
 import os
@@ -28,6 +29,10 @@ SLOWEST = 1000.0  # bytes per second of a download, on average ...
 PATIENCE = 20.0  # ... once it has lasted so many seconds; also the longest wait for the next byte
 MAX_REDIRECTS = 5
 CHUNK = 1 << 16
+# of FFmpeg's formats those that name further files and addresses, which it would read too
+NAMING_OTHERS = {
+    *("concat", "dash", "hls", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp", "vobsub", "webm_dash_manifest")
+}
 
 
 @dataclass(frozen=True)
@@ -159,6 +164,12 @@ class _File:
         return True
 
 
+@functools.cache
+def one_file() -> dict[str, str]:
+    """Options for `av.open`, by which it reads the given file and no other: playlists are refused."""
+    return {"format_whitelist": ",".join(sorted(av.formats_available - NAMING_OTHERS))}
+
+
 def open_container(opened: os.PathLike | BinaryIO, name: str, medium: Medium = VIDEO) -> InputContainer:
     """Open what `local_source` gave with FFmpeg.
 
@@ -167,13 +178,15 @@ def open_container(opened: os.PathLike | BinaryIO, name: str, medium: Medium = V
     """
     try:
         if isinstance(opened, os.PathLike):
-            return av.open(ffmpeg_name(opened), mode="r")
+            return av.open(ffmpeg_name(opened), mode="r", options=one_file())
         opened.seek(0)
-        return av.open(opened, mode="r")
+        return av.open(opened, mode="r", options=one_file())
     except av.EOFError as error:
         raise medium.empty(f"{name} ends before any of its content") from error
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error  # without FFmpeg's number and temporary names
+        if isinstance(error, av.ArgumentError):
+            reason = f"{reason} (a playlist, perhaps: files that name others are not read)"
         raise medium.unreadable(
             f"cannot open {name} as {medium.noun}: {reason}. Does it play elsewhere?"
         ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import shutil
 from collections.abc import Generator
@@ -13,10 +14,17 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from safetensors import SafetensorError
 
-from ..errors import TrainingError
+from ..errors import Lip2SpeechError, TrainingError
+from ..loading import one_line
 
 ENVIRONMENT = "environment.json"
+# what the readers of a checkpoint's files raise for damaged and hostile ones
+DAMAGE = (
+    *(AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError),
+    *(SafetensorError, pickle.UnpicklingError),
+)
 
 
 def checkpoints(output_dir: str | os.PathLike) -> list[Path]:
@@ -79,17 +87,37 @@ def new_checkpoint(
     accelerator.wait_for_everyone()
 
 
+@contextmanager
+def reading(checkpoint: str | os.PathLike) -> Generator[None]:
+    """Inside, errors of reading a checkpoint name it.
+
+    Raises:
+        TrainingError: it is damaged, lacks a file, or holds more than tensors, which is not read.
+    """
+    try:
+        yield
+    except Lip2SpeechError:
+        raise
+    except DAMAGE as error:
+        raise TrainingError(
+            f"{checkpoint} is damaged ({one_line(error)[:300]}). Remove it: --resume then takes the one "
+            "before it, or starts from the beginning."
+        ) from error
+
+
 def check_environment(checkpoint: Path, accelerator: Accelerator, clips_per_update: float) -> None:
     """Print what a resumed run does otherwise than the one that wrote the checkpoint.
 
     Raises:
-        TrainingError: there were more processes, or fewer.
+        TrainingError: there were more processes, or fewer; or the checkpoint is damaged.
     """
-    then = json.loads((checkpoint / ENVIRONMENT).read_text(encoding="utf-8"))
     now = _environment(accelerator, clips_per_update)
-    if then["processes"] != now["processes"]:
+    with reading(checkpoint):
+        then = json.loads((checkpoint / ENVIRONMENT).read_text(encoding="utf-8"))
+        before = then["processes"]
+    if before != now["processes"]:
         raise TrainingError(
-            f"{checkpoint} was written by {then['processes']} processes and this run has {now['processes']}. "
+            f"{checkpoint} was written by {before} processes and this run has {now['processes']}. "
             "Resume with as many, or start a new run from the saved model: init_from=OUTPUT_DIR/best."
         )
     accelerator.print(f"Resuming from {checkpoint}.")

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from transformers import EvalPrediction, Trainer, TrainerCallback
 from transformers.integrations import TensorBoardCallback
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_callback import PrinterCallback
+from transformers.trainer_callback import PrinterCallback, TrainerState
 
 from ..composite import save_beside_weights
 from ..constants import UNITS_PER_FRAME
@@ -29,7 +29,7 @@ from ..losses.stoi_like import stoi_like_correlation
 from ..models.modeling_lip2speech import Lip2SpeechModel
 from ..text.ctc import greedy_classes
 from .arguments import METRICS, Lip2SpeechTrainingArguments
-from .checkpoints import check_environment, new_checkpoint, replaced_folder, settle
+from .checkpoints import check_environment, new_checkpoint, reading, replaced_folder, settle
 from .common import SKIPPED, StopRequest, is_decayed, loader, set_epoch, training_loader, weight_average
 from .griffin_lim import griffin_lim
 from .models import data_beside
@@ -343,11 +343,24 @@ class Lip2SpeechTrainer(Trainer):
         if self.average is not None and self.args.should_save:
             torch.save(self.average.state_dict(), Path(output_dir) / AVERAGE)
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
+        with reading(resume_from_checkpoint):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        super()._load_optimizer_and_scheduler(checkpoint)
-        if self.average is not None and checkpoint is not None:
-            saved = torch.load(Path(checkpoint) / AVERAGE, map_location="cpu", weights_only=True)
-            self.average.load_state_dict(saved)
+        if checkpoint is None:
+            return super()._load_optimizer_and_scheduler(checkpoint)
+        with reading(checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
+            if self.average is not None:
+                saved = torch.load(Path(checkpoint) / AVERAGE, map_location="cpu", weights_only=True)
+                self.average.load_state_dict(saved)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        if checkpoint is None:
+            return
+        with reading(checkpoint):
+            super()._load_rng_state(checkpoint)
 
     def train(self, resume_from_checkpoint: str | Path | None = None, **kwargs):
         """As `Trainer.train`; ends with last/, or with SystemExit(128 + signal) after a signal."""
@@ -363,6 +376,8 @@ class Lip2SpeechTrainer(Trainer):
             check_environment(Path(resume_from_checkpoint), accelerator, self.meter.clips_per_update)
             resume_from_checkpoint = str(resume_from_checkpoint)
             step = int(Path(resume_from_checkpoint).name.partition("-")[2])
+            with reading(resume_from_checkpoint):
+                TrainerState.load_from_json(str(Path(resume_from_checkpoint) / TRAINER_STATE_NAME))
         self.meter.start(step)
         if accelerator.is_main_process:
             for name in ("best", "last"):

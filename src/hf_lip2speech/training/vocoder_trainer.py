@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from accelerate import Accelerator, skip_first_batches
 from accelerate.utils import DataLoaderConfiguration, GradientAccumulationPlugin, set_seed
+from accelerate.utils.constants import RNG_STATE_NAME
+from accelerate.utils.other import load
 from torch import nn
 from torch.utils.data import Dataset, Subset
 
@@ -34,7 +36,7 @@ from ..losses.stft import stft_distances
 from ..models.discriminators import Discriminators
 from ..models.modeling_unit_vocoder import UnitVocoderModel
 from .arguments import VocoderTrainingArguments
-from .checkpoints import check_environment, new_checkpoint, replaced_folder, settle
+from .checkpoints import check_environment, new_checkpoint, reading, replaced_folder, settle
 from .common import SKIPPED, StopRequest, is_decayed, loader, set_epoch, training_loader, weight_average
 from .models import data_beside
 from .monitoring import Meter, Sample, print_banner, print_skipped, write_sample
@@ -371,11 +373,14 @@ class VocoderTrainer:
 
     def _load(self, checkpoint: Path) -> None:
         check_environment(checkpoint, self.accelerator, self.segments_per_update)
-        self.accelerator.load_state(str(checkpoint))
-        state = torch.load(checkpoint / STATE, map_location="cpu", weights_only=True)
-        self.step, self.best, self.best_step = state["step"], state["best"], state["best_step"]
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
+        with reading(checkpoint):
+            # accelerate goes on in silence where these cannot be read, to other results
+            load(checkpoint / f"{RNG_STATE_NAME}_{self.accelerator.process_index}.pkl")
+            self.accelerator.load_state(str(checkpoint))
+            state = torch.load(checkpoint / STATE, map_location="cpu", weights_only=True)
+            self.step, self.best, self.best_step = state["step"], state["best"], state["best_step"]
+            if self.average is not None:
+                self.average.load_state_dict(state["average"])
 
 
 def _inputs(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -24,6 +24,7 @@ from ...errors import (
 )
 from ...media.audio import write_audio
 from ...media.mux import mux_speech
+from ...media.sources import ffmpeg_name, one_file
 from ...media.video import iter_frames, write_video
 from ...pipeline import LipToSpeechPipeline
 from ...plotting import plot_speech
@@ -156,7 +157,7 @@ def check_video(path: str | Path) -> float | None:
         LimitError: it is too long, or its frames are too large.
     """
     try:
-        with av.open(str(Path(path).absolute())) as container:
+        with av.open(ffmpeg_name(path), options=one_file()) as container:
             for stream in container.streams.video:
                 if stream.width * stream.height > MAX_PIXELS:
                     raise LimitError(
@@ -179,7 +180,7 @@ def check_recording(path: str | Path) -> None:
     """
     seconds = 0.0
     try:
-        with av.open(str(Path(path).absolute())) as container:
+        with av.open(ffmpeg_name(path), options=one_file()) as container:
             for frame in container.decode(container.streams.audio[0]) if container.streams.audio else ():
                 seconds += frame.samples / frame.sample_rate
                 if seconds > MAX_RECORDING_SECONDS + 0.5:
@@ -194,7 +195,7 @@ def _too_long(what: str, how_long: str, limit: int) -> LimitError:
 
 def _playable(video: str, folder: Path) -> str | Path:
     """The video, re-encoded where browsers may not show it: `mux_speech` keeps HEVC, for example."""
-    with av.open(os.path.abspath(video)) as container:
+    with av.open(ffmpeg_name(video), options=one_file()) as container:
         codec = container.streams.video[0].codec_context
         if codec.name == "h264" and codec.pix_fmt in ("yuv420p", "yuvj420p"):
             return video
