@@ -13,6 +13,7 @@ from hf_lip2speech.models.configuration_speech_units import SpeechUnitExtractorC
 from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
 
 from .hub_server import HubServer
+from .small_disk import SmallDisk
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
@@ -48,6 +49,14 @@ def hub(tmp_path: Path) -> Generator[HubServer]:
     """A Hub of its own for each test, without repositories."""
     with HubServer(tmp_path / "hub") as server:
         yield server
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Generator[SmallDisk]:
+    """A file system of 16 MB, to be filled or made read-only."""
+    small = SmallDisk(tmp_path / "disk")
+    yield small
+    small.end()
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,7 @@
 """Two trained models, and what lies beside them or in prepared folders, become the one folder that speaks."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -162,3 +164,15 @@ def test_what_cannot_be_composed_is_refused_and_nothing_is_written(command, tmp_
     code, message = command(*words)
     assert code == 1 and complaint in message
     assert not (tmp_path / "out").exists()
+
+
+def test_on_a_full_or_read_only_disk_the_folder_is_named_and_nothing_is_left(parts, disk, capsys):
+    line = ["compose", str(parts / "lip2speech"), str(parts / "vocoder"), str(disk.path / "out")]
+    disk.fill(free=65536)
+    assert hf_lip2speech_cli.main(line) == 1
+    assert "disk/out' cannot be written: No space left on device" in capsys.readouterr().err
+    assert os.listdir(disk.path) == ["filler"]
+    disk.empty()
+    disk.read_only()
+    assert hf_lip2speech_cli.main(line) == 1
+    assert "disk/out' cannot be written: Read-only file system" in capsys.readouterr().err

@@ -2,12 +2,15 @@
 
 import errno
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
+
+from safetensors import SafetensorError
 
 from .errors import Lip2SpeechError, OutputError
 
@@ -26,15 +29,26 @@ def named_output(path: str | os.PathLike[str]) -> Generator[None]:
     """
     try:
         yield
-    except OSError as error:
-        ours = error.errno in UNWRITABLE or ".partial" in str(error.filename)
-        if not ours or isinstance(error, Lip2SpeechError | OutputError):
+    except (OSError, RuntimeError, SafetensorError) as error:
+        if isinstance(error, Lip2SpeechError | OutputError):
+            raise
+        number = getattr(error, "errno", None) or _number_in(error)
+        if number not in UNWRITABLE and ".partial" not in str(getattr(error, "filename", "")):
             raise
         raise OutputError(
-            error.errno,
-            f"{os.fspath(path)!r} cannot be written: {os.strerror(error.errno or 0)}. Make room, or choose "
+            number,
+            f"{os.fspath(path)!r} cannot be written: {os.strerror(number or 0)}. Make room, or choose "
             "another folder or name.",
         ) from error
+
+
+def _number_in(error: BaseException) -> int | None:
+    """The system's error number, which safetensors tells in words. torch and NumPy only say that not all was
+    written: there was no room."""
+    if isinstance(error, SafetensorError) and (match := re.search(r"os error (\d+)", str(error))):
+        return int(match[1])
+    cut = "PytorchStreamWriter failed|inline_container|iostream error|\\d+ requested and \\d+ written"
+    return errno.ENOSPC if re.search(cut, str(error)) else None
 
 
 @contextmanager

@@ -74,6 +74,28 @@ class TestResume:
             assert len(cropped) == (2 if count < 5 else 1 if count < 9 else 0)
             assert not list(out.rglob("staging/*"))
 
+    def test_a_full_disk_is_named_and_the_run_goes_on_to_the_same_folder_where_there_is_room(
+        self, cropped, corpus, run, tmp_path, disk
+    ):
+        run(corpus, tmp_path / "whole")
+        expected = contents(tmp_path / "whole")
+        failures = 0
+        for kilobytes in (24, 48, 80, 120, 160, 16 << 10):
+            disk.resize(kilobytes)
+            try:
+                run(corpus, disk.path / "out")
+            except OSError as error:
+                assert "No space left on device" in str(error) and str(disk.path / "out") in str(error)
+                failures += 1
+                assert contents(disk.path / "out").items() <= expected.items()
+                assert not list(disk.path.rglob("*.partial*"))
+        assert failures >= 4 and contents(disk.path / "out") == expected
+
+    def test_a_read_only_folder_is_named(self, cropped, corpus, run, disk):
+        disk.read_only()
+        with pytest.raises(OSError, match=f"Read-only file system.*{disk.path}|{disk.path}.*Read-only"):
+            run(corpus, disk.path / "out")
+
     def test_two_runs_in_one_folder_are_kept_apart(self, corpus, run, out, before_crops):
         pytest.importorskip("fcntl")
 

@@ -133,6 +133,27 @@ def test_an_interrupted_run_resumes_without_doing_anything_twice_and_gives_the_s
     assert run_once("killed") == uninterrupted and len(spoken) == 4
 
 
+def test_a_full_disk_is_named_and_the_evaluation_goes_on_where_there_is_room(
+    make_systems, quick_measures, tmp_path, disk
+):
+    def once(out):
+        return evaluate(make_systems(), out, recogniser=HearsLoudness(), facts={"model": "m"}, progress=False)
+
+    expected, failures = once(tmp_path / "whole"), 0
+    for kilobytes in (64, 200, 400, 600, 16 << 10):
+        disk.resize(kilobytes)
+        try:
+            found = once(disk.path / "out")
+        except OSError as error:
+            failures += 1
+            assert "No space left on device" in str(error) and str(disk.path / "out") in str(error)
+            assert not list(disk.path.rglob("*.partial*"))
+    assert failures >= 2 and found["rows"] == expected["rows"]
+    disk.read_only()
+    with pytest.raises(OSError, match="cannot be written: Read-only file system"):
+        evaluate(make_systems(), disk.path / "other", recogniser=HearsLoudness(), progress=False)
+
+
 def test_a_folder_of_another_evaluation_is_refused_before_any_work(
     evaluated, make_systems, monkeypatch, tmp_path
 ):

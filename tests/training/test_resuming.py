@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hf_lip2speech.errors import TrainingError
+from hf_lip2speech.errors import OutputError, TrainingError
 from hf_lip2speech.training.checkpoints import replaced_folder, settle
 from hf_lip2speech.training.common import StopRequest
 
@@ -164,6 +164,39 @@ def test_validation_and_loading_do_not_change_the_training(script, train, whole,
     for name in ("model.safetensors", "pytorch_model.bin", "rng_state.pth", "random_states_0.pkl"):
         one, other = (run / "checkpoint-6" / name for run in (whole[script], tmp_path / "run"))
         assert one.exists() == other.exists() and (not one.exists() or one.read_bytes() == other.read_bytes())
+
+
+@both
+def test_a_full_disk_keeps_the_earlier_checkpoint_and_the_run_goes_on_where_there_is_room(
+    script, train, whole, disk
+):
+    run = disk.path / "run"
+    with pytest.raises(OutputError, match="checkpoint-4' cannot be written: No space left on device"):
+        train(script, f"output_dir={run}", "eval_steps=100", at={3: lambda _: disk.fill(free=8192)})
+    assert sorted(os.listdir(run)) == ["checkpoint-2", "config.yaml"]
+    disk.empty()
+    train(script, "--resume", f"output_dir={run}")
+    assert checkpoints(run) == ["checkpoint-4", "checkpoint-6"]
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        one, other = (folder / "checkpoint-6" / name for folder in (whole[script], run))
+        assert one.exists() == other.exists() and (not one.exists() or one.read_bytes() == other.read_bytes())
+
+
+@both
+def test_a_model_that_does_not_fit_on_the_disk_leaves_the_one_before(script, train, disk):
+    run = disk.path / "run"
+    rare = ["eval_steps=1", "save_steps=100", "max_steps=2", f"output_dir={run}"]
+    train(script, *rare)
+    before = (run / "last/model.safetensors").read_bytes()
+    shutil.rmtree(run / "checkpoint-2")
+    disk.fill(free=4096)
+    with pytest.raises(OutputError, match=r"run/best' cannot be written: No space left on device"):
+        train(script, *rare)
+    assert sorted(os.listdir(run)) == ["best", "config.yaml", "last"]
+    assert (run / "last/model.safetensors").read_bytes() == before
+    disk.read_only()
+    with pytest.raises(OutputError, match=r"run/config.yaml' cannot be written: Read-only file system"):
+        train(script, *rare)
 
 
 def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path):

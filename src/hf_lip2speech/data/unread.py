@@ -10,7 +10,8 @@ from typing import Any
 
 from torch.utils.data import ConcatDataset, Dataset, Subset
 
-from ..errors import DamagedClipError, DatasetError, Lip2SpeechError, OutputError, UnexpectedError
+from ..errors import DamagedClipError, DatasetError, Lip2SpeechError, UnexpectedError
+from ..files import named_output
 
 TOLERATED = 0.05  # of a split's clips
 SAME_BUG = 3  # clips over which one bug stops a run
@@ -173,12 +174,10 @@ class SkippedClips:
 
     def _write(self, unread: UnreadClip) -> None:
         line = {name: value for name, value in asdict(unread).items() if value}
-        try:
+        with named_output(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"split": self.split, **line}) + "\n")
-        except OSError as error:
-            raise OutputError(error.errno, f"{self.path} cannot be written: {error.strerror}.") from error
 
     def summary(self) -> str:
         """A line for the end of a run; "" where all clips were read."""

@@ -243,18 +243,13 @@ def _partner(systems: RowSpeaker, others: Iterator[Clip]) -> tuple[Clip | None, 
 def _write_media(root: Path, clip: Clip, speech: ClipSpeech) -> dict[str, Any]:
     """Write sounds, spectrograms and the mouth; returns their names relative to the folder."""
     files: dict[str, Any] = {"mouth": f"mouth/{clip.id}.mp4"}
-    write_video(_made(root / files["mouth"]), speech.mouth)
+    write_video(root / files["mouth"], speech.mouth)
     for row, waveform in speech.waveforms.items():
         names = {"sound": f"samples/{row}/{clip.id}.wav", "spectrogram": f"spectrograms/{row}/{clip.id}.png"}
-        write_audio(_made(root / names["sound"]), waveform)
+        write_audio(root / names["sound"], waveform)
         write_spectrogram(root / names["spectrogram"], waveform, like=speech.waveforms[GROUND_TRUTH])
         files[row] = names
     return files
-
-
-def _made(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
 
 
 def _write_results(

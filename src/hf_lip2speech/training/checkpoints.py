@@ -17,6 +17,7 @@ from accelerate import Accelerator
 from safetensors import SafetensorError
 
 from ..errors import Lip2SpeechError, TrainingError
+from ..files import named_output
 from ..loading import one_line
 
 ENVIRONMENT = "environment.json"
@@ -67,23 +68,30 @@ def new_checkpoint(
     """A folder that becomes `checkpoint-STEP` when the block ends; only the latest `keep` of these stay.
 
     All processes enter the block and write into the same folder, whose name is `checkpoint-STEP` too.
+
+    Raises:
+        OutputError: the disk is full, or the folder is read-only. The earlier checkpoints are whole.
     """
     output, unfinished = Path(output_dir), Path(output_dir) / "writing"
     folder = unfinished / f"checkpoint-{step}"
-    if accelerator.is_main_process:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        folder.mkdir(parents=True)
-    accelerator.wait_for_everyone()
-    yield folder
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        environment = json.dumps(_environment(accelerator, clips_per_update), indent=2)
-        (folder / ENVIRONMENT).write_text(environment, encoding="utf-8")
-        shutil.rmtree(output / folder.name, ignore_errors=True)
-        os.replace(folder, output / folder.name)
-        shutil.rmtree(unfinished)
-        for old in checkpoints(output)[:-keep] if keep else []:
-            shutil.rmtree(old)
+    try:
+        with named_output(output / folder.name):
+            if accelerator.is_main_process:
+                shutil.rmtree(unfinished, ignore_errors=True)
+                folder.mkdir(parents=True)
+            accelerator.wait_for_everyone()
+            yield folder
+            accelerator.wait_for_everyone()
+            if accelerator.is_main_process:
+                environment = json.dumps(_environment(accelerator, clips_per_update), indent=2)
+                (folder / ENVIRONMENT).write_text(environment, encoding="utf-8")
+                shutil.rmtree(output / folder.name, ignore_errors=True)
+                os.replace(folder, output / folder.name)
+                for old in checkpoints(output)[:-keep] if keep else []:
+                    shutil.rmtree(old)
+    finally:
+        if accelerator.is_main_process:
+            shutil.rmtree(unfinished, ignore_errors=True)
     accelerator.wait_for_everyone()
 
 
@@ -137,17 +145,25 @@ def _environment(accelerator: Accelerator, clips_per_update: float) -> dict[str,
 
 @contextmanager
 def replaced_folder(path: str | os.PathLike) -> Generator[Path]:
-    """A new folder to write into that takes the place of `path` when the block ends, never half-written."""
+    """A new folder to write into that takes the place of `path` when the block ends, never half-written.
+
+    Raises:
+        OutputError: the disk is full, or the folder is read-only. What was there stays.
+    """
     path = Path(path)
     unfinished, old = (path.with_name(f"{path.name}.{end}") for end in ("writing", "old"))
-    settle(path)
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    yield unfinished
-    if path.exists():
-        os.replace(path, old)
-    os.replace(unfinished, path)
-    settle(path)
+    try:
+        with named_output(path):
+            settle(path)
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir(parents=True)
+            yield unfinished
+            if path.exists():
+                os.replace(path, old)
+            os.replace(unfinished, path)
+            settle(path)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def settle(path: str | os.PathLike) -> None:

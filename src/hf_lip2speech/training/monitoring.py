@@ -19,6 +19,7 @@ from transformers.utils.logging import disable_progress_bar
 from ..constants import FRAME_RATE, MEL_PER_FRAME, SAMPLING_RATE, UNITS_PER_FRAME
 from ..data.unread import SkippedClips
 from ..errors import TrainingError
+from ..files import atomic_file
 from ..media.audio import write_audio
 from .arguments import Lip2SpeechTrainingArguments, VocoderTrainingArguments
 
@@ -175,14 +176,14 @@ def write_sample(
     """Sound and picture to `output_dir/samples`, TensorBoard's `writer`, and trackers that take images."""
     name = sample.name.replace("/", "_")
     folder = Path(output_dir) / "samples" / name
-    folder.mkdir(parents=True, exist_ok=True)
     for kind, waveform in sample.waveforms.items():
         write_audio(folder / f"{kind}.wav", waveform)
         if writer is not None:
             sound = torch.from_numpy(np.clip(waveform, -1, 1))[None]
             writer.add_audio(f"{name}/{kind}", sound, step, sample_rate=SAMPLING_RATE)
     figure = compare_targets(sample)
-    figure.savefig(folder / "targets.png")
+    with atomic_file(folder / "targets.png") as unfinished:
+        figure.savefig(unfinished)
     picture = np.asarray(figure.canvas.buffer_rgba())[..., :3]
     if writer is not None:
         writer.add_image(f"{name}/targets", picture, step, dataformats="HWC")
