@@ -69,6 +69,23 @@ def test_a_small_face_in_a_wide_frame_is_found(frames):
     assert np.abs(face.points - alone.points - [800, 400]).mean() < 1.5
 
 
+@pytest.mark.parametrize(("height", "width", "face"), [(1080, 1920, 55), (2160, 3840, 105)])
+def test_a_small_face_in_a_large_picture_is_found_within_the_frames_of_a_search(frames, height, width, face):
+    (whole,) = MeshLandmarkDetector()(frames[0])
+    scale = float(whole.box[3] - whole.box[1]) / face
+    shift = scale / 2 - 0.5
+    rows, columns = (int(side / scale) for side in frames[0].shape[:2])
+    webcam = warp_affine(frames[0], np.array([[scale, 0, shift], [0, scale, shift]]), rows, columns)
+    screen = np.full((height, width, 3), 235, np.uint8)
+    screen[-10 - rows : -10, -10 - columns : -10] = webcam
+    detector = MeshLandmarkDetector()
+    found = [detector(screen) for _ in range(detector.search_every + 1)]
+    assert not BlazeFace()(screen)  # in as fine squares as other frames are searched in
+    assert len(found[-1]) == 1
+    corner = np.array([width - 10 - columns, height - 10 - rows] * 2)
+    assert iou(found[-1][0].box, whole.box / scale + corner) > 0.6
+
+
 def test_two_faces_are_followed_the_larger_first(frames):
     detector = MeshLandmarkDetector()
     for frame in frames[:20]:

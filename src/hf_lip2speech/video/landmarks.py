@@ -115,6 +115,21 @@ class BlazeFace:
                         found += self._search(frame, (x, y), tile)
         return _suppress(found)
 
+    def small(self, frame: np.ndarray, part: int, parts: int) -> list[tuple[np.ndarray, np.ndarray, float]]:
+        """Faces that are too small for a call, in one of `parts` equal shares of a large frame.
+
+        The frame is searched in overlapping squares a quarter as wide as its shorter side, each `parts`-th
+        from number `part` on. There are none where such a square has fewer pixels than the network reads.
+        """
+        height, width = frame.shape[:2]
+        tile = min(height, width) / 4
+        if tile < DETECTION_SIZE:
+            return []
+        centres = [(x, y) for y in _tile_centres(height, tile) for x in _tile_centres(width, tile)]
+        return _suppress(
+            [face for centre in centres[part::parts] for face in self._search(frame, centre, tile)]
+        )
+
     def _search(self, frame: np.ndarray, centre: tuple[float, float], side: float) -> list:
         scale = side / DETECTION_SIZE
         corner = np.array(centre) - side / 2
@@ -199,7 +214,8 @@ class MeshLandmarkDetector:
 
     A face is followed from its own last points while the mesh's score stays high. Frames are searched for
     more faces every `search_every` frames, unless nothing but the faces has moved since the last search, and
-    on each frame (as a whole only) while there is no face.
+    on each frame (as a whole only) while there is no face. Meanwhile a large frame is also searched for small
+    faces, by parts: the whole of it once in `search_every` frames, so that no frame takes long.
 
     Args:
         min_detection_score: BlazeFace's least score, 0..1.
@@ -229,6 +245,7 @@ class MeshLandmarkDetector:
         self._followed: list[Face] = []
         self._since_search = self.search_every
         self._skipped = 0
+        self._part = 0  # of a large frame, that is searched for small faces next
         self._searched: np.ndarray | None = None  # cells of the frame that was searched last
 
     def __call__(self, frame: np.ndarray) -> list[Face]:
@@ -242,17 +259,24 @@ class MeshLandmarkDetector:
             self._since_search = 0
             due = self._differs(frame, faces)
         if not faces or due:
-            for box, eyes, _ in self._detector(frame, thorough=due):
-                if len(faces) < self.max_faces and not np.any(iou(box, [face.box for face in faces]) > 0.3):
-                    face = self._mesh(frame, box, eyes)
-                    if (
-                        face.score >= self.min_presence_score
-                    ):  # again, framed as it will be in the frames to come
-                        face = self._follow(frame, face)
-                    self._keep(faces, face)
+            self._add(frame, faces, self._detector(frame, thorough=due))
+        if not faces:
+            self._add(frame, faces, self._detector.small(frame, self._part, self.search_every))
+            self._part = (self._part + 1) % self.search_every
         faces.sort(key=lambda face: -np.prod(face.box[2:] - face.box[:2]))
         self._followed = faces
         return list(faces)
+
+    def _add(
+        self, frame: np.ndarray, faces: list[Face], found: list[tuple[np.ndarray, np.ndarray, float]]
+    ) -> None:
+        """Add the faces that were found and are not there already."""
+        for box, eyes, _ in found:
+            if len(faces) < self.max_faces and not np.any(iou(box, [face.box for face in faces]) > 0.3):
+                face = self._mesh(frame, box, eyes)
+                if face.score >= self.min_presence_score:  # again, framed as it will be in the frames to come
+                    face = self._follow(frame, face)
+                self._keep(faces, face)
 
     def _differs(self, frame: np.ndarray, faces: list[Face]) -> bool:
         """Whether a frame shows something new beside the faces, compared with the one searched last."""
