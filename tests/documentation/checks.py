@@ -87,6 +87,8 @@ def python(arguments: Sequence[str], folder: Path) -> None:
             ours(rest, folder)
             return
         spec = importlib.util.find_spec(module)
+        if spec is not None and spec.submodule_search_locations:
+            spec = importlib.util.find_spec(f"{module}.__main__")
         assert spec is not None and spec.origin is not None, f"no module {module}"
         source = Path(spec.origin)
     elif script in TRAININGS:
