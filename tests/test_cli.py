@@ -73,6 +73,7 @@ MISTAKES = {
     "speak clip.mp4 --transcript clip.mp4": ("clip.mp4 is an input",),
     "speak clip.mp4 --vocabulary link.mp4": ("give --transcript with it",),
     "speak clip.mp4 --transcript x.srt --vocabulary none.txt": ("'none.txt' cannot be read as a list of",),
+    "speak clip.mp4 --transcript x.srt --text a --vocabulary a.wav": ("leave --vocabulary out",),
     "read": ("the following arguments are required: VIDEO", 2),
     "read none.mp4": ("'none.mp4' is not a file",),
     "read clip.mp4 -o out.doc": ("must end in .srt or .vtt or .txt or .json, got 'out.doc'",),

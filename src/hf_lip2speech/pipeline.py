@@ -20,7 +20,7 @@ from .errors import Lip2SpeechError
 from .loading import BUNDLED_NAME
 from .models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
 from .pipeline_inputs import NumberedRows, VideoReader, collate, numbered
-from .pipeline_text import read_text, text_parameters
+from .pipeline_text import encode_texts, read_text, text_parameters
 from .threads import read_ahead
 from .video.tracks import check_face
 
@@ -48,6 +48,9 @@ class LipToSpeechPipeline(Pipeline):
             `Lip2SpeechError` takes the place of its result.
         return_text: adds "text", what the lips say, and "words", a list of {"word", "start", "end",
             "confidence"}, in seconds and 0..1; "char" also adds "characters". Needs a model with a text head.
+        text: what is to be said, with the lips' timing: one text for all inputs, or a list with one for each.
+            Needs a model with `text_conditioning`. Words that the lips cannot be saying are named in one
+            warning; with return_text, "words" has the times of the text's words.
         vocabulary: of the text, either words, or for each place in a sentence a list of its words. Default:
             anything.
         return_audio: False leaves out the speech, and the time of speaking, where the text alone is wanted.
@@ -101,6 +104,9 @@ class LipToSpeechPipeline(Pipeline):
         speaks = kwargs.get("return_audio", self._forward_params.get("return_audio", True))
         if speaks and "speaker" not in kwargs and self._forward_params.get("speaker") is None:
             kwargs["speaker"] = None  # so that a missing default voice is found before any video is read
+        if kwargs.get("text") is not None:
+            kwargs["text_ids"] = encode_texts(kwargs["text"], inputs, self.model.config.lip2speech)
+        kwargs.pop("text", None)
         if isinstance(inputs, (list, tuple)):
             # An empty list would be an IndexError in the base class, and a tuple one input.
             return super().__call__(list(numbered(inputs)), **kwargs) if inputs else []
@@ -206,10 +212,12 @@ class LipToSpeechPipeline(Pipeline):
             raise TypeError(
                 f"lip-to-speech takes no argument {', '.join(sorted(others))}; it takes "
                 "cropped, speaker, return_spectrogram, return_units, return_f0, return_mouth, "
-                "return_face_mask, return_text, return_audio, vocabulary, num_hypotheses, pitch_shift, "
+                "return_face_mask, text, return_text, return_audio, vocabulary, num_hypotheses, pitch_shift, "
                 "face, start, end, on_error, detector, progress, batch_size and num_workers."
             )
         preprocess = {name: flags[name] for name in ("cropped", "return_mouth") if name in flags}
+        if "text_ids" in postprocess:
+            preprocess["text_ids"] = postprocess.pop("text_ids")
         if face is not None:
             check_face(face)
             preprocess["face"] = face
@@ -299,7 +307,8 @@ class LipToSpeechPipeline(Pipeline):
         pitch_shift: float = 0.0,
         return_audio: bool = True,
     ) -> dict[str, Any]:
-        kept = {name: model_inputs[name] for name in ("mouth", "face_mask", "error") if name in model_inputs}
+        passed_on = ("mouth", "face_mask", "error", "text_ids")
+        kept = {name: model_inputs[name] for name in passed_on if name in model_inputs}
         video, attention_mask = model_inputs["pixel_values_videos"], model_inputs["attention_mask"]
         if not return_audio:
             lengths = attention_mask.sum(1) * SAMPLES_PER_FRAME
@@ -311,6 +320,7 @@ class LipToSpeechPipeline(Pipeline):
             attention_mask=attention_mask,
             progress=progress,
             pitch_shift=pitch_shift,
+            text_ids=model_inputs.get("text_ids"),
             **({"voice": speaker} if isinstance(speaker, str) else {"speaker_embeddings": speaker}),
         )
         outputs = {
@@ -360,9 +370,10 @@ class LipToSpeechPipeline(Pipeline):
             result["mouth"] = cut("mouth", 1)
         if return_face_mask:
             result["face_mask"] = face_mask
-        if text.get("return_text"):
+        if "text_logits" in model_outputs:
+            ids = model_outputs["text_ids"][0].tolist() if "text_ids" in model_outputs else None
             logits = cut("text_logits", UNITS_PER_FRAME)
-            result |= read_text(logits, face_mask, self.model.config.lip2speech, **text)
+            result |= read_text(logits, face_mask, self.model.config.lip2speech, **text, text_ids=ids)
         return result
 
 

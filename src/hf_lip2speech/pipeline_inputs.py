@@ -3,6 +3,7 @@
 Worker processes, forked or spawned, run this part: all of it can be pickled and none of it needs the model.
 """
 
+import itertools
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,9 +14,10 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from .constants import MOUTH_SIZE
+from .constants import FRAME_RATE, MOUTH_SIZE, UNITS_PER_FRAME
 from .errors import Lip2SpeechError
 from .feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
+from .text.characters import BLANK
 
 INPUTS = (
     "a path, an http(s) URL, the bytes of a video file, a binary file, "
@@ -104,9 +106,12 @@ class VideoReader:
         start: float = 0.0,
         end: float | None = None,
         on_error: str = "raise",
+        text_ids: list[list[int]] | None = None,
     ) -> dict[str, Any]:
         """pixel_values_videos (1, T, 1, 88, 88), attention_mask (1, T), face_mask bool (1, T), and on request
         mouth (1, T, 96, 96).
+
+        text_ids (1, L) is added where texts are given, one for all inputs or one for each.
 
         With on_error="return", an input that cannot be read gives one blank frame and its error, [error].
         """
@@ -118,6 +123,7 @@ class VideoReader:
             (f"Input {inputs.index}: ", inputs.value) if isinstance(inputs, Numbered) else ("", inputs)
         )
         failed = {}
+        ids = (text_ids or [[]])[inputs.index if text_ids and len(text_ids) > 1 else 0]
         label = ""
         try:
             source = video_source(item)
@@ -130,6 +136,7 @@ class VideoReader:
                     mouth = follow_mouth(
                         video, name=video.name, face=face, detector=detector, progress=progress
                     )
+            check_room(ids, len(mouth.crops))
         except Lip2SpeechError as error:
             where = f"{label}: " if label and label not in str(error) else ""
             if on_error == "return":
@@ -143,7 +150,22 @@ class VideoReader:
         features["face_mask"] = torch.from_numpy(mouth.face_mask)[None]
         if return_mouth:
             features["mouth"] = torch.from_numpy(mouth.crops)[None]
+        if text_ids:
+            features["text_ids"] = torch.tensor([[BLANK] if failed else ids])
         return features | failed
+
+
+def check_room(text_ids: list[int], frames: int) -> None:
+    """
+    Raises:
+        Lip2SpeechError: The characters of a text are more than a clip has positions for.
+    """
+    needed = len(text_ids) + sum(a == b for a, b in itertools.pairwise(text_ids))
+    if needed > UNITS_PER_FRAME * frames:
+        raise Lip2SpeechError(
+            f"the text has {len(text_ids)} characters, more than can be said in {frames / FRAME_RATE:g} s: "
+            "give what is said in this video alone"
+        )
 
 
 def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
@@ -151,10 +173,10 @@ def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
     if len(items) == 1:
         return items[0]
     errors = [item.pop("error", [None])[0] for item in items]
-    longest = max(item["attention_mask"].shape[1] for item in items)
     batch = {}
     for name in items[0]:
         tensors = [item[name] for item in items]
+        longest = max(one.shape[1] for one in tensors)
         batch[name] = torch.cat(
             [F.pad(one, (0, 0) * (one.ndim - 2) + (0, longest - one.shape[1])) for one in tensors]
         )

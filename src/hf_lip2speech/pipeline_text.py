@@ -1,5 +1,6 @@
 """The pipeline's text: its arguments, and the text of a clip."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -8,12 +9,14 @@ import torch
 from .constants import UNITS_PER_FRAME
 from .errors import Lip2SpeechError
 from .models.configuration_lip2speech import Lip2SpeechConfig
-from .text.characters import BLANK
-from .text.transcripts import transcribe
+from .text.characters import BLANK, decode_text, encode_text
+from .text.plausibility import word_scores
+from .text.transcripts import align_transcript, transcribe
 from .text.word_graph import WordGraph, word_graph
 
 OF_SPEECH = ("return_spectrogram", "return_units", "return_f0")
 MOST_HYPOTHESES = 64  # the width of the beam
+SINGLE = (str, bytes, bytearray, memoryview, dict, np.ndarray, torch.Tensor)  # inputs that have a length
 UNSEEN = -100.0  # log-odds of a character where nobody is seen
 
 
@@ -33,6 +36,10 @@ def text_parameters(
         Lip2SpeechError: A wrong value, or the model has no text head.
     """
     parameters: dict[str, Any] = {}
+    if "text" in given:
+        raise Lip2SpeechError("text belongs to a call, not to the pipeline: pipe(video, text=...).")
+    if "text_ids" in given:
+        parameters["text_ids"] = given.pop("text_ids")
     return_text = given.pop("return_text", None)
     if return_text is not None:
         if not isinstance(return_text, bool) and return_text != "char":
@@ -45,6 +52,8 @@ def text_parameters(
     for name, value in (("num_hypotheses", number), ("vocabulary", vocabulary)):
         if value is not None and not wanted:
             raise Lip2SpeechError(f"{name} is about the text: give return_text=True with it.")
+        if value is not None and "text_ids" in parameters:
+            raise Lip2SpeechError(f"text says what is said: leave {name} out.")
     return_audio = given.pop("return_audio", None)
     if return_audio is not None:
         if not isinstance(return_audio, bool):
@@ -67,6 +76,52 @@ def text_parameters(
     return parameters
 
 
+def encode_texts(text: Any, inputs: Any, config: Lip2SpeechConfig) -> list[list[int]]:
+    """The argument `text` of a call -> the classes of its characters: one list for all inputs, or one for
+    each.
+
+    Raises:
+        Lip2SpeechError: It is no text, there are more or fewer than inputs, one holds nothing that can be
+            said or a character that the model does not know, or the model cannot be told what to say.
+    """
+    texts = [text] if isinstance(text, str) else list(text) if isinstance(text, (list, tuple)) else []
+    if not texts or not all(isinstance(one, str) for one in texts):
+        raise Lip2SpeechError(
+            f"text is a {type(text).__name__}: expected what is to be said (str), or a list of as many texts "
+            "as inputs."
+        )
+    if not config.text_conditioning:
+        raise Lip2SpeechError(
+            "text= needs a model that can be told what to say, and this one cannot (the text_conditioning of "
+            "its config is False): leave it out, or train a model with it (docs/training.md)."
+        )
+    if not isinstance(text, str):
+        rows = hasattr(inputs, "__len__") and not isinstance(inputs, SINGLE)
+        if not rows or len(inputs) != len(texts):
+            given = f"{len(inputs)} inputs" if rows else f"a {type(inputs).__name__}"
+            raise Lip2SpeechError(
+                f"{len(texts)} texts were given for {given}: give one text (str) for all inputs, or as many "
+                "texts as the list of inputs has."
+            )
+    encoded = [encode_text(one, config.text_vocabulary or "") for one in texts]
+    for one, ids in zip(texts, encoded, strict=True):
+        if not ids:
+            raise Lip2SpeechError(f"The text {one!r} holds nothing that can be said.")
+    return encoded
+
+
+def warn_of_unlikely_words(text_logits: torch.Tensor, text: str, config: Lip2SpeechConfig) -> None:
+    """One warning with the words of a text that the lips cannot be saying, if there are any."""
+    scores = word_scores(text_logits, text, config.text_vocabulary or "")
+    unlikely = [word for word, score in scores if score < config.unlikely_word_score]
+    if unlikely:
+        warnings.warn(
+            f"the lips do not seem to say {', '.join(map(repr, unlikely))} of the text {text!r}: it is said "
+            "where it fits best, and may be hard to understand there",
+            stacklevel=3,
+        )
+
+
 def check_reads_text(config: Lip2SpeechConfig, asked: str) -> None:
     """
     Raises:
@@ -83,23 +138,33 @@ def read_text(
     text_logits: np.ndarray,
     face_mask: np.ndarray,
     config: Lip2SpeechConfig,
-    return_text: bool | str = True,
+    return_text: bool | str = False,
     num_hypotheses: int = 1,
     graph: WordGraph | None = None,
+    text_ids: list[int] | None = None,
 ) -> dict[str, Any]:
     """What a call adds to its result, see `transcribe`; nothing is read where nobody is seen.
 
     Args:
         text_logits: (2T, V + 1) of the clip.
         face_mask: bool (T,).
+        text_ids: Of a text that was given; its words are looked for then, and those that the lips cannot be
+            saying are named in one warning.
     """
+    characters = config.text_vocabulary or ""
     logits = torch.from_numpy(text_logits)
     unseen = torch.from_numpy(~np.repeat(face_mask, UNITS_PER_FRAME))
     logits[unseen] = UNSEEN
     logits[unseen, BLANK] = 0.0
+    if text_ids:
+        text = decode_text(text_ids, characters)
+        warn_of_unlikely_words(logits, text, config)
+        return align_transcript(logits, text, characters, return_text == "char") if return_text else {}
+    if not return_text:
+        return {}
     return transcribe(
         logits,
-        config.text_vocabulary or "",
+        characters,
         graph=graph,
         num_hypotheses=num_hypotheses,
         return_characters=return_text == "char",

@@ -175,6 +175,7 @@ OWN_WORDS = {
     "the option face ": "--face ",
     "pitch_shift=": "--pitch-shift ",
     "return_text=True": "the text of the lips",
+    "text= needs": "--text needs",
     "pitch_shift is": "--pitch-shift is",
     "The speaker ": "--speaker ",
     "A recording of the speaker or an embedding works as well.": "A recording of the speaker works as well.",

@@ -57,6 +57,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--transcript", metavar="OUT.srt", nargs="?", const=OF_THE_ITEM, help=transcript)
     add_vocabulary(parser)
+    text = "what is to be said, with the timing of the lips; needs a model with text_conditioning"
+    add("--text", metavar="WORDS", help=text)
     picture = "also write a picture of mouth frames, mel spectrogram and units (.png, .pdf or .svg)"
     add("--plot", metavar="OUT.png", nargs="?", const=OF_THE_ITEM, help=picture)
     add("--start", metavar="TIME", type=seconds, help="begin there: seconds, m:ss or h:mm:ss (default: 0)")
@@ -101,6 +103,8 @@ def run(args: argparse.Namespace) -> int:
     jobs, failures = _jobs(args)
     if args.vocabulary is not None and args.transcript is None:
         raise CommandError("--vocabulary is about the text: give --transcript with it.")
+    if args.vocabulary is not None and args.text is not None:
+        raise CommandError("--text says what is said: leave --vocabulary out.")
     vocabulary = None if args.vocabulary is None else read_vocabulary(args.vocabulary)
     check_model(args.model)
     for message in failures:
@@ -117,6 +121,8 @@ def run(args: argparse.Namespace) -> int:
     if args.model == BUNDLED:
         say(NOTE, file=sys.stderr)
     options = _options_of_a_call(args, speak)
+    if args.text is not None:
+        options["text"] = args.text
     if args.transcript is not None:
         options |= {"return_text": True} | ({} if vocabulary is None else {"vocabulary": vocabulary})
     if not args.cropped:

@@ -55,6 +55,9 @@ class Lip2SpeechConfig(StrictConfigMixin, PreTrainedConfig):
     text_conditioning (`bool`): a branch that lets a given text decide what is said (`text_ids` of the model),
         aligned by the text head, which it needs. It is trained on the texts of the clips; the encoder is not
         trained by its loss.
+    unlikely_word_score (`float`): a word of a given text that scores less (`text/plausibility.py`) cannot be
+        what the lips say, and the pipeline warns. To be set on validation clips; the default is a tenth of
+        the probability that the head gives to its own choice, for each character.
     max_av_offset (`int`): largest offset of the labels from the picture in mel frames (10 ms), to either
         side; the loss uses the offset that fits each clip best. For corpora whose sound and picture are
         aligned only to a frame, such as GRID; 0, as published, uses the labels as they are.
@@ -102,6 +105,7 @@ class Lip2SpeechConfig(StrictConfigMixin, PreTrainedConfig):
     text_vocabulary: str | list[str] | tuple[str, ...] | None = None
     ctc_loss_weight: float | int = 1.0
     text_conditioning: bool = False
+    unlikely_word_score: float | int = -2.3
     max_av_offset: int = 0
     correlation_loss_weight: float | int = 0.0
     masked_convolutions: bool = True

@@ -206,6 +206,7 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
         pitch_shift: float = 0.0,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
+        text_ids: torch.Tensor | None = None,
     ) -> Lip2SpeechWithVocoderOutput:
         """Speak a batch of silent videos; `generate_speech` does the same without gradients.
 
@@ -229,12 +230,14 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
                 "istft".
             output_attentions, output_hidden_states: adds those of the lip-to-speech model; attentions need
                 `attn_implementation="eager"`.
+            text_ids: (B, L), classes of the characters of what is to be said, where the lips say it best (see
+                `Lip2SpeechModel.forward`); for a model with `text_conditioning`.
             return_dict: False gives a tuple. The defaults of all three are the config's.
 
         Raises:
             Lip2SpeechError: an unknown voice, embeddings or masks of the wrong shape, padding before frames,
-                a clip without frames, windows that are not positive, attentions without eager attention, or
-                a pitch_shift that the vocoder cannot do.
+                a clip without frames, windows that are not positive, attentions without eager attention, a
+                pitch_shift that the vocoder cannot do, or a text for a model that cannot be told what to say.
         """
         if window_frames < 1 or context_frames < 0:
             raise Lip2SpeechError(
@@ -258,8 +261,14 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
         self.vocoder.check_pitch_shift(pitch_shift)
         lengths = _lengths(attention_mask, *pixel_values_videos.shape[:2])
         speakers = self._speakers(speaker_embeddings, voice, len(pixel_values_videos))
+        if text_ids is not None and not self.config.lip2speech.text_conditioning:
+            raise Lip2SpeechError(
+                "A text was given, but the model cannot be told what to say: the text_conditioning of its "
+                "config is False."
+            )
         read = self._read_lips(
-            pixel_values_videos, lengths, speakers, window_frames, context_frames, progress, **wanted
+            *(pixel_values_videos, lengths, speakers, window_frames, context_frames, progress, text_ids),
+            **wanted,
         )
         unit_ids, spectrogram = read["unit_ids"][0], read["spectrogram"][0]
         f0 = self.predict_pitch(unit_ids, spectrogram, speakers, lengths)
@@ -286,6 +295,7 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
         context_frames: int = 100,
         progress: Progress | None = None,
         pitch_shift: float = 0.0,
+        text_ids: torch.Tensor | None = None,
     ) -> Lip2SpeechWithVocoderOutput:
         """`forward` without gradients; see there for arguments and errors.
 
@@ -294,7 +304,7 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
         """
         speech = self.forward(
             *(pixel_values_videos, attention_mask, speaker_embeddings, voice),
-            *(window_frames, context_frames, progress, pitch_shift, False, False),
+            *(window_frames, context_frames, progress, pitch_shift, False, False, text_ids),
             return_dict=True,
         )
         if not torch.isfinite(speech.waveform).all():
@@ -361,6 +371,7 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
         window: int,
         context: int,
         progress: Progress | None,
+        text_ids: torch.Tensor | None = None,
         **wanted: bool,
     ) -> dict[str, tuple[torch.Tensor, ...]]:
         """The outputs of the lip-to-speech model for the whole clips, joined window by window."""
@@ -381,7 +392,7 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
                 return_dict=True,
                 **wanted,
             )
-            for name, index, piece in _in_time(output, left, frames - right):
+            for name, index, piece in _in_time(output, left, frames - right, text_ids is not None):
                 rate = piece.shape[1] // (right - left)
                 piece = piece[:, (start - left) * rate : (end - left) * rate].float().to(device)
                 if (name, index) not in joined:
@@ -389,8 +400,16 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
                 joined[name, index][rows.to(device), start * rate : end * rate] = piece
             if progress is not None:
                 progress("reading lips", end, total)
-        joined["unit_ids", 0] = self.lip2speech.unit_ids(joined["unit_logits", 0])
         inside = _mask(lengths, frames, device)
+        if text_ids is not None:  # which is said where it fits best in all of a clip
+            padding = None if inside is None else Padding.from_mask(inside.bool()).repeat(UNITS_PER_FRAME)
+            states = joined.pop(("last_hidden_state", 0))
+            dtype = self.lip2speech.dtype
+            told = self.lip2speech.predict_text(
+                states.to(dtype), text_ids.to(device), speakers.to(dtype), padding
+            )
+            joined["unit_logits", 0], joined["spectrogram", 0] = (value.float() for value in told)
+        joined["unit_ids", 0] = self.lip2speech.unit_ids(joined["unit_logits", 0])
         outputs: dict[str, tuple[torch.Tensor, ...]] = {}
         for (name, _), whole in joined.items():
             if inside is not None:
@@ -500,13 +519,15 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
             )
 
 
-def _in_time(output: Any, before: int, after: int) -> Iterator[tuple[str, int, torch.Tensor]]:
+def _in_time(output: Any, before: int, after: int, states: bool) -> Iterator[tuple[str, int, torch.Tensor]]:
     """The outputs of a window as (name, index, tensor (rows, time, ...)). Attention weights become
     (rows, 2L, heads, 2T), with zeros for the frames `before` and `after` the window."""
     yield "unit_logits", 0, output.unit_logits
     yield "spectrogram", 0, output.spectrogram
     if output.text_logits is not None:
         yield "text_logits", 0, output.text_logits
+    if states:
+        yield "last_hidden_state", 0, output.last_hidden_state
     for index, states in enumerate(output.hidden_states or ()):
         yield "hidden_states", index, states
     for index, weights in enumerate(output.attentions or ()):
