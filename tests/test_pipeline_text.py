@@ -81,7 +81,7 @@ def test_the_text_alone_is_the_same_and_needs_no_voice(reader, mouths):
         alone = reader(mouths, cropped=True, return_text=True, return_audio=False, batch_size=3)
     finally:
         reader.model.config.default_voice = voice
-    assert [set(one) for one in alone] == 3 * [{"text", "words"}]
+    assert [set(one) for one in alone] == 3 * [{"confidence", "text", "words"}]
     assert [one["text"] for one in alone] == [one["text"] for one in with_speech]
 
 

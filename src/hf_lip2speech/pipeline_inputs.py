@@ -5,6 +5,7 @@ Worker processes, forked or spawned, run this part: all of it can be pickled and
 
 import itertools
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -118,6 +119,7 @@ class VideoReader:
         from .media.sources import describe
         from .media.video import open_video
         from .video.mouth import MouthClip, follow_mouth, ready_made_crops
+        from .video.view import view_problems
 
         place, item = (
             (f"Input {inputs.index}: ", inputs.value) if isinstance(inputs, Numbered) else ("", inputs)
@@ -137,6 +139,13 @@ class VideoReader:
                         video, name=video.name, face=face, detector=detector, progress=progress
                     )
             check_room(ids, len(mouth.crops))
+            problems = view_problems(mouth.crops, mouth.points, mouth.face_mask)
+            if problems:
+                warnings.warn(
+                    f"{label or place or 'the video'} is hard to read, and the speech may be wrong: "
+                    + "; ".join(problems),
+                    stacklevel=2,
+                )
         except Lip2SpeechError as error:
             where = f"{label}: " if label and label not in str(error) else ""
             if on_error == "return":

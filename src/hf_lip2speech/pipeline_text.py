@@ -10,12 +10,14 @@ from .constants import UNITS_PER_FRAME
 from .errors import Lip2SpeechError
 from .models.configuration_lip2speech import Lip2SpeechConfig
 from .text.characters import BLANK, decode_text, encode_text
+from .text.confidence import calibrated, clip_confidence
 from .text.plausibility import word_scores
 from .text.transcripts import align_transcript, transcribe
 from .text.word_graph import WordGraph, word_graph
 
 OF_SPEECH = ("return_spectrogram", "return_units", "return_f0")
 MOST_HYPOTHESES = 64  # the width of the beam
+LOW_CONFIDENCE = 0.5  # of a clip: more of its words are wrong than right
 SINGLE = (str, bytes, bytearray, memoryview, dict, np.ndarray, torch.Tensor)  # inputs that have a length
 UNSEEN = -100.0  # log-odds of a character where nobody is seen
 
@@ -143,7 +145,8 @@ def read_text(
     graph: WordGraph | None = None,
     text_ids: list[int] | None = None,
 ) -> dict[str, Any]:
-    """What a call adds to its result, see `transcribe`; nothing is read where nobody is seen.
+    """What a call adds to its result: "confidence", and on request the text, see `transcribe`. Nothing is
+    read where nobody is seen, and a clip of low confidence gives a warning.
 
     Args:
         text_logits: (2T, V + 1) of the clip.
@@ -156,16 +159,29 @@ def read_text(
     unseen = torch.from_numpy(~np.repeat(face_mask, UNITS_PER_FRAME))
     logits[unseen] = UNSEEN
     logits[unseen, BLANK] = 0.0
+    characters_too = return_text == "char"
+    free = asked = transcribe(logits, characters, return_characters=characters_too)
     if text_ids:
         text = decode_text(text_ids, characters)
         warn_of_unlikely_words(logits, text, config)
-        return align_transcript(logits, text, characters, return_text == "char") if return_text else {}
-    if not return_text:
-        return {}
-    return transcribe(
-        logits,
-        characters,
-        graph=graph,
-        num_hypotheses=num_hypotheses,
-        return_characters=return_text == "char",
-    )
+        asked = align_transcript(logits, text, characters, characters_too)
+    elif return_text and (graph is not None or num_hypotheses > 1):
+        asked = transcribe(
+            logits,
+            characters,
+            graph=graph,
+            num_hypotheses=num_hypotheses,
+            return_characters=characters_too,
+        )
+    said = [free, asked, *asked.get("hypotheses", [])]
+    for word in {id(word): word for one in said for word in one["words"]}.values():  # each once
+        word["confidence"] = calibrated(word["confidence"], config.text_calibration)
+    confidence = clip_confidence(free["words"], logits)
+    if confidence < LOW_CONFIDENCE and not text_ids:
+        warnings.warn(
+            f"the model is not sure of what these lips say (confidence {confidence:.2f}), and the speech is "
+            "likely to be wrong: it knows the words, people and views that it was trained on. A face from "
+            "the front, close and well lit, or a vocabulary or the text of what is said may help",
+            stacklevel=3,
+        )
+    return {"confidence": confidence} | (asked if return_text else {})

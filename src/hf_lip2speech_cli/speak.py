@@ -273,7 +273,7 @@ def _write(job: Job, source: Any, speech: dict[str, Any], args: argparse.Namespa
         cues = () if job.transcript is None else subtitle_cues(speech["words"])
         mux_speech(source, audio, job.video, rate, args.start or 0.0, args.end, cues)
     if job.transcript is not None:
-        write_transcript(job.transcript, {name: speech[name] for name in ("text", "words")})
+        write_transcript(job.transcript, {name: speech[name] for name in ("text", "words", "confidence")})
     if job.picture is not None:
         mouth, spectrogram, units = (speech[name] for name in ("mouth", "spectrogram", "unit_ids"))
         plot_speech(job.picture, mouth, spectrogram, units, title=job.item.name)

@@ -55,9 +55,13 @@ class Lip2SpeechConfig(StrictConfigMixin, PreTrainedConfig):
     text_conditioning (`bool`): a branch that lets a given text decide what is said (`text_ids` of the model),
         aligned by the text head, which it needs. It is trained on the texts of the clips; the encoder is not
         trained by its loss.
+    text_calibration (`list[float]`): scale and offset of the log-odds of a word's confidence, fitted on
+        validation clips (`scripts/calibrate_text.py`), so that of the words of confidence p a share p is
+        right. The default changes nothing.
     unlikely_word_score (`float`): a word of a given text that scores less (`text/plausibility.py`) cannot be
-        what the lips say, and the pipeline warns. To be set on validation clips; the default is a tenth of
-        the probability that the head gives to its own choice, for each character.
+        what the lips say, and the pipeline warns. To be set on validation clips
+        (`scripts/calibrate_text.py`); at the default, its characters have on average 1/33 of the probability
+        of the head's own choice.
     max_av_offset (`int`): largest offset of the labels from the picture in mel frames (10 ms), to either
         side; the loss uses the offset that fits each clip best. For corpora whose sound and picture are
         aligned only to a frame, such as GRID; 0, as published, uses the labels as they are.
@@ -105,7 +109,8 @@ class Lip2SpeechConfig(StrictConfigMixin, PreTrainedConfig):
     text_vocabulary: str | list[str] | tuple[str, ...] | None = None
     ctc_loss_weight: float | int = 1.0
     text_conditioning: bool = False
-    unlikely_word_score: float | int = -2.3
+    text_calibration: list[float | int] | tuple[float | int, ...] = (1.0, 0.0)
+    unlikely_word_score: float | int = -3.5
     max_av_offset: int = 0
     correlation_loss_weight: float | int = 0.0
     masked_convolutions: bool = True
@@ -158,6 +163,8 @@ class Lip2SpeechConfig(StrictConfigMixin, PreTrainedConfig):
                 f"text_vocabulary must hold single characters, each once, or be None for no text head: got "
                 f"{self.text_vocabulary!r}."
             )
+        if len(self.text_calibration) != 2:
+            raise ValueError(f"text_calibration must be scale and offset: got {self.text_calibration!r}.")
         if self.text_conditioning and self.text_vocabulary is None:
             raise ValueError("text_conditioning needs a text head: give text_vocabulary too.")
         if not 0 <= self.unit_offset <= LARGEST_SIZE:

@@ -29,10 +29,13 @@ class MouthClip:
     Attributes:
         crops: uint8 (T, 96, 96), gray.
         face_mask: bool (T,), False where nobody is seen for longer than a second.
+        points: (T, 6, 2), pixels of the frames, where the crops were cut (`crops.anchor_points`); None for
+            ready-made crops.
     """
 
     crops: np.ndarray
     face_mask: np.ndarray
+    points: np.ndarray | None = None
 
 
 def mouth_crops(frames: Iterable[np.ndarray], **options: Any) -> np.ndarray:
@@ -91,7 +94,7 @@ def follow_mouth(
                 progress("crops", done, count)
 
         crops = ahead.gather(points, [track.parts for track in tracks], frames, name, cut)
-    return MouthClip(crops, face_mask)
+    return MouthClip(crops, face_mask, points)
 
 
 def ready_made_crops(frames: Iterable[np.ndarray], *, name: str = "the video") -> np.ndarray:
