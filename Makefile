@@ -5,7 +5,7 @@ READY := .venv/.ready
 VIDEO := examples/sample/talker.mp4
 OUT := demo
 
-.PHONY: demo test test-all lint docs format
+.PHONY: demo test test-all lint docs audit format
 
 demo: $(DEMO_READY)  ## speech from the silent video of a face: make demo [VIDEO=mine.mp4] [OUT=folder]
 	@mkdir -p "$(OUT)"
@@ -24,6 +24,9 @@ lint: $(READY)  ## linter, formatter, type checker
 
 docs: $(READY)  ## the documentation site, in site/; a link or reference that leads nowhere fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+audit: $(READY)  ## known vulnerabilities of the installed packages, where they can be looked up
+	scripts/audit.sh .venv
 
 format: $(READY)
 	$(BIN)/ruff check --fix
