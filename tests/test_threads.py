@@ -1,59 +1,81 @@
-"""threads.py: what is made ahead comes in order, no further ahead than told, and errors and ends come too."""
+"""One pipeline from several threads gives what it gives from one; many calls leave nothing behind."""
 
-import threading
-import time
+import gc
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from hf_lip2speech.threads import read_ahead
+from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
+from hf_lip2speech.hub.repository import RENDERED_SPEAKER
+from hf_lip2speech.media.video import write_video
+from hf_lip2speech.pipeline import LipToSpeechPipeline
+
+from .tiny_model import tiny_model
+
+CALLS = 2000
+THREADS = 8
 
 
-def wait_for(condition):
-    end = time.monotonic() + 20
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.001)
-    assert condition()
+@pytest.fixture(scope="module")
+def speak() -> LipToSpeechPipeline:
+    return LipToSpeechPipeline(tiny_model(), Lip2SpeechFeatureExtractor(), device="cpu")
 
 
-def test_items_come_in_order_and_at_most_so_many_are_made_ahead():
-    made = []
-
-    def items():
-        for number in range(20):
-            made.append(number)
-            yield number
-
-    ahead = read_ahead(items(), depth=3)
-    for number in range(20):
-        assert next(ahead) == number
-        wait_for(lambda number=number: len(made) == min(number + 4, 20))
-        assert len(made) <= number + 4
-    assert next(ahead, None) is None
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> list[str]:
+    """Videos of mouth crops, of 5 to 12 frames."""
+    folder = tmp_path_factory.mktemp("clips")
+    random = np.random.default_rng(0)
+    for number in range(THREADS):
+        crops = random.integers(0, 256, (5 + number, 96, 96), dtype=np.uint8)
+        write_video(folder / f"{number}.mp4", crops)
+    return sorted(map(str, folder.iterdir()))
 
 
-def test_an_error_comes_after_the_items_before_it():
-    def items():
-        yield 1
-        raise KeyError("two")
+def test_eight_threads_give_what_one_gives(speak, clips):
+    options = {"cropped": True, "return_mouth": True, "return_spectrogram": True, "return_units": True}
+    voices = ("ann", "bob")
+    jobs = [(clip, voices[number % 2]) for number, clip in enumerate(clips)] * 3
 
-    ahead = read_ahead(items())
-    assert next(ahead) == 1
-    with pytest.raises(KeyError, match="two"):
-        next(ahead)
+    def call(job):
+        return speak(job[0], speaker=job[1], **options)
+
+    expected = [call(job) for job in jobs]
+    with ThreadPoolExecutor(THREADS) as threads:
+        found = list(threads.map(call, jobs))
+    for one, other in zip(expected, found, strict=True):
+        assert one.keys() == other.keys()
+        for name in ("mouth", "unit_ids"):
+            np.testing.assert_array_equal(one[name], other[name])
+        for name in ("audio", "spectrogram"):
+            np.testing.assert_allclose(one[name], other[name], atol=1e-6)
 
 
-def test_an_iterator_that_is_closed_ends_its_thread_and_closes_what_it_read():
-    closed = []
+def test_two_threads_find_the_face_that_one_finds(speak):
+    expected = speak(str(RENDERED_SPEAKER), return_mouth=True)
+    with ThreadPoolExecutor(2) as threads:
+        for found in threads.map(lambda _: speak(str(RENDERED_SPEAKER), return_mouth=True), range(2)):
+            np.testing.assert_array_equal(found["mouth"], expected["mouth"])
+            np.testing.assert_allclose(found["audio"], expected["audio"], atol=1e-6)
 
-    def items():
-        try:
-            while True:
-                yield threading.current_thread()
-        finally:
-            closed.append(True)
 
-    ahead = read_ahead(items(), depth=2)
-    thread = next(ahead)
-    assert thread is not threading.current_thread()
-    ahead.close()
-    assert not thread.is_alive() and closed == [True]
+def memory() -> int:
+    """Resident bytes of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="needs /proc")
+def test_two_thousand_calls_leave_nothing_behind(speak, clips):
+    measured = []
+    for number in range(CALLS + 1):
+        speak(clips[number % len(clips)], cropped=True, speaker=("ann", "bob")[number % 2])
+        if number % (CALLS // 4) == 0:
+            gc.collect()
+            measured.append((number, memory() >> 20, len(os.listdir("/proc/self/fd"))))
+    print("calls, MiB, open files:", measured)
+    (_, warm, files), *_, (_, last, files_at_the_end) = measured[1:]
+    assert files_at_the_end <= files and last - warm < 32, measured
