@@ -7,12 +7,13 @@ widths of Choi et al. 2023, with Swish, and of AV-HuBERT, with PReLU.
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.modules.module import _has_any_global_hook
 from transformers import initialization as init
 
 from .batch_norm import FrameBatchNorm
 from .configuration_avhubert import AVHubertConfig
 from .configuration_lip2speech import Lip2SpeechConfig
-from .convolution import PointwiseConv2d, StackedConv3d
+from .convolution import FewPixelsConv2d, PointwiseConv2d, StackedConv3d, traced
 from .padding import Padding
 
 STEM_FRAMES = 5
@@ -24,16 +25,51 @@ def activation(kind: str, channels: int) -> nn.Module:
     return {"silu": nn.SiLU, "relu": nn.ReLU, "prelu": lambda: nn.PReLU(channels)}[kind]()
 
 
+def normalise_and_activate(
+    conv: nn.Module,
+    norm: nn.Module,
+    activate: nn.Module,
+    x: torch.Tensor,
+    shortcut: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """activate(norm(x) + shortcut), where x (N, C, H, W) is what `conv` gave.
+
+    On a CPU without gradients it is computed in the memory of x, since fresh memory costs more than the
+    arithmetic; not where somebody watches or replaces one of these modules.
+    """
+    free = not (torch.is_grad_enabled() or norm.training or traced())
+    if not (free and x.device.type == "cpu" and all(map(_is_plain, (conv, norm, activate)))):
+        x = norm(x)
+        return activate(x if shortcut is None else x + shortcut)
+    if x.dtype == torch.float32:
+        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+        shift = norm.bias - norm.running_mean * scale
+        x = torch.addcmul(shift[:, None, None], x, scale[:, None, None], out=x)
+    else:
+        x = norm(x)
+    if shortcut is not None:
+        x += shortcut
+    return F.silu(x, inplace=True) if type(activate) is nn.SiLU else activate(x)
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Whether it is a module of this package or of torch whose calls nobody watches (hooks), replaces
+    (accelerate, which moves weights) or adapts (peft)."""
+    ours = type(module).__module__.startswith(("torch.nn.modules.", __package__ + "."))
+    watched = module._forward_hooks or module._forward_pre_hooks or _has_any_global_hook()
+    return ours and not watched and "forward" not in vars(module)
+
+
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions with a shortcut (He et al. 2016). (N, C_in, H, W) -> (N, C, H / stride, W /
     stride)."""
 
     def __init__(self, in_channels: int, channels: int, stride: int, kind: str):
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, 1, bias=False)
+        self.conv1 = FewPixelsConv2d(in_channels, channels, 3, stride, 1, bias=False)
         self.bn1 = FrameBatchNorm(channels)
         self.activation1 = activation(kind, channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.conv2 = FewPixelsConv2d(channels, channels, 3, 1, 1, bias=False)
         self.bn2 = FrameBatchNorm(channels)
         self.activation2 = activation(kind, channels)
         self.downsample = None
@@ -44,8 +80,8 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        x = self.activation1(self.bn1(self.conv1(x)))
-        return self.activation2(self.bn2(self.conv2(x)) + shortcut)
+        x = normalise_and_activate(self.conv1, self.bn1, self.activation1, self.conv1(x))
+        return normalise_and_activate(self.conv2, self.bn2, self.activation2, self.conv2(x), shortcut)
 
 
 class VisualFrontend(nn.Module):
@@ -108,7 +144,7 @@ class VisualFrontend(nn.Module):
         """(N, S, S, 5) -> (N, C)."""
         stacked = windows.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)  # (N, 5, S, S)
         x = self.stem(stacked.unsqueeze(1)).squeeze(2)
-        x = self.pool(self.stem_activation(self.stem_norm(x)))
+        x = self.pool(normalise_and_activate(self.stem, self.stem_norm, self.stem_activation, x))
         for block in self.blocks:
             x = block(x)
         return x.mean(dim=(2, 3))

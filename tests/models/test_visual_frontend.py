@@ -1,0 +1,58 @@
+"""models/visual_frontend.py: without gradients it takes shorter ways to the same numbers, unseen by hooks."""
+
+import pytest
+import torch
+from torch import nn
+
+from hf_lip2speech.models.convolution import FewPixelsConv2d
+from hf_lip2speech.models.visual_frontend import BasicBlock
+
+
+def block(kind: str, stride: int = 1) -> BasicBlock:
+    torch.manual_seed(0)
+    made = BasicBlock(6, 8 if stride > 1 else 6, stride, kind).eval()
+    for norm in (made.bn1, made.bn2):
+        for values in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+            nn.init.uniform_(values, 0.5, 2)
+    return made
+
+
+def frames(side: int) -> torch.Tensor:
+    torch.manual_seed(side)
+    return torch.randn(5, 6, side, side).contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("side", [2, 3, 7])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_convolution_of_few_pixels_is_torchs(side, dtype):
+    conv = FewPixelsConv2d(6, 9, 3, 1, 1, bias=side == 3).to(dtype)
+    x = frames(side).to(dtype)
+    with torch.no_grad():
+        expected = nn.functional.conv2d(x, conv.weight, conv.bias, 1, 1)
+        torch.testing.assert_close(conv(x), expected, atol=1e-5 if dtype is torch.float32 else 0.02, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["silu", "prelu", "relu"])
+@pytest.mark.parametrize(("side", "stride"), [(3, 1), (8, 1), (8, 2)])
+def test_a_block_gives_the_same_without_gradients(kind, side, stride):
+    made, x = block(kind, stride), frames(side)
+    given = x.clone()
+    expected = made(x)
+    assert expected.requires_grad
+    with torch.no_grad():
+        torch.testing.assert_close(made(x), expected, atol=1e-5, rtol=0)
+    assert torch.equal(x, given)
+
+
+@pytest.mark.parametrize("part", ["conv1", "bn1", "activation1", "conv2", "bn2", "activation2"])
+def test_what_a_hook_keeps_is_not_overwritten(part):
+    made, x, kept = block("silu"), frames(8), []
+    made.get_submodule(part).register_forward_hook(lambda _, given, output: kept.extend([*given, output]))
+    with torch.no_grad():
+        made(x)
+    found = list(kept)
+    kept.clear()
+    made(x)
+    assert len(found) == 2
+    for now, before in zip(found, kept, strict=True):
+        torch.testing.assert_close(now, before.detach(), atol=1e-5, rtol=0)
