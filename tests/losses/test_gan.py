@@ -42,6 +42,12 @@ def test_feature_matching_sums_layer_means_and_moves_only_the_made_side():
     torch.testing.assert_close(fake[0][0].grad, torch.full((2, 3), 1 / 6))
 
 
+def test_features_that_agree_cost_nothing_whatever_their_size():
+    maps = [[torch.full((2, 3), 5.0)], [torch.full((1, 4), -3.0)]]
+    assert float(feature_matching_loss(maps, maps)) == 0
+    assert float(feature_matching_loss(maps, [[torch.full((2, 3), 4.0)], [torch.full((1, 4), -3.0)]])) == 1
+
+
 def test_half_precision_scores_are_reduced_in_float32():
     scores = [torch.full((1, 10_000), 300.0, dtype=torch.bfloat16)]
     assert adversarial_loss(scores).dtype == torch.float32
@@ -83,8 +89,10 @@ def test_the_weights_are_the_published_ones():
 def test_waveforms_that_do_not_fit_are_refused():
     with pytest.raises(Lip2SpeechError, match="must agree"):
         LogMelLoss()(torch.zeros(1, 4000), torch.zeros(1, 4001))
-    with pytest.raises(Lip2SpeechError, match="more than 384 samples"):
-        LogMelLoss()(torch.zeros(1, 300), torch.zeros(1, 300))
+    for samples in (300, 384):
+        with pytest.raises(Lip2SpeechError, match="more than 384 samples"):
+            LogMelLoss()(torch.zeros(1, samples), torch.zeros(1, samples))
+    assert float(LogMelLoss()(torch.zeros(1, 385), torch.zeros(1, 385))) == 0
 
 
 def test_speech_fits_the_mel_it_was_made_of_at_any_loudness_and_no_other():
@@ -150,3 +158,12 @@ class TestCorrelationLoss:
         given = log_mel_spectrogram(real)[:, :96]
         loss(silence, real, given, torch.ones(3, dtype=torch.bool), 3).backward()
         assert torch.isfinite(silence.grad).all()
+
+
+def test_each_clip_of_a_batch_is_compared_as_alone():
+    random = torch.Generator().manual_seed(0)
+    mel, spectrogram = torch.randn(2, 2, 56, 80, generator=random) * torch.tensor([1.0, 3.0])[:, None, None]
+    together = input_mel_loss(mel, spectrogram)
+    alone = [input_mel_loss(mel[clip : clip + 1], spectrogram[clip : clip + 1]) for clip in range(2)]
+    torch.testing.assert_close(together, torch.cat(alone))
+    assert float(together[1]) > 2 * float(together[0])
