@@ -71,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
     from hf_lip2speech import loading
     from hf_lip2speech.cards import summary
+    from hf_lip2speech.constants import FRAME_RATE
     from hf_lip2speech.evaluation.clips import open_evaluation_set
     from hf_lip2speech.evaluation.lip_sync import SyncNet
     from hf_lip2speech.evaluation.protocols import find_protocol
@@ -132,6 +133,9 @@ def run(args: argparse.Namespace) -> int:
         print(summary(results))
         for clip in results["skipped"]:
             print(f"left out: {clip['id']}: {clip['message']}", file=sys.stderr)
+        if faceless := results["faceless"]:
+            seconds = sum(faceless.values()) / FRAME_RATE
+            print(f"no face for {seconds:.1f} s in {len(faceless)} clips, see results.json", file=sys.stderr)
         print(f"Report: {os.path.join(args.out, 'index.html')}", file=sys.stderr)
     return 0
 

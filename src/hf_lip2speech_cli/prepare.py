@@ -89,6 +89,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print_report(report: dict[str, Any], out: str) -> None:
+    from hf_lip2speech.constants import FRAME_RATE
+
     path = os.path.join(out, "report.json")
     lines = []
     for reason, skipped in report["skipped"].items():
@@ -106,7 +108,12 @@ def _print_report(report: dict[str, Any], out: str) -> None:
     if report["cut"]:
         lines.append(f"Cut between words: {report['cut']} long clips.")
     if report["trimmed"]:
-        lines.append(f"Trimmed {report['trimmed']} clips whose sound and video ended apart, see {path}")
+        lines.append(f"Trimmed {report['trimmed']} clips whose sound was longer than the video, see {path}")
+    if report["padded"]:
+        lines.append(f"Padded {report['padded']} clips whose sound was shorter than the video, see {path}")
+    if report["faceless"]["clips"]:
+        seconds = report["faceless"]["frames"] / FRAME_RATE
+        lines.append(f"No face for {seconds:.1f} s in {report['faceless']['clips']} clips, see {path}")
     lost = report["lost"]
     if lost["clips"]:
         unknown = f", and {lost['unknown']} of unknown length" if lost["unknown"] else ""

@@ -16,6 +16,7 @@ from hf_lip2speech.data.prepare import prepare
 from hf_lip2speech.media.audio import read_audio, write_audio
 from hf_lip2speech.media.mux import mux_speech
 from hf_lip2speech.media.video import iter_frames, write_video
+from hf_lip2speech.video.mouth import MouthClip
 
 from ..fake_corpora import FakeCorpus, Talk, made_talks, make_lrs3
 
@@ -58,11 +59,12 @@ def cropped(monkeypatch) -> list[Path]:
     """Stand-ins for the models of faces and voices; the list that is returned names the videos worked on."""
     worked_on: list[Path] = []
 
-    def crops(source: Path, *, detector: object) -> np.ndarray:
+    def mouth(source: Path, *, detector: object) -> MouthClip:
         worked_on.append(source)
-        return np.stack([frame[-96:, :96, 0] for frame in iter_frames(source)])
+        crops = np.stack([frame[-96:, :96, 0] for frame in iter_frames(source)])
+        return MouthClip(crops, np.ones(len(crops), dtype=bool))
 
-    monkeypatch.setattr(clip_files, "read_crops", crops)
+    monkeypatch.setattr(clip_files, "read_mouth", mouth)
     monkeypatch.setattr(clip_files, "MeshLandmarkDetector", lambda: None)
     monkeypatch.setattr(clip_files.SpeakerEncoder, "bundled", OneVoice)
     return worked_on
@@ -71,14 +73,14 @@ def cropped(monkeypatch) -> list[Path]:
 @pytest.fixture
 def before_crops(cropped, monkeypatch) -> Callable[[Callable[[Path], None]], None]:
     """`before_crops(action)`: `action(video)` is called before each clip's crops are made, and may raise."""
-    good = clip_files.read_crops
+    good = clip_files.read_mouth
 
     def replace(action: Callable[[Path], None]) -> None:
-        def crops(source: Path, *, detector: object) -> np.ndarray:
+        def mouth(source: Path, *, detector: object) -> MouthClip:
             action(source)
             return good(source, detector=detector)
 
-        monkeypatch.setattr(clip_files, "read_crops", crops)
+        monkeypatch.setattr(clip_files, "read_mouth", mouth)
 
     return replace
 

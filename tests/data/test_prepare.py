@@ -17,7 +17,7 @@ import hf_lip2speech_cli
 from hf_lip2speech.audio.mel import log_mel_spectrogram
 from hf_lip2speech.data import clip_files
 from hf_lip2speech.data import units as unit_targets
-from hf_lip2speech.data.clip_files import common_frames
+from hf_lip2speech.data.clip_files import common_frames, kept_frames
 from hf_lip2speech.data.corpora import GRID, LRS3, Clip, FaceVideoFolder, Word
 from hf_lip2speech.data.corpora.clip import shuffled
 from hf_lip2speech.data.dry_run import estimate
@@ -29,7 +29,7 @@ from hf_lip2speech.media.audio import read_audio
 from hf_lip2speech.media.video import open_video
 from hf_lip2speech.models.modeling_speaker_encoder import SpeakerEncoder
 from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
-from hf_lip2speech.video.mouth import mouth_crops
+from hf_lip2speech.video.mouth import MouthClip, mouth_crops
 
 from ..fake_corpora import RENDERED
 from .conftest import ListCorpus, contents, manifest, records, write_talking_video
@@ -104,6 +104,8 @@ class TestLength:
     )
     def test_the_shorter_of_video_and_sound_counts(self, frames, samples, common):
         assert common_frames(frames, samples) == common
+        whole = frames if samples <= 640 * (frames - 1) else common
+        assert kept_frames(frames, samples) == whole
 
     @pytest.mark.parametrize(
         ("frames", "samples"), [(75, 39_999), (75, 56_001), (1, 639)], ids=["short", "long", "not one frame"]
@@ -112,20 +114,29 @@ class TestLength:
         with pytest.raises(ClipLengthError):
             common_frames(frames, samples)
 
-    def test_a_surplus_or_shortage_of_sound_of_up_to_half_a_second_is_cut_and_counted(
-        self, cropped, clip_maker, run, out
-    ):
+    def test_up_to_half_a_second_of_sound_is_cut_or_padded_and_counted(self, cropped, clip_maker, run, out):
         frames = {"a/longer": 24, "a/shorter": 16, "a/alike": 22}  # of the sound
         report = run(ListCorpus(clip_maker(name, 20, 640 * count) for name, count in frames.items()), out)
-        assert (report["clips"], report["trimmed"], report["skipped"]) == (3, 2, {})
-        assert {row["id"]: row["frames"] for row in manifest(out)} == dict.fromkeys(frames, 20) | {
-            "a/shorter": 16
-        }
+        assert (report["clips"], report["trimmed"], report["padded"], report["skipped"]) == (3, 1, 1, {})
+        assert {row["id"]: row["frames"] for row in manifest(out)} == dict.fromkeys(frames, 20)
         assert report["warnings"] == [
             {"id": "a/longer", "message": "the sound is 0.16 s longer than the video; its end was cut."},
-            {"id": "a/shorter", "message": "the video is 0.16 s longer than the sound; its end was cut."},
+            {"id": "a/shorter", "message": "the sound is 0.16 s shorter than the video; silence was added."},
         ]
-        assert [len(item["waveform"]) for item in PreparedDataset(out)] == [640 * 20, 640 * 20, 640 * 16]
+        assert [len(item["waveform"]) for item in PreparedDataset(out)] == [640 * 20] * 3
+        sound = next(item for item in PreparedDataset(out) if item["id"] == "a/shorter")["waveform"]
+        assert not sound[640 * 16 :].any() and sound[: 640 * 16].any()
+
+    def test_frames_without_a_face_are_counted(self, cropped, clip_maker, run, out, monkeypatch):
+        good = clip_files.read_mouth
+
+        def half_seen(source, *, detector):
+            mouth = good(source, detector=detector)
+            return MouthClip(mouth.crops, np.arange(len(mouth.crops)) < 12)
+
+        monkeypatch.setattr(clip_files, "read_mouth", half_seen)
+        report = run(ListCorpus(clip_maker(f"a/{k}", 20, 640 * 20) for k in range(3)), out)
+        assert report["faceless"] == {"frames": 24, "clips": 3}
 
 
 class TestSkipping:

@@ -24,14 +24,14 @@ from ..media.video import iter_frames, open_video, write_video
 from ..models.modeling_speaker_encoder import SpeakerEncoder
 from ..models.modeling_speech_units import SpeechUnitExtractor
 from ..video.landmarks import LandmarkDetector, MeshLandmarkDetector
-from ..video.mouth import mouth_crops
+from ..video.mouth import MouthClip, follow_mouth
 from .corpora import Clip
 from .layout import Journal, PreparedFolder
 from .segments import Segment, segments_of
 from .unread import place_of_bug
 
 MAX_SECONDS_OFF = 0.5  # by which sound and video may differ in length
-RULES = 2  # of what is usable: clips that were skipped under others are tried again
+RULES = 3  # of what is usable: clips that were skipped under others are tried again
 FRAMES_OFF = 3  # a greater difference is reported
 # Errors of opening a file that are the file's own; others (a full disk, a lost network) are the machine's.
 FILE_ERRORS = {
@@ -46,10 +46,9 @@ FILE_ERRORS = {
 
 
 def common_frames(frames: int, samples: int) -> int:
-    """The number of video frames T that a clip is cut to: the shorter of its video and its sound.
+    """The number of video frames that have sound: those of the shorter of video and sound.
 
-    Recorders end sound and video up to half a second apart. The end of the longer one is cut, and nothing is
-    padded, so every target is real.
+    Recorders end sound and video up to half a second apart.
 
     Args:
         frames: Of the video, at 25 per second.
@@ -71,6 +70,18 @@ def common_frames(frames: int, samples: int) -> int:
             f"the sound has {samples} samples; at least one video frame's, {SAMPLES_PER_FRAME}, are needed."
         )
     return common
+
+
+def kept_frames(frames: int, samples: int) -> int:
+    """The number of video frames T that `prepare` keeps of a clip.
+
+    Those of the video where the sound ends up to half a second earlier, to be padded with silence, or later,
+    to be cut. Where less than one frame's sound is missing, that frame is left out: `common_frames`.
+
+    Args, Raises: as `common_frames`.
+    """
+    common = common_frames(frames, samples)
+    return frames if frames - samples / SAMPLES_PER_FRAME >= 1 else common
 
 
 def read_sound(clip: Clip) -> np.ndarray:
@@ -102,10 +113,10 @@ def _most_spoken_track(source: Path, titles: Sequence[str]) -> np.ndarray:
     return sounds[best]
 
 
-def read_crops(path: Path, *, detector: LandmarkDetector) -> np.ndarray:
-    """The mouth crops of a video file, uint8 (T, 96, 96)."""
+def read_mouth(path: Path, *, detector: LandmarkDetector) -> MouthClip:
+    """The talking face's mouth in a video file."""
     with open_video(path) as video:
-        return mouth_crops(video, name=video.name, detector=detector)
+        return follow_mouth(video, name=video.name, detector=detector)
 
 
 class ClipWriter:
@@ -143,10 +154,12 @@ class ClipWriter:
 
         Returns:
             The record: {"id", "time", "sources", "limit", "rules", "speaker", "warnings", "took": seconds of
-            work, "seconds": of sound, None if there is none, "trimmed": seconds by which video and sound
-            differed, if by more than 3 frames}, and one of "segments": [[id, start, frames]];
-            "skipped": the name of the error of an unusable clip, and its "message"; "failed": where a bug of
-            this package was met, "message" and "traceback". A failed clip is tried again by the next run.
+            work, "seconds": of sound, None if there is none, "faceless": frames in which nobody is seen for
+            longer than a second, "trimmed": seconds of sound beyond the video's end, if more than 3 frames,
+            "padded": seconds of silence added to the sound, if any}, and one of "segments": [[id, start,
+            frames]]; "skipped": the name of the error of an unusable clip, and its "message"; "failed": where
+            a bug of this package was met, "message" and "traceback". A failed clip is tried again by the next
+            run.
 
         Raises:
             OSError, MemoryError, ImportError: The machine's trouble and not this clip's, with a note that
@@ -177,17 +190,21 @@ class ClipWriter:
         return record
 
     def _write_targets(self, clip: Clip, limit: int, record: dict[str, Any]) -> list[Segment]:
-        waveform, crops = self._read(clip, record)
-        mel = log_mel_spectrogram(torch.from_numpy(waveform)).numpy().astype(np.float32)
-        frames = common_frames(len(crops), len(waveform))
+        waveform, mouth = self._read(clip, record)
+        crops = mouth.crops
+        frames = kept_frames(len(crops), len(waveform))
         longer = len(waveform) / SAMPLES_PER_FRAME - len(crops)
-        if abs(longer) > FRAMES_OFF:
-            record["trimmed"] = round(abs(longer) / FRAME_RATE, 3)
-            warnings.warn(
-                f"the {'sound' if longer > 0 else 'video'} is {record['trimmed']} s longer than the "
-                f"{'video' if longer > 0 else 'sound'}; its end was cut.",
-                stacklevel=2,
-            )
+        if longer > FRAMES_OFF:
+            record["trimmed"] = round(longer / FRAME_RATE, 3)
+            message = f"the sound is {record['trimmed']} s longer than the video; its end was cut."
+            warnings.warn(message, stacklevel=2)
+        if (missing := SAMPLES_PER_FRAME * frames - len(waveform)) > 0:
+            record["padded"] = round(missing / SAMPLING_RATE, 3)
+            message = f"the sound is {record['padded']} s shorter than the video; silence was added."
+            warnings.warn(message, stacklevel=2)
+            waveform = np.pad(waveform, (0, missing))
+        record["faceless"] = int((~mouth.face_mask[:frames]).sum())
+        mel = log_mel_spectrogram(torch.from_numpy(waveform)).numpy().astype(np.float32)
         # Of the whole clip, also where it is cut: the more speech, the better the embedding.
         speaker = self.speaker_encoder.embed(waveform[: SAMPLES_PER_FRAME * frames]).astype(np.float32)
         segments = segments_of(clip, frames, limit)
@@ -203,8 +220,8 @@ class ClipWriter:
             folder.write_array(folder.path("speaker_embedding", part.id), speaker)
         return segments
 
-    def _read(self, clip: Clip, record: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-        """Sound (N,) and mouth crops (T, 96, 96)."""
+    def _read(self, clip: Clip, record: dict[str, Any]) -> tuple[np.ndarray, MouthClip]:
+        """Sound (N,) and mouth."""
         try:
             # Sound first: it takes a hundredth of the video's time, and a clip without any is out at once.
             try:
@@ -213,7 +230,7 @@ class ClipWriter:
                 next(iter_frames(clip.video))  # if that cannot be read either, its error is the reason
                 raise
             record["seconds"] = round(len(waveform) / SAMPLING_RATE, 3)
-            return waveform, read_crops(clip.video, detector=self.detector)
+            return waveform, read_mouth(clip.video, detector=self.detector)
         except Lip2SpeechError:
             raise
         except (av.FFmpegError, OSError) as error:

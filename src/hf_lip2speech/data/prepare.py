@@ -65,8 +65,8 @@ def prepare(
 ) -> dict[str, Any]:
     """Make mouth crops, sound, mels, units and speaker embeddings of a corpus; run again to resume.
 
-    Every clip's T frames are those for which it has both video and sound: up to half a second is cut off the
-    end of the longer one, and a clip with a greater difference is skipped. Mels (4T), units (2T) and sound
+    A clip has the T frames of its video: up to half a second of sound is cut off or, as silence, added at the
+    end, and a clip with a greater difference is skipped. Mels (4T), units (2T) and sound
     (640T) are cut to them. Finished clips are left alone while their source files' size and time stay the
     same.
 

@@ -35,11 +35,12 @@ def make_report(
 
     Returns:
         {"corpus", "found": clips that were to be prepared, "clips": stored ones (of a clip that was cut, each
-        part), "cut": clips that were cut, "trimmed": clips whose sound or video was cut by more than 3
-        frames, "hours", "splits": {split: {"found", "clips", "hours", "speakers"}}, "lost": {"clips",
-        "hours": of their sound, "unknown": how many of them have no readable sound}, "skipped": {reason:
-        [{"id", "message"}]}, "failed": {bug: {"ids", "traceback"}}, "warnings": [{"id", "message"}]}. A
-        reason is the name of an error (NoFaceError, NoAudioError, ...).
+        part), "cut": clips that were cut, "trimmed": clips whose sound was cut by more than 3
+        frames, "padded": clips whose sound was padded with silence, "faceless": {"frames", "clips"} in which
+        nobody is seen for longer than a second, "hours", "splits": {split: {"found", "clips", "hours",
+        "speakers"}}, "lost": {"clips", "hours": of their sound, "unknown": how many of them have no readable
+        sound}, "skipped": {reason: [{"id", "message"}]}, "failed": {bug: {"ids", "traceback"}}, "warnings":
+        [{"id", "message"}]}. A reason is the name of an error (NoFaceError, NoAudioError, ...).
     """
     found = Counter(splits.values())
     stored: Counter[str] = Counter()
@@ -48,7 +49,8 @@ def make_report(
     skipped: dict[str, list[dict[str, str]]] = {}
     failed: dict[str, dict[str, Any]] = {}
     lost = {"clips": 0, "hours": 0.0, "unknown": 0}
-    cut = trimmed = 0
+    cut = trimmed = padded = 0
+    faceless = {"frames": 0, "clips": 0}
     for clip, split in splits.items():
         record = records[clip]
         if "segments" in record:
@@ -57,6 +59,9 @@ def make_report(
             speakers[split].add(record["speaker"])
             cut += len(record["segments"]) > 1
             trimmed += "trimmed" in record
+            padded += "padded" in record
+            faceless["frames"] += record.get("faceless", 0)
+            faceless["clips"] += record.get("faceless", 0) > 0
             continue
         if "skipped" in record:
             skipped.setdefault(record["skipped"], []).append({"id": clip, "message": record["message"]})
@@ -72,6 +77,8 @@ def make_report(
         "clips": stored.total(),
         "cut": cut,
         "trimmed": trimmed,
+        "padded": padded,
+        "faceless": faceless,
         "hours": _hours(frames.total()),
         "splits": {
             split: {

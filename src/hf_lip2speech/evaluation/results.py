@@ -90,8 +90,8 @@ def summarise(
     """The results of an evaluation, as they are stored in JSON.
 
     Args:
-        clips: The marker of each clip, see `run.evaluate`: {"id", "speaker", "seconds", "rows": {row:
-            {"voice", "against", "text", "heard", "sound", "numbers": {column: number or None}}}}.
+        clips: The marker of each clip, see `run.evaluate`: {"id", "speaker", "seconds", "faceless", "rows":
+            {row: {"voice", "against", "text", "heard", "sound", "numbers": {column: number or None}}}}.
         rows: The table's rows, in order.
         facts: Everything that the numbers depend on.
         skipped: Clips that count in no row: {"id", "skipped", "message"}.
@@ -100,7 +100,8 @@ def summarise(
     Returns:
         {"facts", "measures": see `Measure.described`, "rows": [{"row", "name", "about", "voice", "scores":
         {key: {"value", "low", "high", "clips", "undefined"[, "count", "total"]} or None}}], "ranking": IDs
-        from the best clip to the worst, "ranked_by", "skipped"}. A measure that no row has is left out. A
+        from the best clip to the worst, "ranked_by", "skipped", "faceless": {ID: frames in which nobody is
+        seen for longer than a second}}. A measure that no row has is left out. A
         rate such as WER is a fraction of 1; tables show it times its factor.
     """
     table: list[dict[str, Any]] = []
@@ -124,6 +125,7 @@ def summarise(
         "ranking": [clip["id"] for clip in sorted(clips, key=_rank)],
         "ranked_by": f"{by}, of the end-to-end speech",
         "skipped": list(skipped),
+        "faceless": {clip["id"]: clip["faceless"] for clip in clips if clip.get("faceless")},
     }
 
 

@@ -227,7 +227,8 @@ def _evaluate_clip(
             "numbers": score(scored, models, measures),
         }
     seconds = len(speech.mouth) / FRAME_RATE
-    return {"id": clip.id, "speaker": clip.speaker, "seconds": seconds, "mouth": files["mouth"], "rows": rows}
+    marker = {"id": clip.id, "speaker": clip.speaker, "seconds": seconds, "mouth": files["mouth"]}
+    return marker | {"faceless": int((~speech.face_mask).sum()), "rows": rows}
 
 
 def _partner(systems: RowSpeaker, others: Iterator[Clip]) -> tuple[Clip | None, Reference | None]:

@@ -76,6 +76,7 @@ class ClipSpeech:
         mouth: uint8 (T, 96, 96), the model's input.
         predicted_units: int64 (2T,), the units of the end-to-end row.
         reference: The ground truth, cut to the T frames.
+        face_mask: bool (T,), False where nobody is seen for longer than a second.
     """
 
     waveforms: dict[str, np.ndarray]
@@ -83,6 +84,7 @@ class ClipSpeech:
     mouth: np.ndarray
     predicted_units: np.ndarray
     reference: Reference
+    face_mask: np.ndarray
 
 
 @dataclass
@@ -187,6 +189,7 @@ class RowSpeaker:
             cropped=self.clips.cropped,
             speaker=voice,
             return_mouth=True,
+            return_face_mask=True,
             return_units=True,
         )
         frames = common_frames(len(whole["mouth"]), len(reference.sound))
@@ -204,6 +207,7 @@ class RowSpeaker:
             whole["mouth"][:frames],
             whole["unit_ids"][: frames * UNITS_PER_FRAME],
             reference,
+            whole["face_mask"][:frames],
         )
 
     def _voice(self, clip: Clip, sound: np.ndarray) -> tuple[str | torch.Tensor, str]:
