@@ -78,8 +78,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--faces-picture", metavar="OUT.png", nargs="?", const=OF_THE_ITEM, help=numbered)
     add("--batch-size", type=positive, default=1, metavar="N", help="videos spoken at once (default: 1)")
     add_device(parser)
+    dtype = "of the model (default: auto, bfloat16 on a CPU that has units for it, else as it was saved)"
     dtypes = ("auto", "float32", "float16", "bfloat16")
-    add("--dtype", choices=dtypes, default="auto", help="of the model (default: auto, as it was saved)")
+    add("--dtype", choices=dtypes, default="auto", help=dtype)
 
 
 @dataclass(frozen=True)
@@ -110,14 +111,15 @@ def run(args: argparse.Namespace) -> int:
     for message in failures:
         error_line(message)
 
-    from hf_lip2speech.pipeline import load_pipeline
+    from hf_lip2speech.pipeline import fast_dtype, load_pipeline
     from hf_lip2speech.plotting import require_matplotlib
     from hf_lip2speech.video.landmarks import borrowed_detector
 
     if args.plot is not None or args.faces_picture is not None:
         require_matplotlib()
     say(f"loading {args.model}", file=sys.stderr)
-    speak = load_pipeline(args.model, args.device, args.dtype)
+    dtype = fast_dtype(args.device) if args.dtype == "auto" else args.dtype
+    speak = load_pipeline(args.model, args.device, dtype)
     if args.model == BUNDLED:
         say(NOTE, file=sys.stderr)
     options = _options_of_a_call(args, speak)
