@@ -5,7 +5,8 @@ import pytest
 import torch
 from pystoi import stoi
 
-from hf_lip2speech.audio.mel import log_mel_spectrogram
+from hf_lip2speech.audio.mel import log_mel_spectrogram, slaney_filters
+from hf_lip2speech.constants import MEL_WINDOW
 from hf_lip2speech.losses.av_offset import best_lags, move_labels
 from hf_lip2speech.losses.stoi_like import WINDOW, stoi_like_correlation, third_octave_weights
 
@@ -50,6 +51,15 @@ def test_a_tone_falls_into_the_band_that_holds_it():
     for band in (3, 8, 12):
         mel = log_mel_spectrogram(0.5 * torch.sin(2 * torch.pi * 150 * 2 ** (band / 3) * time))
         assert (torch.exp(2 * mel[20:80]).numpy() @ third_octave_weights(80)).mean(0).argmax() == band
+
+
+def test_the_fifteen_bands_are_a_third_of_an_octave_wide():
+    """Of lines that are all 1, a band has the power of as many as lie in it."""
+    filters = slaney_filters(MEL_WINDOW // 2 + 1, 80)
+    powers = filters.sum(axis=0) ** 2 @ third_octave_weights(80)
+    lines = np.arange(len(filters)) * 16000 / MEL_WINDOW
+    octaves = [np.log2(lines[1:] / 150) - band / 3 for band in range(15)]
+    assert powers == pytest.approx([int((np.abs(away) < 1 / 6).sum()) for away in octaves])
 
 
 def test_a_clip_in_a_padded_batch_is_measured_as_alone():
