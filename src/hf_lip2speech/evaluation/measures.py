@@ -1,8 +1,8 @@
 """The columns of an evaluation's table: what is measured on one clip, and how clips become one figure."""
 
 import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from importlib.util import find_spec
 from itertools import groupby
@@ -18,6 +18,7 @@ from ..models.modeling_speaker_encoder import SpeakerEncoder
 from . import metrics
 from .error_rates import EditErrors, normalise_text
 from .lip_sync import SyncNet
+from .lip_text import GRAMMAR, GREEDY
 from .speaker_encoders import XVectorEncoder
 from .systems import Reference
 
@@ -32,6 +33,7 @@ class ScoredSpeech:
         speech: float32 (N,) in [-1, 1], 16 kHz.
         reference: The clip's own ground truth, or another clip's in the shuffled row.
         heard: The recogniser's text, None without a recogniser.
+        read: What the model's text head reads from the lips (`lip_text.read_lips`), where it has one.
         units: int64 (2T,), the predicted units that were spoken, where there are any.
         faces: uint8 (T, 224, 224, 3), where lip-sync is scored.
         shuffled: The reference is another clip's: measures without a reference are skipped.
@@ -40,6 +42,7 @@ class ScoredSpeech:
     speech: np.ndarray
     reference: Reference
     heard: str | None = None
+    read: Mapping[str, str] = field(default_factory=dict)
     units: np.ndarray | None = None
     faces: np.ndarray | None = None
     shuffled: bool = False
@@ -150,14 +153,15 @@ def score(speech: ScoredSpeech, models: MetricModels, measures: Sequence[Measure
     return numbers
 
 
-def _edits(metric: Callable[..., EditErrors], errors: str, length: str) -> Compute:
-    """A metric of two sentences as a measure's `compute`."""
+def _edits(metric: Callable[..., EditErrors], errors: str, length: str, read: str | None = None) -> Compute:
+    """A metric of two sentences as a measure's `compute`: of what was heard, or read from the lips."""
 
     def compute(clip: ScoredSpeech, models: MetricModels) -> Numbers:
         text = models.normalise(clip.reference.text)
-        if clip.heard is None or not text:
+        said = clip.heard if read is None else clip.read.get(read)
+        if said is None or not text:
             return {}
-        found = metric([text], [models.normalise(clip.heard)])
+        found = metric([text], [models.normalise(said)])
         return {errors: found.errors, length: found.length}
 
     return compute
@@ -206,6 +210,9 @@ _f0 = partial(Measure, metric=metrics.f0_errors, compute=_pitch, needs=("parselm
 _sync = partial(Measure, metric=metrics.lip_sync, compute=_lip_sync)
 _words = _edits(metrics.word_errors, "word_errors", "words")
 _characters = _edits(metrics.character_errors, "character_errors", "characters")
+_lip_words = _edits(metrics.word_errors, "lip_word_errors", "lip_words", GREEDY)
+_lip_characters = _edits(metrics.character_errors, "lip_character_errors", "lip_characters", GREEDY)
+_grammar_words = _edits(metrics.word_errors, "lip_grammar_errors", "lip_grammar_words", GRAMMAR)
 
 MEASURES: tuple[Measure, ...] = (
     _rate("WER %", metrics.wer, _words, columns=("word_errors", "words"), main=True),
@@ -231,6 +238,32 @@ MEASURES: tuple[Measure, ...] = (
         needs=("distillmos", "distillmos"),
     ),
     _rate("CER %", metrics.cer, _characters, columns=("character_errors", "characters")),
+    _rate(
+        "lips WER %",
+        metrics.wer,
+        _lip_words,
+        key="lip_wer",
+        about="Words that the model's text head reads wrong from the lips alone: no sound, no recogniser, "
+        "the most likely characters.",
+        columns=("lip_word_errors", "lip_words"),
+    ),
+    _rate(
+        "lips CER %",
+        metrics.cer,
+        _lip_characters,
+        key="lip_cer",
+        about="Characters that the model's text head reads wrong from the lips alone.",
+        columns=("lip_character_errors", "lip_characters"),
+    ),
+    _rate(
+        "lips WER %, GRID's sentences",
+        metrics.wer,
+        _grammar_words,
+        key="lip_grammar_wer",
+        about="Words that the model's text head reads wrong from the lips alone, where it may read sentences "
+        "of GRID only (chance: 81 %).",
+        columns=("lip_grammar_errors", "lip_grammar_words"),
+    ),
     Measure("PESQ-NB", metrics.pesq_nb, better="higher", digits=2),
     Measure("LSD dB", metrics.log_spectral_distance, digits=2),
     Measure("MCD dB", metrics.mel_cepstral_distortion, digits=2),

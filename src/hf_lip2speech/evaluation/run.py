@@ -213,6 +213,7 @@ def _evaluate_clip(
             speech=speech.waveforms[spoken],
             reference=against,
             heard=heard.get(spoken),
+            read=speech.read if spoken == END_TO_END else {},
             units=speech.predicted_units if spoken == END_TO_END else None,
             faces=faces,
             shuffled=row == SHUFFLED,

@@ -25,6 +25,8 @@ from ..models.modeling_speech_units import SpeechUnitExtractor
 from ..models.modeling_unit_vocoder import UnitVocoderModel
 from ..pipeline import LipToSpeechPipeline
 from .clips import EvaluationSet
+from .lip_text import read_lips
+from .recognisers import is_grid_sentence
 
 OWN_VOICE, OTHER_VOICE = "own", "other"
 GROUND_TRUTH, END_TO_END, SHUFFLED, NOISE = "ground_truth", "end_to_end", "shuffled", "noise"
@@ -77,6 +79,7 @@ class ClipSpeech:
         predicted_units: int64 (2T,), the units of the end-to-end row.
         reference: The ground truth, cut to the T frames.
         face_mask: bool (T,), False where nobody is seen for longer than a second.
+        read: What the text head reads from the lips (`lip_text.read_lips`).
     """
 
     waveforms: dict[str, np.ndarray]
@@ -85,6 +88,7 @@ class ClipSpeech:
     predicted_units: np.ndarray
     reference: Reference
     face_mask: np.ndarray
+    read: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -118,6 +122,7 @@ class RowSpeaker:
         self._copies: dict[str, Lip2SpeechWithVocoder] = {}
         self._encoder: SpeakerEncoder | None = None
         self._speaker: str | torch.Tensor | None = None
+        self._grid = all(is_grid_sentence(clip.text) for clip in self.clips.clips)
         speakers = {clip.speaker for clip in self.clips.clips}
         if self.speaker in (OWN_VOICE, OTHER_VOICE):
             self._encoder = SpeakerEncoder.bundled()
@@ -208,6 +213,7 @@ class RowSpeaker:
             whole["unit_ids"][: frames * UNITS_PER_FRAME],
             reference,
             whole["face_mask"][:frames],
+            read_lips(self.speak, whole["mouth"], frames, self._grid),
         )
 
     def _voice(self, clip: Clip, sound: np.ndarray) -> tuple[str | torch.Tensor, str]:

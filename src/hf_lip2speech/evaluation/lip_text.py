@@ -1,0 +1,36 @@
+"""What the lips alone say in words: the text head's reading of a clip, without any sound."""
+
+import numpy as np
+
+from ..data.corpora.grid import GRID_SENTENCE
+from ..pipeline import LipToSpeechPipeline
+from ..text.transcripts import transcribe
+from ..text.word_graph import word_graph
+
+GREEDY, GRAMMAR = "greedy", "grammar"
+
+
+def read_lips(pipe: LipToSpeechPipeline, mouth: np.ndarray, frames: int, grid: bool) -> dict[str, str]:
+    """The texts that a clip's lips say.
+
+    Args:
+        pipe: The pipeline under test.
+        mouth: uint8 (T, 96, 96), the model's input.
+        frames: How many of them count.
+        grid: Whether the clips say sentences of GRID.
+
+    Returns:
+        "greedy", the most likely characters, and for GRID "grammar", the most likely of its sentences; {} for
+        a model without text head.
+    """
+    characters = pipe.model.config.lip2speech.text_vocabulary
+    if characters is None:
+        return {}
+    inputs = pipe.feature_extractor(mouth, return_tensors="pt")  # all frames: the model saw them
+    logits = pipe.model.read_text(inputs["pixel_values_videos"])[0]
+    logits = logits[: frames * (len(logits) // len(mouth))].cpu()
+    texts = {GREEDY: transcribe(logits, characters)["text"]}
+    if grid:
+        graph = word_graph([list(words.values()) for words in GRID_SENTENCE], characters)
+        texts[GRAMMAR] = transcribe(logits, characters, graph=graph)["text"]
+    return texts

@@ -1,0 +1,49 @@
+import pytest
+
+from hf_lip2speech.data.corpora.grid import GRID_SENTENCE
+from hf_lip2speech.evaluation import results, run
+from hf_lip2speech.evaluation.clips import open_evaluation_set
+from hf_lip2speech.evaluation.lip_text import read_lips
+from hf_lip2speech.evaluation.measures import MEASURES
+from hf_lip2speech.evaluation.metrics import cer, wer
+from hf_lip2speech.evaluation.systems import END_TO_END, SHUFFLED, RowSpeaker
+from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
+from hf_lip2speech.pipeline import LipToSpeechPipeline
+
+from ..tiny_model import spelling_model
+from .small_set import TEXTS
+
+
+@pytest.fixture(scope="module")
+def systems(prepared_set) -> RowSpeaker:
+    pipe = LipToSpeechPipeline(spelling_model(), Lip2SpeechFeatureExtractor())
+    return RowSpeaker(pipe, open_evaluation_set(prepared_set))
+
+
+@pytest.mark.filterwarnings("ignore:the model is not sure")
+def test_the_text_of_the_lips_is_that_of_the_pipeline_and_is_scored_without_a_recogniser(
+    systems, monkeypatch, tmp_path
+):
+    kept = tuple(measure for measure in MEASURES if measure.key in ("lip_wer", "lip_cer", "lip_grammar_wer"))
+    for module in (run, results):
+        monkeypatch.setattr(module, "MEASURES", kept)
+    found = run.evaluate(systems, tmp_path / "out", progress=False)
+    greedy, grammar = [], []
+    slots = [list(words.values()) for words in GRID_SENTENCE]
+    for clip in systems.clips.clips:
+        options = {"cropped": True, "return_text": True, "return_audio": False}
+        greedy.append(systems.speak(str(clip.video), **options)["text"])
+        grammar.append(systems.speak(str(clip.video), vocabulary=slots, **options)["text"])
+    texts = list(TEXTS[:3])
+    assert all(len(text.split()) == 6 for text in grammar)
+    rows = {row["row"]: row["scores"] for row in found["rows"]}
+    scores = {key: score["value"] for key, score in rows[END_TO_END].items()}
+    expected = {"lip_wer": wer(texts, greedy), "lip_cer": cer(texts, greedy)}
+    expected["lip_grammar_wer"] = wer(texts, grammar)
+    assert scores == pytest.approx(expected)
+    assert rows[SHUFFLED]["lip_wer"]["value"] > 0, "which is chance"
+    assert all(rows["ground_truth"][key] is None for key in expected), "which has no lips to read"
+
+
+def test_a_model_without_text_head_reads_nothing(untrained):
+    assert read_lips(untrained, None, 0, grid=True) == {}
