@@ -14,7 +14,7 @@ from hf_lip2speech.video.crops import INNER_LIPS, MEAN_FACE, OUTER_LIPS, STABLE_
 from hf_lip2speech.video.landmarks import Face
 
 from .models.small import ENCODER
-from .tiny_model import tiny_model, unit_vector
+from .tiny_model import spelling_model, tiny_model, unit_vector
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (60, 160, 160, 3), dtype=np.uint8)
 
@@ -186,3 +186,34 @@ def test_numbers_and_models_that_cannot_work_are_refused(pipe):
         stream(pipe).push(FRAMES, timestamp=0.0)
     with pytest.raises(Lip2SpeechError, match="front end"):
         stream(LipToSpeechPipeline(model=tiny_model(encoder=ENCODER)))
+
+
+def test_the_text_comes_in_pieces_that_join_to_that_of_all_frames_at_once():
+    light = Lip2SpeechFeatureExtractor(clip_mean=0.579, clip_std=0.111)
+    pipe = LipToSpeechPipeline(model=spelling_model(), feature_extractor=light)
+    live, pieces = stream(pipe, look_ahead=60, context=60), []
+    for frame in FRAMES:
+        live.push(frame)
+        pieces.append(live.take_text())
+    live.flush()
+    pieces.append(live.take_text())
+    assert live.take_text() == ""
+    whole = stream(pipe, look_ahead=60, chunk=60)
+    whole.push(FRAMES)
+    whole.flush()
+    text = whole.take_text()
+    assert "".join(pieces) == text and len(text) > 2
+    short = stream(pipe, look_ahead=4)
+    taken = [short.take_text() for frame in FRAMES if len(short.push(frame))]
+    assert any(taken), "before the end"
+    short.reset()
+    assert short.take_text() == ""
+
+
+def test_nothing_is_read_where_no_face_is_seen_and_without_text_head_asking_is_an_error(pipe):
+    live = stream(LipToSpeechPipeline(spelling_model(), Lip2SpeechFeatureExtractor()))
+    live.push(np.zeros_like(FRAMES))
+    live.flush()
+    assert live.take_text() == ""
+    with pytest.raises(Lip2SpeechError, match=r"take_text\(\) needs a model with a text head"):
+        stream(pipe).take_text()

@@ -17,6 +17,8 @@ from .feature_extraction_lip2speech import gray_histogram
 from .models.phase_recovery import phase_of
 from .models.visual_frontend import STEM_FRAMES
 from .pipeline import LipToSpeechPipeline
+from .pipeline_text import check_reads_text
+from .text.characters import BLANK
 from .video.crops import anchor_points, crop_matrix, cut_mouth
 from .video.landmarks import Face, LandmarkDetector, MeshLandmarkDetector, iou
 from .video.tracks import SAME_FACE_IOU
@@ -119,6 +121,8 @@ class LipToSpeechStream:
         self._pixels: list[torch.Tensor] = []  # (1, S, S)
         self._features: list[torch.Tensor] = []  # (C,), shorter by what the newest frames' windows lack
         self._audible: list[bool] = []
+        self._text: list[str] = []  # characters read and not taken yet
+        self._last_class = BLANK  # of the text head, at the last position read
         self._units: list[torch.Tensor] = []  # (2,), of frames spoken
         self._mel: list[torch.Tensor] = []  # (4, bins)
         self._f0: list[torch.Tensor] = []  # (4,), in Hz, from a vocoder that knows pitch
@@ -174,8 +178,22 @@ class LipToSpeechStream:
         while left > 0:
             spoken.append(self._speak(min(self.chunk, left)))
             left -= self.chunk
+        text = self._text
         self.reset()
+        self._text = text  # which can still be taken
         return np.concatenate(spoken)
+
+    def take_text(self) -> str:
+        """What the lips said in the frames spoken since the last call, as the text head spells it.
+
+        A word may come in several pieces, which join to the text; a space stands between words.
+
+        Raises:
+            Lip2SpeechError: the model has no text head.
+        """
+        check_reads_text(self.model.config.lip2speech, "take_text()")
+        text, self._text = "".join(self._text), []
+        return text
 
     def _at_frame_rate(self, frame: np.ndarray, time: float) -> Iterable[np.ndarray]:
         """The frames at 25 per second that a new frame completes: each is the one nearest in time."""
@@ -236,7 +254,9 @@ class LipToSpeechStream:
 
         left = max(begin - self.context, 0)
         speaker = self.speaker.to(read.dtype)
-        _, logits, mel = read.predict(features[None, left:], speaker, first=begin - left)
+        states, logits, mel = read.predict(features[None, left:], speaker, first=begin - left)
+        if read.config.text_vocabulary is not None:
+            self._spell(states[0, UNITS_PER_FRAME * (begin - left) :], self._audible[begin:end])
         units, mel = read.unit_ids(logits)[0], mel[0].float()
         spoken = self._vocode(units, mel, count)
         self._units += list(units[: UNITS_PER_FRAME * count].unflatten(0, (count, -1)))
@@ -249,6 +269,16 @@ class LipToSpeechStream:
         ramps = np.convolve(before, np.full(FADE, 1 / FADE, np.float32), mode="valid")[1:]
         self._forget()
         return np.clip(spoken * ramps, -1, 1)
+
+    def _spell(self, states: torch.Tensor, audible: list[bool]) -> None:
+        """Read the characters of the next frames; states (at least 2 per frame, C)."""
+        read = self.model.lip2speech
+        seen = np.repeat(audible, UNITS_PER_FRAME)
+        for index, shown in zip(read.text_head(states[: len(seen)]).argmax(-1).tolist(), seen, strict=True):
+            index = index if shown else BLANK
+            if index not in (BLANK, self._last_class):
+                self._text.append(read.config.text_vocabulary[index - 1])
+            self._last_class = index
 
     def _vocode(self, units: torch.Tensor, mel: torch.Tensor, count: int) -> np.ndarray:
         """Speech of the first `count` frames of units and mel; those before and after are its context."""

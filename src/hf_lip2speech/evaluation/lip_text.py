@@ -1,5 +1,7 @@
 """What the lips alone say in words: the text head's reading of a clip, without any sound."""
 
+from typing import Any
+
 import numpy as np
 
 from ..data.corpora.grid import GRID_SENTENCE
@@ -23,11 +25,13 @@ def read_lips(pipe: LipToSpeechPipeline, mouth: np.ndarray, frames: int, grid: b
         "greedy", the most likely characters, and for GRID "grammar", the most likely of its sentences; {} for
         a model without text head.
     """
-    characters = pipe.model.config.lip2speech.text_vocabulary
+    model: Any = pipe.model
+    extractor: Any = pipe.feature_extractor
+    characters = model.config.lip2speech.text_vocabulary
     if characters is None:
         return {}
-    inputs = pipe.feature_extractor(mouth, return_tensors="pt")  # all frames: the model saw them
-    logits = pipe.model.read_text(inputs["pixel_values_videos"])[0]
+    inputs = extractor(mouth, return_tensors="pt")  # all frames: the model saw them
+    logits = model.read_text(inputs["pixel_values_videos"])[0]
     logits = logits[: frames * (len(logits) // len(mouth))].cpu()
     texts = {GREEDY: transcribe(logits, characters)["text"]}
     if grid:
