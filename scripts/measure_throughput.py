@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice, repeat
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -29,6 +30,7 @@ from hf_lip2speech.extras import needs_extra
 
 with needs_extra("train"):
     from hf_lip2speech.constants import SAMPLES_PER_FRAME
+    from hf_lip2speech.training import stages
     from hf_lip2speech.training.arguments import Lip2SpeechTrainingArguments, VocoderTrainingArguments
     from hf_lip2speech.training.config import load_arguments
     from hf_lip2speech.training.lip2speech_trainer import Lip2SpeechTrainer
@@ -80,15 +82,15 @@ def main() -> None:
     spec = importlib.util.spec_from_file_location("training_script", arguments.script)
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    stage_1 = hasattr(script, "Lip2SpeechTrainer")
+    stage_1 = hasattr(script, "lip2speech_trainer")
     kind = Lip2SpeechTrainingArguments if stage_1 else VocoderTrainingArguments
     max_steps = load_arguments(kind, arguments.config, arguments.overrides).max_steps
     measured = Measured(arguments.updates)
     with tempfile.TemporaryDirectory() as folder:  # for what the script writes
         changes = [f"output_dir={folder}", f"max_steps={arguments.updates + 1}", "report_to=none"]
         changes += ["eval_strategy=no", "save_strategy=no"] if stage_1 else ["adversarial_from_step=0"]
-        vars(script).update(measured_trainers(measured))
-        trainer = script.main([arguments.config, *arguments.overrides, *changes])
+        with patch.multiple(stages, **measured_trainers(measured)):
+            trainer = script.main([arguments.config, *arguments.overrides, *changes])
         report(trainer, measured, max_steps, arguments)
 
 

@@ -51,6 +51,7 @@ PLAIN = {
     "cli convert published/lip2speech.pt converted": None,
     "cli convert --composite published/lip2speech.pt model/vocoder converted2": None,
     "cli prepare folder videos out --units mfcc": '[train]"',
+    "cli personalise videos mine": '[train]"',
     "cli render out --clips 1": '[render]"',
     "cli evaluate model videos --out out": '[eval]"',
     "cli demo -m model": '[demo]"',

@@ -19,14 +19,31 @@ from io import TextIOWrapper
 from logging import WARNING
 from typing import Any
 
-from . import compose, convert, demo, evaluate, export, live, prepare, publish, read, reface, render, speak
+from . import (
+    compose,
+    convert,
+    demo,
+    evaluate,
+    export,
+    live,
+    personalise,
+    prepare,
+    publish,
+    read,
+    reface,
+    render,
+    speak,
+)
 from .options import CommandError, Parser, in_own_words
 from .terminal import PROGRAM, error_line, quiet_loading, say
 
 VERBOSITY = "TRANSFORMERS_VERBOSITY"
 INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended: 128 + SIGINT
-COMMANDS = (speak, read, live, prepare, render, reface, compose, evaluate, convert, export, publish, demo)
-RESUMING = (prepare, render, reface, evaluate)
+COMMANDS = (
+    *(speak, read, live, personalise, prepare, render, reface),
+    *(compose, evaluate, convert, export, publish, demo),
+)
+RESUMING = (personalise, prepare, render, reface, evaluate)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

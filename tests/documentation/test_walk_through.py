@@ -1,8 +1,8 @@
 """docs/own_talker.md is walked from top to bottom, in one shell and as it is printed, with a small folder of
 videos.
 
-Left out: what installs or logs in (environment and token are here) and what serves until it is stopped. The
-trainings get a few updates.
+Left out: what installs or logs in (environment and token are here), what serves until it is stopped, and the
+one command that does it all (tests/test_personalise.py). The trainings get a few updates.
 """
 
 import os
@@ -20,7 +20,7 @@ from .snippets import ROOT, snippets
 from .stand_ins import face_videos
 
 PAGE = "docs/own_talker.md"
-LEFT_OUT = ("pip install", "hf auth login", "tensorboard")
+LEFT_OUT = ("pip install", "hf auth login", "tensorboard", "hf-lip2speech personalise")
 FEW = "max_steps=2 warmup_steps=1 eval_steps=1 per_device_train_batch_size=2"
 FEW_UPDATES = {"examples/train.py": FEW, "examples/train_vocoder.py": f"{FEW} adversarial_from_step=1"}
 

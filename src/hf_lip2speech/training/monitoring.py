@@ -67,6 +67,7 @@ class Meter:
     def __init__(self, accelerator: Accelerator, max_steps: int, clips_per_update: float):
         self.accelerator, self.max_steps, self.clips_per_update = accelerator, max_steps, clips_per_update
         self.started = time.monotonic()
+        self.on_batch: Callable[[], Any] = lambda: None  # called after each micro-batch
         self._sums: dict[str, torch.Tensor] = {}
         self._counts: dict[str, int] = {}
         self.start(0)
@@ -80,6 +81,7 @@ class Meter:
         for name, value in losses.items():
             self._sums[name] = self._sums.get(name, 0.0) + value.detach()
             self._counts[name] = self._counts.get(name, 0) + 1
+        self.on_batch()
 
     def waiting(self, fetch: Callable, *args: Any, **options: Any) -> Any:
         """fetch(...), counted as waiting for data."""

@@ -1,0 +1,342 @@
+"""A model of one's own speaker from a folder of videos: prepare, train both models, compose, evaluate.
+
+MODEL                           the complete model, when it is done
+MODEL.work/personalise.json     what was begun: the videos and the settings
+MODEL.work/prepared/            the training data
+MODEL.work/lip2speech/          the training of the lip reader
+MODEL.work/vocoder/             the training of the vocoder
+MODEL.work/training.log         what both trainings print
+MODEL.work/evaluation/          the report, index.html
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import unicodedata
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import av
+import torch
+
+from .composite import compose, named_voices
+from .constants import FRAME_RATE
+from .data.corpora import FaceVideoFolder
+from .data.layout import PreparedFolder
+from .data.workers import sole_use
+from .errors import DatasetError, Lip2SpeechError
+from .extras import require_extra
+from .files import named_output, write_text
+from .loading import BUNDLED, BUNDLED_NAME, json_object
+from .media.decoding import stated_seconds
+from .pipeline import fast_dtype, load_pipeline
+from .text.characters import ENGLISH
+from .training.own_talker import Settings
+
+STAGES = ("prepare", "train the lip reader", "train the vocoder", "compose", "evaluate")
+LEAST_SECONDS = 60  # of video with sound
+LEAST_VIDEOS = 4  # of which two are kept for validation: shuffling takes two
+UPDATES = 2000  # of the lip reader; the vocoder has half as many again
+SAMPLE = 4  # clips that are prepared for the estimate
+NEEDED = {
+    "train": ("accelerate", "omegaconf", "pyarrow", "tensorboard"),
+    "eval": ("jinja2", "jiwer", "matplotlib", "pesq", "pystoi"),
+}
+
+
+class Personalisation:
+    """A model that is to be made, or to be gone on with. Nothing is written before `run`.
+
+    Args:
+        videos: A folder of one or several persons' videos with sound, see `FaceVideoFolder`; texts beside
+            them are learned by the model's text head.
+        model: The folder of the model. It must not exist, unless an earlier `run` made it.
+        updates: Of the lip reader, half as many again of the vocoder; None: 2,000, or as it was begun.
+        num_proc: Processes of the preparation; None: as many as CPUs.
+        recogniser: For the word error rate, see `choose_recogniser`.
+
+    Raises:
+        DatasetError: Too few or too short videos, or not those with which `model` was begun.
+        Lip2SpeechError: `model` exists and is something else, or was begun with other settings.
+        MissingExtraError: The extras "train" and "eval" are not installed.
+    """
+
+    def __init__(
+        self,
+        videos: str | Path,
+        model: str | Path,
+        *,
+        updates: int | None = None,
+        num_proc: int | None = None,
+        recogniser: str | None = None,
+    ):
+        for extra, modules in NEEDED.items():  # asked before the long work, not at its end
+            for module in modules:
+                require_extra(module, extra)
+        self.model, self.recogniser = Path(model), recogniser
+        self.work = self.model.with_name(f"{self.model.name}.work")
+        self.num_proc = num_proc or _cpus()
+        self.corpus = _corpus(videos)
+        self.seconds = _seconds(self.corpus)
+        sizes = {clip: self.corpus.files(clip)[0].stat().st_size for clip in self.corpus.splits}
+        self._state: dict[str, Any] = {"videos": str(self.corpus.data_dir.resolve()), "clips": sizes}
+        self.begun = self._state_file.is_file()
+        if self.begun:
+            self.settings = self._settings_begun(updates)
+        else:
+            self._check_new()
+            self.settings = self._new_settings(updates or UPDATES)
+
+    @property
+    def report(self) -> Path:
+        """The page of the evaluation."""
+        return self.work / "evaluation" / "index.html"
+
+    @property
+    def _state_file(self) -> Path:
+        return self.work / "personalise.json"
+
+    @property
+    def _prepared(self) -> PreparedFolder:
+        return PreparedFolder(self.work / "prepared")
+
+    def _check_new(self) -> None:
+        for path in (self.model, self.work):
+            if os.path.lexists(path):
+                raise Lip2SpeechError(
+                    f"{path} exists already, and was not made by `personalise`: name another model, or "
+                    "remove it."
+                )
+
+    def _new_settings(self, updates: int) -> Settings:
+        gpu, hours = torch.accelerator.is_available(), self.seconds / 3600
+        return Settings(
+            updates=updates,
+            batch_size=16 if gpu else 8,
+            bf16=_saves_time_in_bf16(),
+            workers=min(4, self.num_proc) if gpu else 0,
+            cache=hours <= 2,
+            text_vocabulary=_text_vocabulary(self.corpus),
+        )
+
+    def _settings_begun(self, updates: int | None) -> Settings:
+        begun = json_object(self._state_file)
+        settings = Settings(**begun["settings"])
+        if begun["videos"] != self._state["videos"]:
+            raise DatasetError(
+                f"{self.model} was begun with the videos in {begun['videos']}, not in "
+                f"{self.corpus.data_dir}: name another model, or remove {self.work}."
+            )
+        if begun["clips"] != self._state["clips"] and self._prepared.manifest.is_file():
+            raise DatasetError(
+                f"The videos in {self.corpus.data_dir} are not those with which {self.model} was begun "
+                f"({len(begun['clips'])} then, {len(self._state['clips'])} now, or changed): name another "
+                f"model, or remove {self.work}."
+            )
+        if updates not in (None, settings.updates):
+            raise Lip2SpeechError(
+                f"{self.model} was begun with {settings.updates} updates, not {updates}: give the same "
+                f"number or none, name another model, or remove {self.work}."
+            )
+        return settings
+
+    def estimate(self) -> dict[str, Any]:
+        """How long it will take: a few clips are prepared, a few updates of each training are timed.
+
+        Returns:
+            {"clips", "minutes": of video, "prepare_minutes", "lip_reader": (updates, seconds of one),
+            "vocoder": the same for its updates without and with discriminators, "minutes_in_all", "device",
+            "sample": clips}. Validation and evaluation come on top.
+        """
+        from .data.dry_run import estimate
+        from .training.timing import seconds_per_update
+
+        lip_reader, vocoder = self.settings.lip_reader(), self.settings.vocoder()
+        cost = estimate(self.corpus, num_proc=self.num_proc, unit_extractor=BUNDLED_NAME, sample=SAMPLE)
+        frames = round(FRAME_RATE * self.seconds / len(self.corpus))
+        paces = seconds_per_update(lip_reader, vocoder, max(1, frames))
+        alone = min(vocoder["adversarial_from_step"], vocoder["max_steps"])
+        parts = list(zip((lip_reader["max_steps"], alone, vocoder["max_steps"] - alone), paces, strict=True))
+        training = sum(updates * pace for updates, pace in parts) / 60
+        return {
+            "clips": len(self.corpus),
+            "minutes": self.seconds / 60,
+            "prepare_minutes": 60 * cost["wall_hours"],
+            "sample": cost["sample"],
+            "lip_reader": parts[0],
+            "vocoder": parts[1:],
+            "minutes_in_all": 60 * cost["wall_hours"] + training,
+            "device": "GPU" if torch.accelerator.is_available() else "CPU",
+        }
+
+    def run(
+        self,
+        on_stage: Callable[[int, str], Any] = lambda number, text: None,
+        on_update: Callable[[int, int], Any] = lambda done, total: None,
+        *,
+        progress: bool = True,
+        command: list[str] | None = None,
+    ) -> dict[str, Any]:
+        """Do what is not done yet, all of it in this process; after an interruption call it again.
+
+        Args:
+            on_stage: Called with the stage's number, 1 to 5, and what it does.
+            on_update: Called with the number of updates that a training has made, and of all.
+            progress: Show the bars of preparation and evaluation.
+            command: What the results say they come from.
+
+        Returns:
+            The results of the evaluation, see `evaluation.run.evaluate`.
+
+        Raises:
+            DatasetError: Less than a minute of the videos could be prepared, or another run is at work.
+            SystemExit: A training was stopped by a signal.
+        """
+        with named_output(self.work):
+            self.work.mkdir(parents=True, exist_ok=True)
+        with sole_use(self.work, self.work / ".personalise"):
+            state = self._state | {"settings": asdict(self.settings)}
+            write_text(self._state_file, json.dumps(state, indent=1, ensure_ascii=False) + "\n")
+            on_stage(1, f"{len(self.corpus)} videos")
+            self._prepare(progress)
+            self._train(on_stage, on_update)
+            on_stage(4, f"{self.model}")
+            if not (self.model / "config.json").is_file():
+                prepared = self._prepared.root
+                parts = (self.work / "lip2speech" / "best", self.work / "vocoder" / "last")
+                compose(*parts, self.model, voices=named_voices([prepared]), units=prepared)
+            on_stage(5, f"{self.report}")
+            return self._evaluate(progress, command)
+
+    def _prepare(self, progress: bool) -> None:
+        from .data.prepare import prepare
+
+        folder = self._prepared
+        if not folder.manifest.is_file():
+            prepare(
+                self.corpus,
+                folder.root,
+                num_proc=self.num_proc,
+                unit_extractor=BUNDLED_NAME,
+                progress=progress,
+            )
+        report = json_object(folder.report)
+        if 3600 * report["hours"] < LEAST_SECONDS:
+            lost = [
+                f"{clip['id']}: {clip['message']}" for some in report["skipped"].values() for clip in some
+            ]
+            raise DatasetError(
+                f"Only {3600 * report['hours']:.0f} s of {self.corpus.data_dir} could be prepared; at least "
+                f"{LEAST_SECONDS} s are needed. {len(lost)} videos were left out{': ' if lost else ''}"
+                f"{'; '.join(lost[:3])}. See {folder.report}."
+            )
+
+    def _train(self, on_stage: Callable[[int, str], Any], on_update: Callable[[int, int], Any]) -> None:
+        from .training.arguments import Lip2SpeechTrainingArguments, VocoderTrainingArguments
+        from .training.stages import train_stage
+
+        clips = json_object(self._prepared.report)["splits"]["train"]["clips"]
+        stages = (
+            ("lip2speech", Lip2SpeechTrainingArguments, self.settings.lip_reader()),
+            ("vocoder", VocoderTrainingArguments, self.settings.vocoder()),
+        )
+        for number, (name, kind, settings) in enumerate(stages, start=2):
+            batch, total = min(settings["per_device_train_batch_size"], clips), settings["max_steps"]
+            folder = self.work / name
+            on_stage(number, f"{total} updates of {batch} clips")
+            if (folder / "last" / "config.json").is_file():
+                continue
+            settings |= {"data": str(self._prepared.root), "output_dir": str(folder)}
+            settings["per_device_train_batch_size"] = batch
+            with (
+                open(self.work / "training.log", "a", encoding="utf-8") as log,
+                contextlib.redirect_stdout(log),
+            ):
+                train_stage(kind, settings, lambda done, total=total: on_update(done, total))
+
+    def _evaluate(self, progress: bool, command: list[str] | None) -> dict[str, Any]:
+        from .evaluation.clips import open_evaluation_set
+        from .evaluation.recognisers import choose_recogniser
+        from .evaluation.run import evaluate, process_state
+        from .evaluation.systems import RowSpeaker, find_unit_extractor
+
+        device = str(process_state().device)
+        clips = open_evaluation_set(self._prepared.root, "val")
+        texts = [clip.text for clip in clips.clips]
+        recogniser = choose_recogniser(self.recogniser, texts, device=device)
+        speak = load_pipeline(str(self.model), device)
+        systems = RowSpeaker(speak, clips, unit_extractor=find_unit_extractor(None, str(self.model)))
+        facts = {"model": str(self.model), "command": command}
+        folder = self.work / "evaluation"
+        return evaluate(systems, folder, recogniser=recogniser, facts=facts, progress=progress)
+
+
+def _corpus(videos: str | Path) -> FaceVideoFolder:
+    """The videos, of which 5 % are kept for validation, two at the least."""
+    count = len(FaceVideoFolder(videos))
+    if count < LEAST_VIDEOS:
+        raise DatasetError(
+            f"{videos} holds {count} videos; at least {LEAST_VIDEOS} are needed, since two are kept for the "
+            "evaluation. Cut long ones into clips of 2 to 20 seconds: ffmpeg -i LONG.mp4 -f segment "
+            "-segment_time 15 -reset_timestamps 1 clip_%03d.mp4"
+        )
+    return FaceVideoFolder(videos, validation_fraction=max(0.05, 2 / count))
+
+
+def _seconds(corpus: FaceVideoFolder) -> float:
+    """How long the videos are, as the files state; a video that does not is taken to be as long as others."""
+    stated = []
+    for clip in corpus.splits:
+        path = corpus.files(clip)[0]
+        try:
+            with av.open(str(path)) as container:
+                stated.append(stated_seconds(container, path.name))
+        except (av.FFmpegError, Lip2SpeechError):  # the preparation will name it
+            stated.append(0)
+    known = [float(seconds) for seconds in stated if seconds is not None]
+    total = sum(known) * len(stated) / max(1, len(known))
+    if known and total < LEAST_SECONDS:
+        raise DatasetError(
+            f"The {len(stated)} videos in {corpus.data_dir} are {total:.0f} s long in all: at least "
+            f"{LEAST_SECONDS} s are needed, and some minutes for speech that can be understood."
+        )
+    return total or LEAST_SECONDS
+
+
+def _text_vocabulary(corpus: FaceVideoFolder) -> str | None:
+    """The characters of a new text head; None where there is no text, or the bundled model's has them.
+
+    Raises:
+        DatasetError: The bundled model has a text head, which lacks a letter of a transcript.
+    """
+    own: Mapping[str, Any] = json_object(BUNDLED / "config.json")["lip2speech"]
+    known = own.get("text_vocabulary")
+    characters = set(known or ENGLISH)
+    has_text = False
+    for clip in corpus:
+        text = unicodedata.normalize("NFKC", clip.text).lower()
+        has_text = has_text or bool(text)
+        letters = {character for character in text if character.isalnum()}
+        if known is not None and (new := sorted(letters - {*"".join(known).lower()})):
+            raise DatasetError(
+                f"The transcript of {clip.id} has {new[0]!r}; the bundled model's text head knows "
+                f"{''.join(known)!r}. Write it with these (numbers as words), or remove the text file."
+            )
+        characters |= letters
+    return None if known is not None or not has_text else "".join(sorted(characters))
+
+
+def _cpus() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _saves_time_in_bf16() -> bool:
+    """Whether the first GPU, or without one the CPU, has units for bfloat16."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    return fast_dtype() is torch.bfloat16

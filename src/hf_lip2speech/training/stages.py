@@ -1,0 +1,141 @@
+"""The two trainings on a prepared folder, from their settings to the trainer; examples/*.py run them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+
+from ..composite import feature_extractor_for
+from ..data.augmentation import VideoAugmentation
+from ..data.collation import VocoderSegmentCollator
+from ..data.prepared import prepared_split
+from ..data.sampling import AugmentedDataset, VocoderSegmentDataset, WholeClips
+from ..models.discriminators import Discriminators
+from ..models.modeling_lip2speech import Lip2SpeechModel
+from ..models.modeling_unit_vocoder import UnitVocoderModel
+from .arguments import Lip2SpeechTrainingArguments, VocoderTrainingArguments
+from .checkpoints import checkpoint_to_resume, checkpoints
+from .config import build_arguments, checked, save_settings
+from .lip2speech_trainer import Lip2SpeechTrainer
+from .models import build_model, lip2speech_to_train
+from .predictions import predict
+from .vocoder_augmentation import MelAugmentation
+from .vocoder_trainer import VocoderTrainer, start
+
+LIP2SPEECH_FIELDS = ("frames", "mel", "unit_ids", "speaker_embeddings", "text", "word_times")
+VOCODER_FIELDS = ("mel", "unit_ids", "speaker_embeddings", "waveform")
+
+
+def lip2speech_trainer(
+    args: Lip2SpeechTrainingArguments, checkpoint: Path | None = None
+) -> Lip2SpeechTrainer:
+    """Stage 1: silent video -> speech units and mel.
+
+    Args:
+        args: The settings, with the prepared folder.
+        checkpoint: That of `checkpoint_to_resume`; `train` takes it as well.
+
+    Raises:
+        ConfigError, DatasetError: settings or data that cannot work.
+    """
+    augmentation = checked(VideoAugmentation, args.augmentation, "augmentation.")
+    train = prepared_split(args.data, "train", fields=LIP2SPEECH_FIELDS, cache=args.cache)
+    val = prepared_split(args.data, "val", fields=(*LIP2SPEECH_FIELDS, "waveform"), cache=args.cache)
+    model, extractor = lip2speech_to_train(args, checkpoint)
+    return Lip2SpeechTrainer(
+        model,
+        args,
+        AugmentedDataset(
+            train, augmentation, max_frames=args.max_frames, seed=args.seed, extractor=extractor
+        ),
+        AugmentedDataset(val, None, max_frames=None, extractor=extractor),
+        extractor,
+        voice=speaking_vocoder(args.vocoder, args.device) if args.vocoder else None,
+    )
+
+
+def speaking_vocoder(name, device):
+    """A trained unit vocoder that speaks the validation samples."""
+    vocoder = UnitVocoderModel.from_pretrained(name).to(device).eval()
+
+    def speak(unit_ids, spectrogram, speaker_embedding):
+        with torch.no_grad():
+            return vocoder(unit_ids[None], spectrogram[None], speaker_embedding[None]).waveform[0]
+
+    return speak
+
+
+def vocoder_trainer(args: VocoderTrainingArguments) -> VocoderTrainer:
+    """Stage 2: speech units and mel -> sound; args.lip2speech predicts what it is given in half of the time.
+
+    Raises:
+        ConfigError, DatasetError: settings or data that cannot work.
+    """
+    accelerator = start(args)
+    generator = build_model(UnitVocoderModel, args.model, args.init_from)
+    discriminators = checked(Discriminators, args.discriminators, "discriminators.")
+    augmentation = None
+    if args.mel_augmentation is not None:
+        augmentation = checked(MelAugmentation, args.mel_augmentation, "mel_augmentation.")
+    train = prepared_split(args.data, "train", fields=VOCODER_FIELDS, cache=args.cache)
+    val = prepared_split(args.data, "val", fields=VOCODER_FIELDS, cache=args.cache)
+    predictions, max_av_offset = None, 0
+    if args.lip2speech is not None:
+        lip2speech = Lip2SpeechModel.from_pretrained(args.lip2speech).to(accelerator.device).eval()
+        frames = prepared_split(args.data, "train", fields=("frames", "speaker_embeddings"))
+        extractor = feature_extractor_for(args.lip2speech, lip2speech)
+        clips = AugmentedDataset(
+            frames, VideoAugmentation(), max_frames=None, seed=args.seed, extractor=extractor
+        )
+        folder, workers = Path(args.output_dir) / "predictions", args.dataloader_num_workers
+        predictions = predict(lip2speech, clips, folder, accelerator, workers=workers)
+        max_av_offset = lip2speech.config.max_av_offset
+    return VocoderTrainer(
+        args,
+        accelerator,
+        generator,
+        discriminators,
+        VocoderSegmentDataset(
+            train,
+            segment_units=args.segment_units,
+            augmentation=augmentation,
+            predictions=predictions,
+            pitch=generator.config.generator_type == "istft",
+            seed=args.seed,
+        ),
+        WholeClips(val),
+        VocoderSegmentCollator(),
+        max_av_offset,
+    )
+
+
+def train_stage(
+    kind: type[Lip2SpeechTrainingArguments] | type[VocoderTrainingArguments],
+    settings: Mapping[str, Any],
+    on_update: Callable[[int], Any] = lambda step: None,
+) -> None:
+    """Train one stage in this process to its end, from the latest checkpoint in output_dir if there is one.
+
+    Args:
+        kind: Which stage.
+        settings: Names and values, as a configuration file has them.
+        on_update: Called after each update (of one micro-batch) with the number of updates.
+
+    Raises:
+        SystemExit: (128 + signal) after SIGTERM or Ctrl-C, with a checkpoint.
+        ConfigError, DatasetError, TrainingError: see the trainers.
+    """
+    values = OmegaConf.create(dict(settings))
+    args: Any = build_arguments(kind, values)
+    checkpoint = checkpoint_to_resume(args, resume=bool(checkpoints(args.output_dir)))
+    is_lip2speech = kind is Lip2SpeechTrainingArguments
+    trainer = lip2speech_trainer(args, checkpoint) if is_lip2speech else vocoder_trainer(args)
+    save_settings(values, trainer.accelerator)
+    done = itertools.count(int(checkpoint.name.partition("-")[2]) + 1 if checkpoint else 1)
+    trainer.meter.on_batch = lambda: on_update(next(done))
+    trainer.train(resume_from_checkpoint=checkpoint)

@@ -1,0 +1,136 @@
+"""Make a model of your own speaker from a folder of videos with sound.
+
+Prepares the videos, fine-tunes lip reader and vocoder from the bundled model, composes and evaluates. An
+interrupted run resumes. Training data, logs and the report page are in MODEL.work.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from .options import CommandError, check_folder, positive
+from .terminal import say
+from .videos import SUFFIXES
+
+INTERRUPTED = 130  # the exit code of a training that Ctrl-C stopped, after its checkpoint
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    videos = "folder of talking-face videos with sound; a .txt file beside a video is its transcript"
+    add("videos", metavar="MY_VIDEOS", help=videos)
+    add("model", metavar="MODEL", help="folder to write; one that this command began is gone on with")
+    add("--dry-run", action="store_true", help="write nothing; estimate the time")
+    updates = "updates of the lip reader, half as many again of the vocoder (default: 2000)"
+    add("--max-steps", type=positive, metavar="N", help=updates)
+    add("--num-proc", type=positive, metavar="N", help="processes that prepare (default: one per CPU)")
+    recogniser = (
+        "for the word error rate, as in evaluate (default: grid if all sentences are GRID's, else none)"
+    )
+    add("--recogniser", metavar="NAME", help=recogniser)
+
+
+def run(args: argparse.Namespace) -> int:
+    check_folder(args.videos, "your videos")
+    videos, model = Path(args.videos).resolve(), Path(args.model).resolve()
+    if not any(path.suffix.lower() in SUFFIXES for path in videos.rglob("*")):
+        raise CommandError(f"{args.videos} holds no video: expected files ending in {', '.join(SUFFIXES)}.")
+    if model.is_relative_to(videos):
+        raise CommandError(f"{args.model} is inside {args.videos}: name a folder beside the videos.")
+    work = model.with_name(f"{model.name}.work")
+    for path in () if (work / "personalise.json").is_file() else (model, work):
+        if os.path.lexists(path):
+            raise CommandError(
+                f"{path} exists already, and this command did not make it: name another model, or remove it."
+            )
+
+    from hf_lip2speech.personalise import Personalisation
+
+    options = {"updates": args.max_steps, "num_proc": args.num_proc, "recogniser": args.recogniser}
+    job = Personalisation(args.videos, args.model, **options)
+    if job.begun and not args.dry_run:
+        say(f"Going on with {job.model} from {job.work}.", file=sys.stderr)
+    else:
+        say("Estimating how long it will take ...", file=sys.stderr)
+        _print_estimate(job.estimate())
+    if args.dry_run:
+        return 0
+    terminal = sys.stderr.isatty()
+    with Display(terminal) as display:
+        try:
+            results = job.run(display.stage, display.update, progress=terminal, command=args.command_line)
+        except SystemExit as stop:
+            if stop.code != INTERRUPTED:
+                raise
+            raise KeyboardInterrupt from None
+
+    from hf_lip2speech.cards import summary
+
+    print(summary(results))
+    for clip in results["skipped"]:
+        say(f"left out: {clip['id']}: {clip['message']}", file=sys.stderr)
+    say(f"Model:  {job.model}", file=sys.stderr)
+    say(f"Report: {job.report}", file=sys.stderr)
+    say(f"Speak:  hf-lip2speech speak VIDEO --model {job.model}", file=sys.stderr)
+    return 0
+
+
+class Display:
+    """A line for each stage; the updates of a training as a bar, or off a terminal as a line each tenth."""
+
+    def __init__(self, terminal: bool):
+        self._terminal = terminal
+        self._bar: Any = None
+        self._label = ""
+
+    def stage(self, number: int, text: str) -> None:
+        from hf_lip2speech.personalise import STAGES
+
+        self._close()
+        self._label = f"[{number}/{len(STAGES)}] {STAGES[number - 1]}"
+        say(f"{self._label}: {text}", file=sys.stderr)
+
+    def update(self, done: int, total: int) -> None:
+        if not self._terminal:
+            if done == total or done * 10 // total > (done - 1) * 10 // total:
+                say(f"{self._label}: {done} of {total} updates", file=sys.stderr)
+            return
+        if self._bar is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(desc="updates", total=total, initial=done - 1, file=sys.stderr)
+        self._bar.update(done - self._bar.n)
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def __enter__(self) -> "Display":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+
+def _print_estimate(cost: dict[str, Any]) -> None:
+    (lip_updates, lip_pace), ((alone, alone_pace), (against, against_pace)) = (
+        cost["lip_reader"],
+        cost["vocoder"],
+    )
+    print(
+        f"About {_duration(cost['minutes_in_all'])} on this {cost['device']}, for {cost['clips']} videos of "
+        f"{cost['minutes']:.1f} minutes:\n"
+        f"  prepare     {_duration(cost['prepare_minutes'])}, from {cost['sample']} videos\n"
+        f"  lip reader  {_duration(lip_updates * lip_pace / 60)}: {lip_updates} updates of {lip_pace:.2f} s\n"
+        f"  vocoder     {_duration((alone * alone_pace + against * against_pace) / 60)}: {alone} updates of "
+        f"{alone_pace:.2f} s and {against} of {against_pace:.2f} s, with discriminators\n"
+        "Timed just now, two updates of each kind; validation and the evaluation come on top.",
+        file=sys.stderr,
+    )
+
+
+def _duration(minutes: float) -> str:
+    return f"{minutes / 60:.1f} hours" if minutes >= 100 else f"{minutes:.1f} minutes"
