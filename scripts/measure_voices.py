@@ -70,7 +70,7 @@ def main():
         words = "-"
         if recogniser is not None:
             found = word_errors(texts, heard)
-            words = f"{100 * found.errors / found.words:.1f}"
+            words = f"{100 * found.rate:.1f}"
         print(f"| {name} | {means} | {right} of {len(chosen)} | {words} |", flush=True)
 
 

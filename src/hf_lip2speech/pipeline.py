@@ -37,7 +37,7 @@ class LipToSpeechPipeline(Pipeline):
         return_spectrogram: adds "spectrogram", float32 (4T, 80), natural log-mel at 100 Hz.
         return_units: adds "unit_ids", int64 (2T,), 0..num_units-1 at 50 Hz.
         return_f0: adds "f0", float32 (4T,), the pitch spoken in Hz every 10 ms, 0 where unvoiced; needs a
-            vocoder that knows pitch (`generator_type="istft"`), which the bundled model does not have.
+            vocoder that knows pitch (`generator_type="istft"`), as the bundled model's does.
         pitch_shift: semitones by which the voice is raised, -24 to 24; needs such a vocoder, too.
         return_mouth: adds "mouth", uint8 (T, 96, 96), the gray mouth crops at 25 fps.
         return_face_mask: adds "face_mask", bool (T,), False where nobody is seen for longer than a second.

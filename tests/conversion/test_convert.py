@@ -129,6 +129,14 @@ def test_without_settings_heads_are_64_wide(changed, tmp_path):
     assert (config.num_attention_heads, config.position_groups) == (1, 4)
 
 
+def test_an_inverse_stft_vocoder_has_no_published_form(tmp_path):
+    with pytest.raises(
+        CheckpointError, match='generator_type "istft", which the published code does not know'
+    ):
+        to_published("bundled", tmp_path / "published")
+    assert not (tmp_path / "published").exists()
+
+
 def test_a_vocoder_without_its_config_is_taken_to_follow_hifigans_convention(tmp_path, capsys):
     UnitVocoderModel(UnitVocoderConfig(upsample_initial_channel=32)).save_pretrained(tmp_path / "model")
     file = to_published(tmp_path / "model", tmp_path / "published")

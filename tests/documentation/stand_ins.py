@@ -18,9 +18,11 @@ from hf_lip2speech.loading import BUNDLED
 from hf_lip2speech.media.audio import read_audio, write_audio
 from hf_lip2speech.media.mux import mux_speech
 from hf_lip2speech.models.configuration_lip2speech import Lip2SpeechConfig
+from hf_lip2speech.models.configuration_unit_vocoder import UnitVocoderConfig
 from hf_lip2speech.models.modeling_lip2speech import Lip2SpeechModel
 from hf_lip2speech.models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
 from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
+from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
 from hf_lip2speech.text.characters import ENGLISH
 
 from ..conversion.published_files import small_lip2speech, small_vocoder
@@ -43,6 +45,10 @@ def recording(path: Path) -> None:
 def model(path: Path) -> None:
     shutil.copytree(BUNDLED, path)
     (path / "card.yaml").write_text(FACTS)
+
+
+def hifigan(path: Path) -> None:
+    UnitVocoderModel(UnitVocoderConfig(upsample_initial_channel=32)).save_pretrained(path)
 
 
 def text_model(path: Path) -> None:
@@ -191,7 +197,7 @@ class StandIns:
     def for_conversion(self, args: argparse.Namespace) -> None:
         *sources, _ = args.paths
         if args.to_published:
-            self.put(model, *sources)
+            self.put(hifigan, *sources)
             return
         for source, small in zip(sources, (small_lip2speech, small_vocoder), strict=False):
             self.put_published(source, small)

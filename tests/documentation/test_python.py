@@ -87,7 +87,9 @@ def host(tmp_path):
 
 @pytest.mark.parametrize("page", pages_with_python())
 def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch, store, hub, host):
-    notebook = SimpleNamespace(display=SimpleNamespace(Audio=lambda data, rate: (data, rate)))
+    notebook = SimpleNamespace(
+        version_info=(9, 0), display=SimpleNamespace(Audio=lambda data, rate: (data, rate))
+    )
     monkeypatch.setitem(sys.modules, "IPython", notebook)
     monkeypatch.setitem(sys.modules, "IPython.display", notebook.display)
     # Empty lines before it let an error name the page's line.

@@ -60,6 +60,15 @@ def test_times_of_minus_infinity_to_infinity_restrict_nothing_and_impossible_one
     assert ctc_loss(logits, labels, mask, never)[0] == 0
 
 
+@pytest.mark.parametrize("times", [None, torch.zeros(2, 0, 2)], ids=["any time", "timed"])
+def test_a_batch_without_any_text_costs_nothing(times):
+    logits = torch.randn(2, 6, 4, requires_grad=True)
+    losses = ctc_loss(logits, torch.zeros(2, 0, dtype=torch.int64), None, times)
+    assert losses.tolist() == [0, 0]
+    losses.sum().backward()
+    assert not logits.grad.any()
+
+
 def test_a_padded_clip_has_its_loss_and_one_without_text_or_room_none():
     torch.manual_seed(0)
     logits = torch.randn(3, 6, 4).bfloat16().requires_grad_()

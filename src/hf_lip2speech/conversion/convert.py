@@ -261,9 +261,17 @@ def to_published(source: str | Path, destination: str | Path) -> Path:
 
     Returns:
         The checkpoint file in it. Converted again, it gives the same weights, bit by bit.
+
+    Raises:
+        CheckpointError: the vocoder is not a HiFi-GAN, the only kind that the published code reads.
     """
     model = UnitVocoderModel.from_pretrained(source, dtype=torch.float32)
     config = cast(UnitVocoderConfig, model.config)
+    if config.generator_type != "hifigan":
+        raise CheckpointError(
+            f'The vocoder in {source} has generator_type "{config.generator_type}", which the published code '
+            'does not know; expected "hifigan". It stays a vocoder of this package.'
+        )
     plain = {ours: model.get_parameter(ours).detach() for ours in vocoder_names(config).values()}
     generator = {}
     for theirs, ours in vocoder_names(config, weight_norm=True).items():
