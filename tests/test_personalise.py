@@ -117,9 +117,9 @@ def test_what_could_not_be_prepared_is_named_where_too_little_is_left(videos, tm
 
 def test_updates_of_all_kinds_are_timed(request):
     request.addfinalizer(reset_accelerate)
-    small = Settings(updates=9, batch_size=1, bf16=False, workers=0, cache=True, text_vocabulary=" ab")
+    small = Settings(updates=9, batch_size=1, bf16=False, workers=0, cache=True, text_vocabulary=None)
     paces = seconds_per_update(small.lip_reader(), small.vocoder(), frames=5)
-    assert len(paces) == 3 and all(0 < pace < 60 for pace in paces)
+    assert len(paces) == 2 and all(0 < pace < 60 for pace in paces)
 
 
 def start(arguments: list[str], here: Path, log: Path) -> subprocess.Popen:

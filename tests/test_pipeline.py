@@ -392,7 +392,7 @@ class SeenFrom:
 
 
 def test_where_no_face_is_seen_the_speech_is_silent_in_every_batch(speak):
-    frames = np.zeros((60, 120, 120, 3), dtype=np.uint8)
+    frames = np.random.default_rng(0).integers(0, 256, (60, 120, 120, 3), dtype=np.uint8)
     videos = [{"frames": frames, "fps": 25.0}, {"frames": frames[:45], "fps": 25.0}]
     for batch_size in (1, 2):
         for first in (0, 30):

@@ -40,11 +40,12 @@ from .training.own_talker import Settings
 STAGES = ("prepare", "train the lip reader", "train the vocoder", "compose", "evaluate")
 LEAST_SECONDS = 60  # of video with sound
 LEAST_VIDEOS = 4  # of which two are kept for validation: shuffling takes two
-UPDATES = 2000  # of the lip reader; the vocoder has half as many again
+UPDATES = 2000  # of the lip reader; the vocoder has three tenths
 SAMPLE = 4  # clips that are prepared for the estimate
 NEEDED = {
     "train": ("accelerate", "omegaconf", "pyarrow", "tensorboard"),
     "eval": ("jinja2", "jiwer", "matplotlib", "pesq", "pystoi"),
+    "pitch": ("parselmouth",),
 }
 
 
@@ -55,14 +56,14 @@ class Personalisation:
         videos: A folder of one or several persons' videos with sound, see `FaceVideoFolder`; texts beside
             them are learned by the model's text head.
         model: The folder of the model. It must not exist, unless an earlier `run` made it.
-        updates: Of the lip reader, half as many again of the vocoder; None: 2,000, or as it was begun.
+        updates: Of the lip reader, three tenths of it of the vocoder; None: 2,000, or as it was begun.
         num_proc: Processes of the preparation; None: as many as CPUs.
         recogniser: For the word error rate, see `choose_recogniser`.
 
     Raises:
         DatasetError: Too few or too short videos, or not those with which `model` was begun.
         Lip2SpeechError: `model` exists and is something else, or was begun with other settings.
-        MissingExtraError: The extras "train" and "eval" are not installed.
+        MissingExtraError: The extras "train", "eval" and "pitch" are not installed.
     """
 
     def __init__(
@@ -149,7 +150,7 @@ class Personalisation:
 
         Returns:
             {"clips", "minutes": of video, "prepare_minutes", "lip_reader": (updates, seconds of one),
-            "vocoder": the same for its updates without and with discriminators, "minutes_in_all", "device",
+            "vocoder": the same, "minutes_in_all", "device",
             "sample": clips}. Validation and evaluation come on top.
         """
         from .data.dry_run import estimate
@@ -159,8 +160,7 @@ class Personalisation:
         cost = estimate(self.corpus, num_proc=self.num_proc, unit_extractor=BUNDLED_NAME, sample=SAMPLE)
         frames = round(FRAME_RATE * self.seconds / len(self.corpus))
         paces = seconds_per_update(lip_reader, vocoder, max(1, frames))
-        alone = min(vocoder["adversarial_from_step"], vocoder["max_steps"])
-        parts = list(zip((lip_reader["max_steps"], alone, vocoder["max_steps"] - alone), paces, strict=True))
+        parts = list(zip((lip_reader["max_steps"], vocoder["max_steps"]), paces, strict=True))
         training = sum(updates * pace for updates, pace in parts) / 60
         return {
             "clips": len(self.corpus),
@@ -168,7 +168,7 @@ class Personalisation:
             "prepare_minutes": 60 * cost["wall_hours"],
             "sample": cost["sample"],
             "lip_reader": parts[0],
-            "vocoder": parts[1:],
+            "vocoder": parts[1],
             "minutes_in_all": 60 * cost["wall_hours"] + training,
             "device": "GPU" if torch.accelerator.is_available() else "CPU",
         }

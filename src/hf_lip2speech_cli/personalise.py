@@ -23,7 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("videos", metavar="MY_VIDEOS", help=videos)
     add("model", metavar="MODEL", help="folder to write; one that this command began is gone on with")
     add("--dry-run", action="store_true", help="write nothing; estimate the time")
-    updates = "updates of the lip reader, half as many again of the vocoder (default: 2000)"
+    updates = "updates of the lip reader, three tenths of it of the vocoder (default: 2000)"
     add("--max-steps", type=positive, metavar="N", help=updates)
     add("--num-proc", type=positive, metavar="N", help="processes that prepare (default: one per CPU)")
     recogniser = (
@@ -116,17 +116,13 @@ class Display:
 
 
 def _print_estimate(cost: dict[str, Any]) -> None:
-    (lip_updates, lip_pace), ((alone, alone_pace), (against, against_pace)) = (
-        cost["lip_reader"],
-        cost["vocoder"],
-    )
+    (lip_updates, lip_pace), (updates, pace) = cost["lip_reader"], cost["vocoder"]
     print(
         f"About {_duration(cost['minutes_in_all'])} on this {cost['device']}, for {cost['clips']} videos of "
         f"{cost['minutes']:.1f} minutes:\n"
         f"  prepare     {_duration(cost['prepare_minutes'])}, from {cost['sample']} videos\n"
         f"  lip reader  {_duration(lip_updates * lip_pace / 60)}: {lip_updates} updates of {lip_pace:.2f} s\n"
-        f"  vocoder     {_duration((alone * alone_pace + against * against_pace) / 60)}: {alone} updates of "
-        f"{alone_pace:.2f} s and {against} of {against_pace:.2f} s, with discriminators\n"
+        f"  vocoder     {_duration(updates * pace / 60)}: {updates} updates of {pace:.2f} s\n"
         "Timed just now, two updates of each kind; validation and the evaluation come on top.",
         file=sys.stderr,
     )

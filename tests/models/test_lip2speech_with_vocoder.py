@@ -334,7 +334,7 @@ def test_it_survives_saving_with_every_buffer_and_voice(model, repository):
     assert not report["missing_keys"] and not report["unexpected_keys"] and not report["mismatched_keys"]
     assert loaded.config.voices == ["anna", "ben"] and loaded.config.default_voice == "anna"
     assert all(torch.equal(loaded.voices[name], model.voices[name]) for name in model.voices)
-    assert len(str(loaded.config).splitlines()) < 120  # names alone: embeddings would be 256 lines each
+    assert len(str(loaded.config).splitlines()) < 140  # names alone: embeddings would be 256 lines each
     for part in ("lip2speech", "vocoder"):
         saved, kept = getattr(loaded.config, part).to_diff_dict(), getattr(model.config, part).to_diff_dict()
         assert {**saved, "dtype": None} == {**kept, "dtype": None}

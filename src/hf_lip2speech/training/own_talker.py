@@ -17,9 +17,14 @@ LIP_READER: dict[str, Any] = {
 }
 VOCODER: dict[str, Any] = {
     "init_from": BUNDLED_NAME,
+    "adversarial_from_step": None,
+    "mel_loss_weight": 3,
     "mel_loss_windows": [512, 1024, 2048],
+    "stft_loss_weight": 1,
+    "segment_units": 32,
     "learning_rate": 5e-4,
-    "max_grad_norm": 100,
+    "max_grad_norm": 10,
+    "ema_decay": 0.99,
     "max_eval_clips": 20,
     "discriminators": {
         "period": {"channels": [8, 16, 32, 64, 64]},
@@ -58,10 +63,10 @@ class Settings:
 
     def vocoder(self) -> dict[str, Any]:
         """Of stage 2, without data and output_dir."""
-        updates = max(1, 3 * self.updates // 2)
-        sixth = max(1, updates // 6)
-        steps = {"max_steps": updates, "eval_steps": sixth, "save_steps": sixth}
-        return VOCODER | self._shared() | steps | {"adversarial_from_step": 2 * sixth}
+        updates = max(1, 3 * self.updates // 10)
+        third = max(1, updates // 3)
+        steps = {"max_steps": updates, "eval_steps": third, "save_steps": third}
+        return VOCODER | self._shared() | steps | {"warmup_steps": min(50, max(1, updates // 12))}
 
     def _shared(self) -> dict[str, Any]:
         return {

@@ -21,7 +21,7 @@ TIMED = 2  # updates, after a first one that chooses kernels and makes the optim
 
 
 def seconds_per_update(lip2speech: Mapping[str, Any], vocoder: Mapping[str, Any], frames: int) -> list[float]:
-    """Seconds of an update of the lip reader, of the vocoder without discriminators, and with them.
+    """Seconds of an update of the lip reader, and of the vocoder, without discriminators.
 
     Waiting for data, validation and saving are not in them.
 
@@ -29,7 +29,7 @@ def seconds_per_update(lip2speech: Mapping[str, Any], vocoder: Mapping[str, Any]
         lip2speech, vocoder: Settings of both stages, without data and output_dir.
         frames: Of a clip, at 25 per second.
     """
-    return [_lip2speech(lip2speech, frames), *_vocoder(vocoder)]
+    return [_lip2speech(lip2speech, frames), _vocoder(vocoder)]
 
 
 def _lip2speech(settings: Mapping[str, Any], frames: int) -> float:
@@ -61,7 +61,7 @@ def _lip2speech(settings: Mapping[str, Any], frames: int) -> float:
     return _seconds(update)
 
 
-def _vocoder(settings: Mapping[str, Any]) -> list[float]:
+def _vocoder(settings: Mapping[str, Any]) -> float:
     with tempfile.TemporaryDirectory() as folder:
         args = VocoderTrainingArguments(output_dir=folder, **settings)
         accelerator = start(args)
@@ -74,16 +74,15 @@ def _vocoder(settings: Mapping[str, Any]) -> list[float]:
             "waveform": torch.rand(SAMPLES_PER_UNIT * units) - 0.5,
             "predicted": torch.tensor(False),
         }
+        if config.generator_type == "istft":
+            segment["f0"] = torch.full((2 * units,), 120.0)
         segments: Any = [segment] * args.per_device_train_batch_size
         collate = VocoderSegmentCollator()
         discriminators = Discriminators(**args.discriminators)
         data = (segments, segments[:1], collate)
         trainer = VocoderTrainer(args, accelerator, generator, discriminators, *data)
     batch = {name: value.to(accelerator.device) for name, value in collate(segments).items()}
-    seconds = []
-    for trainer.step in (0, args.adversarial_from_step or 0):
-        seconds.append(_seconds(lambda: trainer.training_step(batch, 0)))
-    return seconds
+    return _seconds(lambda: trainer.training_step(batch, 0))
 
 
 def _seconds(update: Callable[[], Any]) -> float:
