@@ -273,6 +273,9 @@ def _difference(part: Any, path: Path) -> float:
 def _quantise(path: Path) -> None:
     """Write the int8 file beside a float32 one."""
     quantization = require_extra("onnxruntime.quantization", EXTRA)
+    graph = require_extra("onnx", EXTRA).load(path, load_external_data=False).graph
+    # what the exporter calls constants that are no weights: Fourier transforms and mel filters
+    fixed = [node.name for node in graph.node if any("lifted_tensor" in name for name in node.input)]
     quiet = logging.getLogger()
     level = quiet.level
     quiet.setLevel(logging.ERROR)  # it advises a step that is for static quantisation
@@ -281,6 +284,7 @@ def _quantise(path: Path) -> None:
             path,
             path.with_suffix(INT8),
             op_types_to_quantize=["MatMul", "Gemm"],
+            nodes_to_exclude=fixed,
             per_channel=True,
             weight_type=quantization.QuantType.QInt8,
             use_external_data_format=path.with_name(f"{path.name}.data").exists(),
