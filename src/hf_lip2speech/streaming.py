@@ -291,7 +291,7 @@ class LipToSpeechStream:
             mel = torch.cat([*self._mel[-before:], mel])
         given = (units[None], mel[None], self.speaker)
         pitch: dict[str, Any] = {}
-        if self.model.config.vocoder.generator_type == "istft":  # whose voice goes on where it was
+        if self.model.config.vocoder.generator_type == "istft":  # the phase of the voice continues
             f0 = self.model.vocoder.predict_pitch(*given)[0].unflatten(0, (-1, MEL_PER_FRAME))
             f0 = [*self._f0, *f0[before:]]
             self._f0 = f0[: before + count]

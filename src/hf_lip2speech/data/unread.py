@@ -1,4 +1,4 @@
-"""Clips that a training cannot read: they are left out, counted and named, and the run goes on."""
+"""Clips that a training cannot read: they are left out, counted and named, and the run continues."""
 
 import json
 import traceback

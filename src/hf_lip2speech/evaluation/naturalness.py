@@ -56,9 +56,7 @@ def dnsmos(speech: np.ndarray) -> Dnsmos:
     Raises:
         UndefinedMetricError: it is silent throughout.
     """
-    samples = np.clip(check_signal("speech", speech), -1, 1).astype(np.float32)
-    if not samples.any():
-        raise UndefinedMetricError("The speech is silent throughout: there is no voice to rate.")
+    samples = np.clip(_audible(speech), -1, 1)
     while len(samples) < WINDOW:
         samples = np.tile(samples, 2)
     # The published count: whole seconds less 9.01, which can leave out the last whole window.
@@ -87,11 +85,16 @@ def distill_mos(speech: np.ndarray) -> float:
     Raises:
         UndefinedMetricError: it is silent throughout.
     """
+    with torch.no_grad():
+        return float(_distilled_network()(torch.from_numpy(_audible(speech))[None]))
+
+
+def _audible(speech: np.ndarray) -> np.ndarray:
+    """The speech as float32 (N,), if there is any."""
     samples = check_signal("speech", speech).astype(np.float32)
     if not samples.any():
         raise UndefinedMetricError("The speech is silent throughout: there is no voice to rate.")
-    with torch.no_grad():
-        return float(_distilled_network()(torch.from_numpy(samples)[None]))
+    return samples
 
 
 @cache

@@ -220,7 +220,7 @@ class _Clock:
                 start = stamp - self._first
             else:
                 self.mended += 1
-            if not lone:  # else the others go on as before
+            if not lone:  # else the others are read as before
                 self._first, self._last = stamp - start, stamp
         duration = Fraction(picture.duration or 0) * Fraction(picture.time_base or 0)
         if duration < SHORTEST_FRAME or not self._holds(start, start + duration):

@@ -25,7 +25,7 @@ from .configuration_lip2speech_with_vocoder import Lip2SpeechWithVocoderConfig
 from .modeling_lip2speech import Lip2SpeechModel
 from .modeling_unit_vocoder import UnitVocoderModel, fold_weight_norm
 from .padding import Padding
-from .phase_recovery import phase_of
+from .phase_recovery import phase_of, raised
 from .voices import VOICES, Embedding, read_voices, write_voices
 
 # Units per vocoder call, besides their context. Any value gives the same waveform; this one bounds the memory
@@ -279,7 +279,7 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
             spectrogram=spectrogram,
             unit_logits=read["unit_logits"][0],
             text_logits=read["text_logits"][0] if "text_logits" in read else None,
-            f0=None if f0 is None else f0 * 2.0 ** (pitch_shift / 12),
+            f0=None if f0 is None else raised(f0, pitch_shift),
             hidden_states=read.get("hidden_states"),
             attentions=read.get("attentions"),
         )
@@ -467,7 +467,7 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
         """
         if f0 is None:
             f0 = self.predict_pitch(unit_ids, spectrogram, speaker_embeddings, lengths)
-        phase = None if f0 is None else phase_of(f0 * 2.0 ** (pitch_shift / 12))
+        phase = None if f0 is None else phase_of(raised(f0, pitch_shift))
         waveform = torch.zeros(len(unit_ids), unit_ids.shape[1] * SAMPLES_PER_UNIT, device=unit_ids.device)
         total = unit_ids.shape[1] if lengths is None else int(lengths.max()) * UNITS_PER_FRAME
         for rows, start, end, left, right, arguments in self._chunks(

@@ -26,6 +26,7 @@ from ..loading import StrictLoadingMixin
 from .configuration_unit_vocoder import UnitVocoderConfig
 from .convolution import ChannelsLastConv1d, ChannelsLastConvTranspose1d, Float32Conv1d
 from .istft_generator import InverseSTFTGenerator, masked
+from .phase_recovery import raised
 
 _LAST_SLOPE = 0.01
 MOST_SEMITONES = 24
@@ -279,7 +280,7 @@ class UnitVocoderModel(UnitVocoderPreTrainedModel):
         log_mel = features[..., :bins].float()
         smooth = self.generator.without_harmonics(log_mel)
         if pitch_shift:
-            f0, log_mel = f0 * 2.0 ** (pitch_shift / 12), smooth
+            f0, log_mel = raised(f0, pitch_shift), smooth
         elif self.training and self.config.harmonic_dropout:
             dropped = torch.rand(len(log_mel), 1, 1, device=log_mel.device) < self.config.harmonic_dropout
             log_mel = torch.where(dropped, smooth, log_mel)

@@ -146,6 +146,11 @@ def comb(f0: torch.Tensor) -> torch.Tensor:
     return torch.cos(2 * math.pi * _fraction(ratio))
 
 
+def raised(f0: torch.Tensor, semitones: float) -> torch.Tensor:
+    """F0 in Hz, raised by semitones; 0, unvoiced, stays 0."""
+    return f0 * 2.0 ** (semitones / 12)
+
+
 def phase_of(f0: torch.Tensor, first_phase: torch.Tensor | None = None) -> torch.Tensor:
     """Cycles, 0 to 1, that a voice of this F0 (B, L) in Hz has made at each frame; `first_phase` (B,) is that
     of the frame before."""
@@ -160,4 +165,4 @@ def _fraction(values: torch.Tensor) -> torch.Tensor:
     return values - values.floor()
 
 
-__all__ = ["BINS", "REACH", "MagnitudeOfMel", "PhaseRecovery", "comb", "harmonics", "phase_of"]
+__all__ = ["BINS", "REACH", "MagnitudeOfMel", "PhaseRecovery", "comb", "harmonics", "phase_of", "raised"]

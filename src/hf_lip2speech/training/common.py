@@ -8,6 +8,7 @@ import multiprocessing
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
@@ -16,6 +17,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ..data.unread import SkippedClips
 from ..errors import TrainingError
 
 STOP_CHECK_EVERY = 10  # updates between two agreements of several processes on whether to stop
@@ -57,6 +59,17 @@ def loader(dataset: Dataset, collate: Callable, workers: int, **options) -> Data
         generator=torch.Generator(),  # its own, so that starting an epoch draws nothing from torch's
         **options,
     )
+
+
+def skipped_clips(
+    train: Dataset, validation: Dataset, output_dir: str, processes: int
+) -> tuple[SkippedClips, SkippedClips]:
+    """The record of what one of the processes could not read of training and validation."""
+    of_train, of_validation = (
+        SkippedClips(split, -(-len(clips) // processes), Path(output_dir) / SKIPPED)
+        for split, clips in (("train", train), ("val", validation))
+    )
+    return of_train, of_validation
 
 
 def start_worker(_: int) -> None:

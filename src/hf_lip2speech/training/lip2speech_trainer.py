@@ -22,7 +22,7 @@ from ..constants import UNITS_PER_FRAME
 from ..data.batching import FrameBatchSampler
 from ..data.collation import Lip2SpeechCollator
 from ..data.sampling import AugmentedDataset
-from ..data.unread import ReadableClips, ReadableCollator, SkippedClips, UnreadClip
+from ..data.unread import ReadableClips, ReadableCollator, UnreadClip
 from ..errors import ConfigError
 from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from ..losses.stoi_like import stoi_like_correlation
@@ -30,7 +30,15 @@ from ..models.modeling_lip2speech import Lip2SpeechModel
 from ..text.ctc import greedy_classes
 from .arguments import METRICS, Lip2SpeechTrainingArguments
 from .checkpoints import check_environment, new_checkpoint, reading, replaced_folder, settle
-from .common import SKIPPED, StopRequest, is_decayed, loader, set_epoch, training_loader, weight_average
+from .common import (
+    StopRequest,
+    is_decayed,
+    loader,
+    set_epoch,
+    skipped_clips,
+    training_loader,
+    weight_average,
+)
 from .griffin_lim import griffin_lim
 from .models import data_beside
 from .monitoring import Meter, Sample, print_banner, print_skipped, write_sample
@@ -165,10 +173,8 @@ class Lip2SpeechTrainer(Trainer):
         self.voice = voice or (lambda units, mel, speaker: griffin_lim(mel))
         self.beside = data_beside(args.folders)
         self.average = weight_average(self.model, args.ema_decay) if args.ema_decay else None
-        kept = Path(args.output_dir) / SKIPPED
-        self.skipped, self.skipped_in_validation = (
-            SkippedClips(split, -(-len(clips) // self.accelerator.num_processes), kept)
-            for split, clips in (("train", train_dataset), ("val", eval_dataset))
+        self.skipped, self.skipped_in_validation = skipped_clips(
+            train_dataset, eval_dataset, args.output_dir, self.accelerator.num_processes
         )
         self.clips_per_batch: float = args.per_device_train_batch_size
         self.stop = StopRequest(args.max_minutes)

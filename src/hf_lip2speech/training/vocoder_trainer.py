@@ -21,7 +21,7 @@ from torch.utils.data import Dataset, Subset
 
 from ..audio.mel import log_mel_spectrogram
 from ..composite import save_beside_weights
-from ..data.unread import ReadableClips, ReadableCollator, SkippedClips, UnreadClip
+from ..data.unread import ReadableClips, ReadableCollator, UnreadClip
 from ..losses.gan import (
     LogMelLoss,
     adversarial_loss,
@@ -37,7 +37,15 @@ from ..models.discriminators import Discriminators
 from ..models.modeling_unit_vocoder import UnitVocoderModel
 from .arguments import VocoderTrainingArguments
 from .checkpoints import check_environment, new_checkpoint, reading, replaced_folder, settle
-from .common import SKIPPED, StopRequest, is_decayed, loader, set_epoch, training_loader, weight_average
+from .common import (
+    StopRequest,
+    is_decayed,
+    loader,
+    set_epoch,
+    skipped_clips,
+    training_loader,
+    weight_average,
+)
 from .models import data_beside
 from .monitoring import Meter, Sample, print_banner, print_skipped, write_sample
 
@@ -109,10 +117,8 @@ class VocoderTrainer:
             args.dataloader_num_workers,
             accelerator,
         )
-        kept = Path(args.output_dir) / SKIPPED
-        self.skipped, self.skipped_in_validation = (
-            SkippedClips(split, -(-len(clips) // accelerator.num_processes), kept)
-            for split, clips in (("train", train_data), ("val", self.validation_data))
+        self.skipped, self.skipped_in_validation = skipped_clips(
+            train_data, self.validation_data, args.output_dir, accelerator.num_processes
         )
         micro_batches = args.gradient_accumulation_steps * accelerator.num_processes
         self.segments_per_update = args.per_device_train_batch_size * micro_batches
@@ -374,7 +380,7 @@ class VocoderTrainer:
     def _load(self, checkpoint: Path) -> None:
         check_environment(checkpoint, self.accelerator, self.segments_per_update)
         with reading(checkpoint):
-            # accelerate goes on in silence where these cannot be read, to other results
+            # where these cannot be read, accelerate continues without a word, to other results
             load(checkpoint / f"{RNG_STATE_NAME}_{self.accelerator.process_index}.pkl")
             self.accelerator.load_state(str(checkpoint))
             state = torch.load(checkpoint / STATE, map_location="cpu", weights_only=True)
