@@ -6,7 +6,7 @@ from hf_lip2speech.evaluation.clips import open_evaluation_set
 from hf_lip2speech.evaluation.lip_text import read_lips
 from hf_lip2speech.evaluation.measures import MEASURES
 from hf_lip2speech.evaluation.metrics import cer, wer
-from hf_lip2speech.evaluation.systems import END_TO_END, SHUFFLED, RowSpeaker
+from hf_lip2speech.evaluation.systems import END_TO_END, GIVEN_TEXT, SHUFFLED, RowSpeaker
 from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from hf_lip2speech.pipeline import LipToSpeechPipeline
 
@@ -48,3 +48,17 @@ def test_the_text_of_the_lips_is_that_of_the_pipeline_and_is_scored_without_a_re
 
 def test_a_model_without_text_head_reads_nothing(untrained):
     assert read_lips(untrained, None, 0, grid=True) == {}
+
+
+@pytest.mark.filterwarnings("ignore:the model is not sure")
+def test_a_model_that_takes_text_is_evaluated_with_the_words_that_are_said(prepared_set):
+    model = spelling_model(text_conditioning=True, unlikely_word_score=-1000.0)
+    systems = RowSpeaker(
+        LipToSpeechPipeline(model, Lip2SpeechFeatureExtractor()), open_evaluation_set(prepared_set)
+    )
+    clip = systems.clips.clips[0]
+    waveforms = systems(clip).waveforms
+    said = systems.speak(str(clip.video), cropped=True, speaker=None, text=clip.text)["audio"]
+    assert list(waveforms).index(GIVEN_TEXT) == list(waveforms).index(END_TO_END) + 1
+    assert abs(waveforms[GIVEN_TEXT] - said).max() < 1e-4
+    assert abs(waveforms[GIVEN_TEXT] - waveforms[END_TO_END]).max() > 1e-3

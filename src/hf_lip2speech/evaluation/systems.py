@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ..audio.mel import log_mel_spectrogram
-from ..constants import MEL_PER_FRAME, SAMPLES_PER_FRAME, UNITS_PER_FRAME
+from ..constants import FRAME_RATE, MEL_PER_FRAME, SAMPLES_PER_FRAME, UNITS_PER_FRAME
 from ..data.clip_files import common_frames, read_sound
 from ..data.corpora import Clip
 from ..data.layout import UNIT_EXTRACTOR, PreparedFolder
@@ -30,6 +30,7 @@ from .recognisers import is_grid_sentence
 
 OWN_VOICE, OTHER_VOICE = "own", "other"
 GROUND_TRUTH, END_TO_END, SHUFFLED, NOISE = "ground_truth", "end_to_end", "shuffled", "noise"
+GIVEN_TEXT = "given_text"
 COPY_SYNTHESIS, UNITS_ONLY, MEL_ONLY = "copy_synthesis", "copy_synthesis_units", "copy_synthesis_mel"
 ROWS = {  # in the order of the table: name and explanation
     GROUND_TRUTH: ("ground truth", "the recordings; words misheard in them are the recogniser's own errors"),
@@ -37,6 +38,7 @@ ROWS = {  # in the order of the table: name and explanation
     UNITS_ONLY: ("copy synthesis, units only", "a vocoder trained without mel, from the recording's units"),
     MEL_ONLY: ("copy synthesis, mel only", "a vocoder trained without units, from the recording's mel"),
     END_TO_END: ("end-to-end", "silent video to speech through the pipeline, as a user runs it"),
+    GIVEN_TEXT: ("end-to-end, given the text", "the same, but the words are given: how well they are said"),
     SHUFFLED: ("shuffled", "the end-to-end speech scored against another clip: chance level"),
     NOISE: ("noise", "white noise as loud as the recording: no speech at all"),
 }
@@ -162,6 +164,8 @@ class RowSpeaker:
     def rows(self) -> list[str]:
         """The rows that there are, in the table's order; shuffling takes two clips."""
         spoken = {GROUND_TRUTH, *self._copies, END_TO_END, NOISE}
+        if self.model.config.lip2speech.text_conditioning and all(clip.text for clip in self.clips.clips):
+            spoken.add(GIVEN_TEXT)
         return [row for row in ROWS if row in spoken or (row == SHUFFLED and len(self.clips.clips) > 1)]
 
     def reference(self, clip: Clip) -> Reference:
@@ -201,6 +205,11 @@ class RowSpeaker:
         reference = reference.cut(frames)
         waveforms = {GROUND_TRUTH: reference.sound, END_TO_END: whole["audio"]}
         waveforms |= {row: self._copy(model, reference, voice) for row, model in self._copies.items()}
+        if GIVEN_TEXT in self.rows:
+            told = self.speak(
+                {"frames": whole["mouth"], "fps": FRAME_RATE}, cropped=True, speaker=voice, text=clip.text
+            )
+            waveforms[GIVEN_TEXT] = told["audio"]
         waveforms[NOISE] = self._noise(clip, reference.sound)
         voices = {GROUND_TRUTH: f"{clip.speaker}, as recorded", NOISE: "none"}
         stored = {
