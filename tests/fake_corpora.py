@@ -76,6 +76,18 @@ def made_talks(folder: Path, count: int = 2, frames: int = 25) -> list[Talk]:
     return talks
 
 
+def two_talkers(path: Path, frames: int = 30) -> tuple[np.ndarray, np.ndarray]:
+    """Write a video with sound of two rendered talkers side by side; returns the frames of each."""
+    talkers = [next((RENDERED / name).glob("*.mp4")) for name in ("kal", "slt")]
+    left, right = (np.stack(list(iter_frames(talker))[:frames]) for talker in talkers)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    silent = path.with_suffix(".silent.mp4")
+    write_video(silent, np.concatenate([left, right], axis=2))
+    mux_speech(silent, read_audio(RENDERED / "audio_16k" / "slt" / "pgay4a.flac")[: 640 * frames], path)
+    silent.unlink()
+    return left, right
+
+
 def rendered_talks(count: int = 2) -> list[Talk]:
     """The first rendered clips of the checkout."""
     clips = [clip for clip, _ in zip(RenderedTalker(RENDERED), range(count), strict=False)]

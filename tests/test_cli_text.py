@@ -12,6 +12,7 @@ import hf_lip2speech_cli as cli
 from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from hf_lip2speech.media.video import write_video
 
+from .fake_corpora import two_talkers
 from .tiny_model import spelling_model, tiny_model
 
 FRAMES = 40
@@ -48,6 +49,16 @@ def test_read_prints_the_text_and_of_several_videos_the_names_too(here, models, 
     first, second = capsys.readouterr().out.splitlines()
     assert first == f"a.mp4\t{text.strip()}" and second.startswith("b.mp4\t")
     assert sorted(os.listdir()) == ["a.json", "a.mp4", "b.mp4"], "and no sound"
+
+
+def test_read_reads_the_face_that_is_asked_for(here, models, capsys):
+    two_talkers(here / "call.mp4", frames=12)
+    for face in (0, 1):
+        line = f"read call.mp4 --face {face} -o {face}.json -m {models / 'spelling'} --device cpu"
+        assert cli.main(line.split()) == 0
+    assert Path("0.json").read_text() != Path("1.json").read_text()
+    assert cli.main(f"read call.mp4 --face 2 -m {models / 'spelling'} --device cpu".split()) == 1
+    assert "--face 2, but 'call.mp4' shows 2 faces" in capsys.readouterr().err
 
 
 def test_a_vocabulary_is_a_list_of_words_or_lines_of_a_sentence(here, models, capsys):

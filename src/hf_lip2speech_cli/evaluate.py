@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from .options import BUNDLED, CommandError, add_device, check_folder, check_model, positive
+from .options import BUNDLED, CommandError, add_device, add_face, check_folder, check_model, positive
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="a voice of the model, a recording, own (each clip's own, from its recorded sound) or other "
         "(another speaker's) (default: the model's voice with the speaker's name, else its default voice)",
     )
+    add_face(parser)
     units = "the model's unit extractor, or a prepared folder that contains it (default: the model's own)"
     add("--units", metavar="EXTRACTOR", help=units)
     add("--vocoder-units-only", metavar="VOCODER", help="a vocoder trained without mel, as an additional row")
@@ -108,6 +109,7 @@ def run(args: argparse.Namespace) -> int:
             row: UnitVocoderModel.from_pretrained(path) for row, path in vocoders.items() if path is not None
         },
         speaker=args.speaker,
+        face=args.face,
         seed=args.seed,
     )
     if state.is_main_process:

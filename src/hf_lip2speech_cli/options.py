@@ -56,7 +56,7 @@ def natural(text: str) -> int:
     return number
 
 
-def face(text: str) -> int | str:
+def _face(text: str) -> int | str:
     if text.isdecimal():
         return int(text)
     if text not in ("talking", "largest"):
@@ -74,6 +74,14 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", help="cpu, cuda, cuda:1, mps, ... (default: the first accelerator, else cpu)"
     )
+
+
+def add_face(parser: argparse.ArgumentParser) -> None:
+    which = (
+        "of several faces: talking, the one whose lips move most (default); largest; or its number, counted "
+        "from left to right from 0"
+    )
+    parser.add_argument("--face", type=_face, default="talking", metavar="FACE", help=which)
 
 
 def add_vocabulary(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ import os
 import sys
 from typing import Any
 
-from .options import OPTIONS_OF, CommandError, check_folder, open_corpus, positive, shard
+from .options import OPTIONS_OF, CommandError, add_face, check_folder, open_corpus, positive, shard
 
 SHOWN = 3  # skipped clips that are printed per reason; the report lists all
 
@@ -46,6 +46,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--splits", nargs="+", metavar="SPLIT", help="only these splits, such as train val (default: all)")
     add("--speaker", metavar="NAME", help="only this speaker (default: all)")
     add("--limit", type=positive, metavar="N", help="only the first N clips of each split (default: all)")
+    add_face(parser)
     add(
         "--units",
         metavar="SOURCE",
@@ -79,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
         "num_units": args.num_units or NUM_UNITS,
         "splits": args.splits,
         "limit": args.limit,
+        "face": args.face,
         "max_seconds": args.max_seconds or MAX_SECONDS,
     }
     if args.dry_run:

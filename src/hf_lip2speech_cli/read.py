@@ -13,6 +13,7 @@ from .options import (
     TRANSCRIPTS,
     CommandError,
     add_device,
+    add_face,
     add_model,
     add_vocabulary,
     check_model,
@@ -34,6 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     transcript = f"also write the text and the words' times ({', '.join(TRANSCRIPTS)}); of one video"
     add("-o", "--output", metavar="OUT.srt", type=Path, help=transcript)
     add("--cropped", action="store_true", help="the videos already show only the mouth (96x96 gray)")
+    add_face(parser)
     add_device(parser)
 
 
@@ -50,7 +52,10 @@ def run(args: argparse.Namespace) -> int:
             raise CommandError(f"{args.output} holds the text of one video: name one, or leave -o out.")
         check_outputs([args.output], inputs=[*(item.source for item in items), args.vocabulary])
         check_suffix(args.output, TRANSCRIPTS, "The transcript")
-    options: dict[str, Any] = {"cropped": args.cropped, "return_text": True, "return_audio": False}
+    if args.cropped and args.face != "talking":
+        raise CommandError("A --cropped video shows no faces: leave --face out.")
+    options: dict[str, Any] = {"cropped": args.cropped, "face": args.face}
+    options |= {"return_text": True, "return_audio": False}
     if args.vocabulary is not None:
         options["vocabulary"] = read_vocabulary(args.vocabulary)
     check_model(args.model)

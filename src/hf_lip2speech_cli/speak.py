@@ -18,12 +18,12 @@ from .options import (
     TRANSCRIPTS,
     CommandError,
     add_device,
+    add_face,
     add_model,
     add_vocabulary,
     check_model,
     check_outputs,
     check_suffix,
-    face,
     in_own_words,
     positive,
     read_vocabulary,
@@ -70,10 +70,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     rate = "samples per second of the files (default: the model's, 16000)"
     add("--sample-rate", type=int, choices=SAMPLE_RATES, metavar="HZ", help=rate)
     add("--cropped", action="store_true", help="the videos already show only the mouth (96x96 gray)")
-    which = (
-        "of several faces: talking, the one whose lips move most (default); largest; or its number, counted "
-    )
-    add("--face", type=face, default="talking", metavar="FACE", help=which + "from left to right from 0")
+    add_face(parser)
     numbered = "also write a picture of the faces with their numbers (.png, .pdf or .svg)"
     add("--faces-picture", metavar="OUT.png", nargs="?", const=OF_THE_ITEM, help=numbered)
     add("--batch-size", type=positive, default=1, metavar="N", help="videos spoken at once (default: 1)")

@@ -59,7 +59,7 @@ def cropped(monkeypatch) -> list[Path]:
     """Stand-ins for the models of faces and voices; the list that is returned names the videos worked on."""
     worked_on: list[Path] = []
 
-    def mouth(source: Path, *, detector: object) -> MouthClip:
+    def mouth(source: Path, *, detector: object, face: object) -> MouthClip:
         worked_on.append(source)
         crops = np.stack([frame[-96:, :96, 0] for frame in iter_frames(source)])
         return MouthClip(crops, np.ones(len(crops), dtype=bool))
@@ -76,9 +76,9 @@ def before_crops(cropped, monkeypatch) -> Callable[[Callable[[Path], None]], Non
     good = clip_files.read_mouth
 
     def replace(action: Callable[[Path], None]) -> None:
-        def mouth(source: Path, *, detector: object) -> MouthClip:
+        def mouth(source: Path, *, detector: object, face: object) -> MouthClip:
             action(source)
-            return good(source, detector=detector)
+            return good(source, detector=detector, face=face)
 
         monkeypatch.setattr(clip_files, "read_mouth", mouth)
 

@@ -31,7 +31,7 @@ from hf_lip2speech.models.modeling_speaker_encoder import SpeakerEncoder
 from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
 from hf_lip2speech.video.mouth import MouthClip, mouth_crops
 
-from ..fake_corpora import RENDERED
+from ..fake_corpora import RENDERED, two_talkers
 from .conftest import ListCorpus, contents, manifest, records, write_talking_video
 
 
@@ -130,8 +130,8 @@ class TestLength:
     def test_frames_without_a_face_are_counted(self, cropped, clip_maker, run, out, monkeypatch):
         good = clip_files.read_mouth
 
-        def half_seen(source, *, detector):
-            mouth = good(source, detector=detector)
+        def half_seen(source, **options):
+            mouth = good(source, **options)
             return MouthClip(mouth.crops, np.arange(len(mouth.crops)) < 12)
 
         monkeypatch.setattr(clip_files, "read_mouth", half_seen)
@@ -222,6 +222,20 @@ class TestSkipping:
         long = [row for row in rows if row["source"] == "pretrain/-pAQW3_1dEk/00002"]
         assert len(long) > 1 and max(row["frames"] for row in long) <= 50
         assert report["cut"] >= 1 and len(PreparedDataset(out)) == report["clips"]
+
+
+def test_the_face_that_is_asked_for_is_prepared_and_another_one_anew(run, out, tmp_path):
+    talkers = two_talkers(tmp_path / "videos" / "call.mp4")
+    corpus = FaceVideoFolder(tmp_path / "videos")
+    for face, talker in enumerate(talkers):
+        assert run(corpus, out, face=face)["clips"] == 1
+        crops = read_crops(out / manifest(out)[0]["video"])
+        assert np.abs(crops.astype(int) - mouth_crops(talker)).mean() < 4
+    with pytest.raises(DatasetError, match="1 x NoFaceError"):
+        run(corpus, out, face=2)
+    assert "shows 2 faces, counted from left to right" in (out / "report.json").read_text()
+    with pytest.raises(Lip2SpeechError, match="face='loudest': expected 'talking'"):
+        run(corpus, out, face="loudest")
 
 
 def test_of_several_sound_tracks_the_one_with_speech_is_taken_and_named(cropped, run, out, tmp_path):

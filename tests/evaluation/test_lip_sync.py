@@ -9,6 +9,7 @@ import torch
 from hf_lip2speech.errors import Lip2SpeechError, MetricError, NoFaceError
 from hf_lip2speech.evaluation.lip_sync import SyncNet, best_offset, face_crops, lip_sync, sync_mfcc
 
+from ..fake_corpora import two_talkers
 from ..media.voices import babble
 
 FRAMES = 50
@@ -114,6 +115,14 @@ def test_a_real_face_is_framed_as_syncnet_expects_it(grid_dir):
     assert x == pytest.approx(0.5, abs=0.06) and y == pytest.approx(0.53, abs=0.08)
     width, height = (face.box[2:] - face.box[:2]) / 224
     assert max(width, height) == pytest.approx(1 / 1.4, abs=0.1)
+
+
+def test_of_several_faces_the_one_that_is_meant_is_framed(tmp_path):
+    talkers = two_talkers(tmp_path / "call.mp4", frames=12)
+    for face, talker in enumerate(talkers):
+        alone = face_crops({"frames": talker, "fps": 25.0})
+        both = face_crops(str(tmp_path / "call.mp4"), face)
+        assert np.abs(both[:, 40:180, 60:160].astype(int) - alone[:, 40:180, 60:160]).mean() < 8
 
 
 def test_a_video_without_a_face_is_refused():

@@ -17,7 +17,9 @@ from hf_lip2speech.evaluation.run import derangement, evaluate
 from hf_lip2speech.evaluation.systems import MEL_ONLY, UNITS_ONLY, RowSpeaker, find_unit_extractor
 from hf_lip2speech.media.audio import read_audio
 from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
+from hf_lip2speech.video.mouth import mouth_crops
 
+from ..fake_corpora import two_talkers
 from ..tiny_model import tiny_model
 from .small_set import FRAMES, HearsLoudness, write_prepared
 
@@ -236,6 +238,18 @@ def test_the_voice_is_the_one_that_was_asked_for(make_systems, prepared_set, spe
         assert np.array_equal(spoken[0].waveforms[row], default[row]) == (voices[0] == "ann, of the model")
 
 
+def test_of_several_faces_the_one_that_was_asked_for_is_evaluated_and_resumed(untrained, tmp_path):
+    talkers = two_talkers(tmp_path / "videos" / "call.mp4")
+    clips = open_evaluation_set(tmp_path / "videos")
+    (clip,) = clips.clips
+    for face, talker in enumerate(talkers):
+        mouth = RowSpeaker(untrained, clips, face=face)(clip).mouth
+        assert np.abs(mouth.astype(int) - mouth_crops(talker)).mean() < 3
+    evaluate(RowSpeaker(untrained, clips, face=1), tmp_path / "out", progress=False)
+    with pytest.raises(DatasetError, match="differs in: face"):
+        evaluate(RowSpeaker(untrained, clips, face=0), tmp_path / "out", progress=False)
+
+
 def hearing(inputs: Literal["both", "mel", "units"]) -> UnitVocoderModel:
     vocoder = tiny_model().vocoder
     vocoder.config.inputs = inputs
@@ -249,6 +263,8 @@ def test_voices_vocoders_and_extractors_that_do_not_fit_are_refused_before_the_f
         make_systems(speaker="dora")
     with pytest.raises(Lip2SpeechError, match="mel only has inputs 'units' and 20 units in its config"):
         make_systems(vocoders={MEL_ONLY: hearing("units")})
+    with pytest.raises(Lip2SpeechError, match="face=0, but .* is a prepared folder, of mouths alone"):
+        make_systems(face=0)
     other = write_prepared(tmp_path / "set", clips=2, num_units=12)
     with pytest.raises(Lip2SpeechError, match="12 units and the model 20"):
         RowSpeaker(untrained, open_evaluation_set(other))

@@ -25,6 +25,7 @@ from ..models.modeling_speaker_encoder import SpeakerEncoder
 from ..models.modeling_speech_units import SpeechUnitExtractor
 from ..video.landmarks import LandmarkDetector, MeshLandmarkDetector
 from ..video.mouth import MouthClip, follow_mouth
+from ..video.tracks import TALKING
 from .corpora import Clip
 from .layout import Journal, PreparedFolder
 from .segments import Segment, segments_of
@@ -113,10 +114,10 @@ def _most_spoken_track(source: Path, titles: Sequence[str]) -> np.ndarray:
     return sounds[best]
 
 
-def read_mouth(path: Path, *, detector: LandmarkDetector) -> MouthClip:
-    """The talking face's mouth in a video file."""
+def read_mouth(path: Path, *, detector: LandmarkDetector, face: int | str) -> MouthClip:
+    """The mouth of one face of a video file, see `follow_mouth`."""
     with open_video(path) as video:
-        return follow_mouth(video, name=video.name, detector=detector)
+        return follow_mouth(video, name=video.name, detector=detector, face=face)
 
 
 class ClipWriter:
@@ -125,11 +126,13 @@ class ClipWriter:
     Args:
         folder: The folder to write to.
         device: Of the unit extractor; the rest runs on the CPU.
+        face: Which of several faces, see `follow_mouth`.
     """
 
-    def __init__(self, folder: PreparedFolder, device: str = "cpu"):
+    def __init__(self, folder: PreparedFolder, device: str = "cpu", face: int | str = TALKING):
         self.folder = folder
         self.device = device
+        self.face = face
         self.journal = Journal(folder.journal)
 
     @cached_property
@@ -153,13 +156,13 @@ class ClipWriter:
             limit: Clips of more frames are cut at word times.
 
         Returns:
-            The record: {"id", "time", "sources", "limit", "rules", "speaker", "warnings", "took": seconds of
-            work, "seconds": of sound, None if there is none, "faceless": frames in which nobody is seen for
-            longer than a second, "trimmed": seconds of sound beyond the video's end, if more than 3 frames,
-            "padded": seconds of silence added to the sound, if any}, and one of "segments": [[id, start,
-            frames]]; "skipped": the name of the error of an unusable clip, and its "message"; "failed": where
-            a bug of this package was met, "message" and "traceback". A failed clip is tried again by the next
-            run.
+            The record: {"id", "time", "sources", "limit", "rules", "face", "speaker", "warnings", "took":
+            seconds of work, "seconds": of sound, None if there is none, "faceless": frames in which nobody is
+            seen for longer than a second, "trimmed": seconds of sound beyond the video's end, if more than 3
+            frames, "padded": seconds of silence added to the sound, if any}, and one of "segments": [[id,
+            start, frames]]; "skipped": the name of the error of an unusable clip, and its "message";
+            "failed": where a bug of this package was met, "message" and "traceback". A failed clip is tried
+            again by the next run.
 
         Raises:
             OSError, MemoryError, ImportError: The machine's trouble and not this clip's, with a note that
@@ -169,6 +172,7 @@ class ClipWriter:
         begin = time.perf_counter()
         record: dict[str, Any] = {"id": clip.id, "time": time.time(), "sources": file_signature(sources)}
         record |= {"limit": limit, "speaker": clip.speaker, "warnings": [], "seconds": None, "rules": RULES}
+        record["face"] = self.face
         if clip.problem:
             record["warnings"].append(clip.problem)
         try:
@@ -230,7 +234,7 @@ class ClipWriter:
                 next(iter_frames(clip.video))  # if that cannot be read either, its error is the reason
                 raise
             record["seconds"] = round(len(waveform) / SAMPLING_RATE, 3)
-            return waveform, read_mouth(clip.video, detector=self.detector)
+            return waveform, read_mouth(clip.video, detector=self.detector, face=self.face)
         except Lip2SpeechError:
             raise
         except (av.FFmpegError, OSError) as error:

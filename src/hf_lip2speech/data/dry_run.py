@@ -12,6 +12,7 @@ import torch
 
 from ..constants import FRAME_RATE, NUM_UNITS, SAMPLING_RATE
 from ..models.modeling_speech_units import SpeechUnitExtractor
+from ..video.tracks import TALKING, check_face
 from .clip_files import ClipWriter, read_sound
 from .corpora import Clip, Corpus
 from .corpora.clip import shuffled
@@ -32,6 +33,7 @@ def estimate(
     num_units: int = NUM_UNITS,
     splits: Iterable[str] | None = None,
     limit: int | None = None,
+    face: int | str = TALKING,
     max_seconds: float = MAX_SECONDS,
     sample: int = SAMPLE,
     seed: int = 0,
@@ -50,13 +52,17 @@ def estimate(
 
     Raises:
         DatasetError: No clip, or an unknown split or unit extractor.
+        Lip2SpeechError: `face` is not one.
     """
+    check_face(face)
     listing = list_clips(corpus, splits, limit)
     config = unfitted_config(unit_extractor, num_units)
     clips = [listing.clip(clip) for clip in shuffled(listing.splits, seed)[:sample]]
     with tempfile.TemporaryDirectory(prefix="lip2speech-") as temporary:
         folder = PreparedFolder(temporary)
-        with local_pool(partial(ClipWriter, folder), min(num_proc, len(clips)), "measuring") as run:
+        with local_pool(
+            partial(ClipWriter, folder, face=face), min(num_proc, len(clips)), "measuring"
+        ) as run:
             calls = [(clip, listing.sources(clip.id), round(FRAME_RATE * max_seconds)) for clip in clips]
             records = list(run("write_files", calls))
         tops = [folder.root / pattern.split("/")[0] for pattern in COLUMNS.values()]

@@ -21,6 +21,7 @@ from transformers.utils import logging
 
 from ..constants import FRAME_RATE, NUM_UNITS
 from ..errors import DatasetError, Lip2SpeechError, UnexpectedError
+from ..video.tracks import TALKING, check_face
 from .clip_files import RULES, ClipWriter, file_signature
 from .corpora import Clip, Corpus, FaceVideoFolder, ListedCorpus
 from .corpora.clip import shuffled
@@ -59,6 +60,7 @@ def prepare(
     num_units: int = NUM_UNITS,
     splits: Iterable[str] | None = None,
     limit: int | None = None,
+    face: int | str = TALKING,
     max_seconds: float = MAX_SECONDS,
     seed: int = 0,
     progress: bool = True,
@@ -85,6 +87,7 @@ def prepare(
         num_units: Clusters of an extractor that is fitted here.
         splits: Only these of the corpus's splits.
         limit: At most this many clips per split, the first by ID.
+        face: Which of several faces, see `video.mouth.follow_mouth`.
         max_seconds: Longer clips are cut between words, where the corpus has word times.
         seed: Of the clustering and of the contact sheet.
         progress: Show progress bars on stderr.
@@ -104,6 +107,7 @@ def prepare(
         raise DatasetError(
             f"num_proc={num_proc}, limit={limit}, max_seconds={max_seconds}; each must be at least 1."
         )
+    check_face(face)
     if engine not in POOLS:
         raise DatasetError(f"engine={engine!r}; expected one of {', '.join(POOLS)}.")
     if shard is not None and not 1 <= shard[0] <= shard[1]:
@@ -130,7 +134,7 @@ def prepare(
     with (
         sole_use(folder.root, folder.state, part),
         _quiet_transformers(),
-        POOLS[engine](partial(ClipWriter, folder), num_proc, f"preparing {folder.root}") as run,
+        POOLS[engine](partial(ClipWriter, folder, face=face), num_proc, f"preparing {folder.root}") as run,
     ):
         origin, unfit = {}, None
         try:
@@ -149,7 +153,9 @@ def prepare(
             if config is None or isinstance(error, DatasetError):
                 raise
             unfit = error  # too little sound to fit units on: the reasons of skipped clips come first
-        records = _write_files(folder, Listing(mine, whole.clip, whole.sources), run, max_frames, progress)
+        records = _write_files(
+            folder, Listing(mine, whole.clip, whole.sources), run, max_frames, face, progress
+        )
         if not part:
             _draw_again(corpus, mine, records)
         report = make_report(corpus.name, mine, records)
@@ -218,10 +224,10 @@ def list_clips(corpus: Corpus, splits: Iterable[str] | None = None, limit: int |
 
 
 def _write_files(
-    folder: PreparedFolder, listing: Listing, run: Run, max_frames: int, progress: bool
+    folder: PreparedFolder, listing: Listing, run: Run, max_frames: int, face: int | str, progress: bool
 ) -> dict[str, dict[str, Any]]:
     """Prepare the clips that are not done; the record of each clip, in the order of the listing."""
-    records = done_records(folder, listing, max_frames)
+    records = done_records(folder, listing, max_frames, face)
     todo = [clip for clip in listing.splits if clip not in records]
     if todo:
         folder.manifest.unlink(missing_ok=True)
@@ -243,8 +249,11 @@ def _write_files(
     return {clip: records[clip] for clip in listing.splits}
 
 
-def done_records(folder: PreparedFolder, listing: Listing, max_frames: int) -> dict[str, dict[str, Any]]:
-    """The newest journal record of each clip that is done: sources unchanged, all files there, no bug met."""
+def done_records(
+    folder: PreparedFolder, listing: Listing, max_frames: int, face: int | str
+) -> dict[str, dict[str, Any]]:
+    """The newest journal record of each clip that is done: sources and face unchanged, all files there, no
+    bug met."""
     newest: dict[str, dict[str, Any]] = {}
     for record in Journal(folder.journal).read():
         clip = record["id"]
@@ -259,6 +268,7 @@ def done_records(folder: PreparedFolder, listing: Listing, max_frames: int) -> d
         whole = sum(segment[2] for segment in segments) <= min(max_frames, record["limit"])
         return (
             "failed" not in record
+            and record.get("face", TALKING) == face
             and ("skipped" not in record or record.get("rules") == RULES)
             and (whole or record["limit"] == max_frames)
             and all(segment[0] in ids for segment in segments for ids in present)

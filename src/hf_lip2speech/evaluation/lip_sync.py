@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..constants import SAMPLES_PER_FRAME, SAMPLING_RATE
-from ..errors import Lip2SpeechError, MetricError, NoFaceError, UndefinedMetricError
+from ..errors import Lip2SpeechError, MetricError, UndefinedMetricError
 from ..extras import require_extra
+from ..video.tracks import TALKING, choose, follow_faces
 from .alignment import check_signal
 
 FACE_SIZE = 224  # pixels, the side of a face
@@ -103,7 +104,7 @@ def best_offset(faces: torch.Tensor, sound: torch.Tensor, reach: int) -> tuple[f
     return float(least), float(means.median() - least), reach - int(place)
 
 
-def face_crops(source: Any) -> np.ndarray:
+def face_crops(source: Any, face: int | str = TALKING) -> np.ndarray:
     """The face of a video's speaker, framed as SyncNet's training videos were.
 
     A square of 1.4 times the face's longer side whose top is the face's top; place and size are medians over
@@ -112,6 +113,7 @@ def face_crops(source: Any) -> np.ndarray:
 
     Args:
         source: A video, as `media.video.open_video` takes it. It shows the whole face, not a mouth crop.
+        face: Which of several faces, see `video.mouth.follow_mouth`.
 
     Returns:
         uint8 (T, 224, 224, 3) RGB at 25 fps.
@@ -121,15 +123,16 @@ def face_crops(source: Any) -> np.ndarray:
         UnreadableVideoError, NoVideoStreamError, EmptyVideoError: see `media.video.open_video`.
     """
     from ..media.video import open_video
-    from ..video.landmarks import MeshLandmarkDetector
+    from ..video.landmarks import borrowed_detector
     from ..video.warp import warp_affine
 
-    detector = MeshLandmarkDetector(max_faces=1)
     with open_video(source) as video:
-        boxes: list[np.ndarray | None] = []
-        for frame in video:
-            faces = detector(frame)
-            boxes.append(faces[0].box if faces else None)
+        with borrowed_detector() as detector:
+            tracks, count = follow_faces(video, video.name, detector)
+        boxes: list[np.ndarray | None] = [None] * count
+        for track in choose(tracks, face, video.name):
+            for index, box in zip(track.frames, track.boxes, strict=True):
+                boxes[index] = box
         crops = []
         for (x, y, side), frame in zip(_squares(boxes), video, strict=True):
             scale = side / FACE_SIZE
@@ -142,10 +145,6 @@ def face_crops(source: Any) -> np.ndarray:
 def _squares(boxes: list[np.ndarray | None]) -> np.ndarray:
     """(T, 3): left, top and side of the square around each frame's face, in pixels."""
     found = [index for index, box in enumerate(boxes) if box is not None]
-    if not found:
-        raise NoFaceError(
-            f"None of the video's {len(boxes)} frames shows a face, so lips cannot be compared."
-        )
     known = np.stack([box for box in boxes if box is not None]).astype(np.float64)  # x0 y0 x1 y1
     centres, halves = (known[:, :2] + known[:, 2:]) / 2, (known[:, 2:] - known[:, :2]).max(axis=1) / 2
     tracks = np.column_stack([centres, halves])

@@ -159,6 +159,7 @@ def _settings(
         "unit_extractor": None if extractor is None else fingerprint(extractor),
         "clips": systems.clips.fingerprint(),
         "speaker": None if systems.speaker is None else str(systems.speaker),
+        "face": systems.face,
         "recogniser": None if recogniser is None else recogniser.description,
         "syncnet": None if syncnet is None else fingerprint(syncnet),
         "measures": [measure.key for measure in MEASURES if measure.installed],
@@ -195,7 +196,9 @@ def _evaluate_clip(
     try:
         speech = systems(clip)
         partner, other = _partner(systems, others)
-        faces = None if models.syncnet is None or systems.clips.cropped else face_crops(clip.video)
+        faces = (
+            None if models.syncnet is None or systems.clips.cropped else face_crops(clip.video, systems.face)
+        )
     except Lip2SpeechError as error:
         # For example a clip without a face. It counts in no row, and the results name it.
         return {"skipped": type(error).__name__, "message": str(error)}

@@ -24,6 +24,7 @@ from ..models.modeling_speaker_encoder import SpeakerEncoder
 from ..models.modeling_speech_units import SpeechUnitExtractor
 from ..models.modeling_unit_vocoder import UnitVocoderModel
 from ..pipeline import LipToSpeechPipeline
+from ..video.tracks import TALKING, check_face
 from .clips import EvaluationSet
 from .lip_text import read_lips
 from .recognisers import is_grid_sentence
@@ -106,6 +107,7 @@ class RowSpeaker:
         speaker: A voice of the model, a recording, or "own": each clip's own, embedded from its recording;
             "other": that of another clip, of another speaker where there are several. None: the model's
             voice with the name of the clip's speaker, else its default voice.
+        face: Which of several faces, see `video.mouth.follow_mouth`; of raw videos.
         seed: Of the noise and of the choice of the other clip.
 
     Raises:
@@ -117,9 +119,16 @@ class RowSpeaker:
     unit_extractor: SpeechUnitExtractor | None = None
     vocoders: Mapping[str, UnitVocoderModel] = field(default_factory=dict)
     speaker: str | None = None
+    face: int | str = TALKING
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_face(self.face)
+        if self.clips.cropped and self.face != TALKING:
+            raise Lip2SpeechError(
+                f"face={self.face!r}, but {self.clips.path} is a prepared folder, of mouths alone: leave the "
+                "option face out."
+            )
         self.model = model = cast(Lip2SpeechWithVocoder, self.speak.model)
         self._copies: dict[str, Lip2SpeechWithVocoder] = {}
         self._encoder: SpeakerEncoder | None = None
@@ -196,6 +205,7 @@ class RowSpeaker:
         whole = self.speak(
             str(clip.video),
             cropped=self.clips.cropped,
+            face=self.face,
             speaker=voice,
             return_mouth=True,
             return_face_mask=True,
