@@ -4,9 +4,9 @@
 
 A model that has heard each face in one voice only learns the voice from the face and ignores the speaker
 embedding. Here every clip's sentence is spoken by one of flite's voices, drawn at random, and stretched to
-the recording's timing: word by word, then by dynamic time warping of their cepstra, with the WORLD vocoder
-(pip install pyworld). Mel, units and speaker embedding are made as in `hf-lip2speech prepare`; the mouth
-crops are links to the recording's, so PREPARED must stay where it is. Train on both: data: [PREPARED, OUT].
+the recording's timing (hf_lip2speech.synthetic.revoicing; needs the extra pitch). Mel, units and speaker
+embedding are made as in `hf-lip2speech prepare`; the mouth crops are links to the recording's, so PREPARED
+must stay where it is. Train on both: data: [PREPARED, OUT].
 Only GRID's sentences with word times are supported.
 """
 
@@ -25,11 +25,8 @@ from hf_lip2speech.extras import needs_extra
 with needs_extra("train"):
     import pyarrow
     import pyarrow.parquet
-    from scipy.fft import dct
-    from scipy.ndimage import uniform_filter1d
 
     from hf_lip2speech.audio.mel import log_mel_spectrogram
-    from hf_lip2speech.constants import SAMPLING_RATE
     from hf_lip2speech.data.corpora import Word
     from hf_lip2speech.data.layout import PreparedFolder
     from hf_lip2speech.data.prepared import PreparedDataset
@@ -39,17 +36,8 @@ with needs_extra("train"):
     from hf_lip2speech.media.audio import write_audio
     from hf_lip2speech.models.modeling_speaker_encoder import SpeakerEncoder
     from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
-    from hf_lip2speech.synthetic.render import LOUDNESS, ROOM
-    from hf_lip2speech.synthetic.speech import VOICES, Speech, flite_version, speak
-
-try:
-    import pyworld
-except ModuleNotFoundError:
-    raise SystemExit('revoice.py: error: pyworld is missing: pip install pyworld "setuptools<81"') from None
-
-STEP = 0.005  # seconds, of WORLD's frames and of the warping
-REACH = 16  # steps by which the warping may leave the line through the words' ends
-FASTEST = 3  # source steps per step
+    from hf_lip2speech.synthetic.revoicing import revoiced
+    from hf_lip2speech.synthetic.speech import VOICES, flite_version
 
 
 def main():
@@ -99,79 +87,6 @@ def main():
         shutil.copytree(source.unit_extractor, folder.unit_extractor)
         schema = pyarrow.parquet.read_schema(source.manifest)
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), folder.manifest)
-
-
-def revoiced(
-    true: np.ndarray, words: list[Word], text: str, voice: str, rng: np.random.Generator
-) -> np.ndarray:
-    """The sentence in another voice with the recording's timing.
-
-    Args:
-        true: float32 (N,), 16 kHz, the recording.
-        words: with times in it.
-        text: the sentence.
-        voice: one of flite's.
-        rng: of the room's noise.
-
-    Returns:
-        float32 (N,), 16 kHz.
-    """
-    speech = speak(text, voice)
-    start, end = words[0].start, min(words[-1].end, len(true) / SAMPLING_RATE)
-    times = np.arange(start, end, STEP)
-    knots = [(word.start, said.start) for word, said in zip(words, speech.words, strict=True)]
-    knots.append((words[-1].end, speech.words[-1].end))
-    line = np.interp(times, *zip(*knots, strict=True)) / STEP
-    path = warped(cepstra(true)[np.round(times / STEP).astype(int)], cepstra(speech.waveform), line)
-    said = stretched(speech, path)
-    said *= LOUDNESS / np.sqrt(np.mean(said**2))
-    sound = ROOM * rng.standard_normal(len(true), dtype=np.float32)
-    first = round(start * SAMPLING_RATE)
-    said = said[: len(true) - first]
-    sound[first : first + len(said)] += said.astype(np.float32)
-    return sound
-
-
-def cepstra(sound: np.ndarray) -> np.ndarray:
-    """(frames, 13), one per 5 ms, of mean 0 and deviation 1 over the frames: speakers differ less."""
-    mel = log_mel_spectrogram(torch.from_numpy(sound)).numpy()
-    values = dct(mel, norm="ortho")[:, :13]
-    values = (values - values.mean(0)) / values.std(0)
-    grid = np.arange(round(len(sound) / SAMPLING_RATE / STEP) + 1) * STEP * 100  # of 10 ms
-    return np.stack([np.interp(grid, np.arange(len(values)), column) for column in values.T], axis=1)
-
-
-def warped(true: np.ndarray, said: np.ndarray, line: np.ndarray) -> np.ndarray:
-    """Dynamic time warping near a line: for each true frame the matching said frame, in order.
-
-    true (N, C), said (M, C), line (N,) in said frames -> float (N,) in said frames.
-    """
-    offsets = np.arange(-REACH, REACH + 1)
-    places = (np.round(line).astype(int)[:, None] + offsets).clip(0, len(said) - 1)  # (N, R)
-    costs = np.abs(true[:, None] - said[places]).mean(-1) + 0.002 * np.abs(offsets)
-    total, back = costs[0], []
-    for index in range(1, len(true)):
-        step = places[index][:, None] - places[index - 1][None]  # (R, R)
-        ways = total + np.where((step >= 0) & (step <= FASTEST), 0.02 * np.abs(step - 1), np.inf)
-        back.append(ways.argmin(axis=1))
-        total = ways.min(axis=1) + costs[index]
-    chosen = [int(total.argmin())]
-    for previous in reversed(back):
-        chosen.append(int(previous[chosen[-1]]))
-    path = places[np.arange(len(true)), chosen[::-1]].astype(float)
-    return uniform_filter1d(path, 7, mode="nearest")
-
-
-def stretched(speech: Speech, path: np.ndarray) -> np.ndarray:
-    """The sound whose frame n is the speech's frame path[n]."""
-    sound = speech.waveform.astype(np.float64)
-    pitch, times = pyworld.dio(sound, SAMPLING_RATE, frame_period=1000 * STEP)
-    pitch = pyworld.stonemask(sound, pitch, times, SAMPLING_RATE)
-    envelope = pyworld.cheaptrick(sound, pitch, times, SAMPLING_RATE)
-    noise = pyworld.d4c(sound, pitch, times, SAMPLING_RATE)
-    index = np.round(path).astype(int).clip(0, len(pitch) - 1)
-    parts = (np.ascontiguousarray(part[index]) for part in (pitch, envelope, noise))
-    return pyworld.synthesize(*parts, SAMPLING_RATE, 1000 * STEP)
 
 
 if __name__ == "__main__":

@@ -81,6 +81,27 @@ def test_too_little_material_is_refused(videos, tmp_path):
         Personalisation(few, tmp_path / "model")
 
 
+def test_silent_videos_need_a_synthetic_voice_and_a_transcript_each(videos, tmp_path):
+    pytest.importorskip("parselmouth")
+    silent = tmp_path / "silent"
+    silent.mkdir()
+    talk = rendered_talks(1)[0]
+    for number in range(24):
+        shutil.copyfile(talk.video, silent / f"{number:02}.mp4")
+        (silent / f"{number:02}.txt").write_text(talk.text)
+    with pytest.raises(DatasetError, match="None of the videos in .*silent has sound.*--synthetic-voice slt"):
+        Personalisation(silent, tmp_path / "model")
+    job = Personalisation(silent, tmp_path / "model", synthetic_voice="slt")
+    job._prepare = lambda progress: (_ for _ in ()).throw(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        job.run()
+    with pytest.raises(Lip2SpeechError, match="begun with --synthetic-voice slt: give the same"):
+        Personalisation(silent, tmp_path / "model", synthetic_voice="awb")
+    (silent / "07.txt").unlink()
+    with pytest.raises(DatasetError, match=r"1 of 24 videos have no transcript \(07\)"):
+        Personalisation(silent, tmp_path / "other", synthetic_voice="slt")
+
+
 def test_a_model_that_is_not_ours_or_was_begun_with_other_things_is_left_alone(videos, tmp_path):
     (tmp_path / "other").mkdir()
     with pytest.raises(Lip2SpeechError, match="other exists already, and was not made by `personalise`"):

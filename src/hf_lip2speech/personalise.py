@@ -26,6 +26,7 @@ import torch
 from .composite import compose, named_voices
 from .constants import FRAME_RATE
 from .data.corpora import FaceVideoFolder
+from .data.corpora.clip import some
 from .data.layout import PreparedFolder
 from .data.workers import sole_use
 from .errors import DatasetError, Lip2SpeechError
@@ -34,6 +35,7 @@ from .files import named_output, write_text
 from .loading import BUNDLED, BUNDLED_NAME, json_object
 from .media.decoding import stated_seconds
 from .pipeline import fast_dtype, load_pipeline
+from .synthetic.lip_paced import LipPacedVoice
 from .text.characters import ENGLISH
 from .training.own_talker import Settings
 
@@ -59,9 +61,14 @@ class Personalisation:
         updates: Of the lip reader, three tenths of it of the vocoder; None: 2,000, or as it was begun.
         num_proc: Processes of the preparation; None: as many as CPUs.
         recogniser: For the word error rate, see `choose_recogniser`.
+        synthetic_voice: One of `synthetic.speech.VOICES`, for silent videos with transcripts: the model
+            learns its speech from this voice, which reads each transcript at the lips' pace. None: from the
+            recordings.
 
     Raises:
-        DatasetError: Too few or too short videos, or not those with which `model` was begun.
+        DatasetError: Too few or too short videos, not those with which `model` was begun, or one without a
+            transcript for the synthetic voice.
+        FliteError: There is a synthetic voice, and flite is not installed.
         Lip2SpeechError: `model` exists and is something else, or was begun with other settings.
         MissingExtraError: The extras "train", "eval" and "pitch" are not installed.
     """
@@ -74,6 +81,7 @@ class Personalisation:
         updates: int | None = None,
         num_proc: int | None = None,
         recogniser: str | None = None,
+        synthetic_voice: str | None = None,
     ):
         for extra, modules in NEEDED.items():  # asked before the long work, not at its end
             for module in modules:
@@ -82,9 +90,13 @@ class Personalisation:
         self.work = self.model.with_name(f"{self.model.name}.work")
         self.num_proc = num_proc or _cpus()
         self.corpus = _corpus(videos)
-        self.seconds = _seconds(self.corpus)
+        self._speak = None if synthetic_voice is None else LipPacedVoice(synthetic_voice)
+        if self._speak is not None:
+            _check_transcripts(self.corpus)
+        self.seconds = _seconds(self.corpus, with_sound=synthetic_voice is None)
         sizes = {clip: self.corpus.files(clip)[0].stat().st_size for clip in self.corpus.splits}
         self._state: dict[str, Any] = {"videos": str(self.corpus.data_dir.resolve()), "clips": sizes}
+        self._state["synthetic_voice"] = synthetic_voice
         self.begun = self._state_file.is_file()
         if self.begun:
             self.settings = self._settings_begun(updates)
@@ -138,6 +150,12 @@ class Personalisation:
                 f"({len(begun['clips'])} then, {len(self._state['clips'])} now, or changed): name another "
                 f"model, or remove {self.work}."
             )
+        if (voice := begun.get("synthetic_voice")) != self._state["synthetic_voice"]:
+            wanted = f"--synthetic-voice {voice}" if voice else "no synthetic voice"
+            raise Lip2SpeechError(
+                f"{self.model} was begun with {wanted}: give the same, name another model, or remove "
+                f"{self.work}."
+            )
         if updates not in (None, settings.updates):
             raise Lip2SpeechError(
                 f"{self.model} was begun with {settings.updates} updates, not {updates}: give the same "
@@ -157,7 +175,13 @@ class Personalisation:
         from .training.timing import seconds_per_update
 
         lip_reader, vocoder = self.settings.lip_reader(), self.settings.vocoder()
-        cost = estimate(self.corpus, num_proc=self.num_proc, unit_extractor=BUNDLED_NAME, sample=SAMPLE)
+        cost = estimate(
+            self.corpus,
+            num_proc=self.num_proc,
+            unit_extractor=BUNDLED_NAME,
+            sample=SAMPLE,
+            speak=self._speak,
+        )
         frames = round(FRAME_RATE * self.seconds / len(self.corpus))
         paces = seconds_per_update(lip_reader, vocoder, max(1, frames))
         parts = list(zip((lip_reader["max_steps"], vocoder["max_steps"]), paces, strict=True))
@@ -222,6 +246,7 @@ class Personalisation:
                 folder.root,
                 num_proc=self.num_proc,
                 unit_extractor=BUNDLED_NAME,
+                speak=self._speak,
                 progress=progress,
             )
         report = json_object(folder.report)
@@ -287,17 +312,32 @@ def _corpus(videos: str | Path) -> FaceVideoFolder:
     return FaceVideoFolder(videos, validation_fraction=max(0.05, 2 / count))
 
 
-def _seconds(corpus: FaceVideoFolder) -> float:
+def _check_transcripts(corpus: FaceVideoFolder) -> None:
+    without = [clip.id for clip in corpus if not clip.text]
+    if without:
+        raise DatasetError(
+            f"{len(without)} of {len(corpus)} videos have no transcript ({some(without)}), which a synthetic "
+            f"voice needs: write what is said into text files beside the videos, such as {without[0]}.txt."
+        )
+
+
+def _seconds(corpus: FaceVideoFolder, with_sound: bool) -> float:
     """How long the videos are, as the files state; a video that does not is taken to be as long as others."""
-    stated = []
+    stated, sounding = [], 0
     for clip in corpus.splits:
         path = corpus.files(clip)[0]
         try:
             with av.open(str(path)) as container:
                 stated.append(stated_seconds(container, path.name))
+                sounding += bool(container.streams.audio)
         except (av.FFmpegError, Lip2SpeechError):  # the preparation will name it
             stated.append(0)
     known = [float(seconds) for seconds in stated if seconds is not None]
+    if with_sound and any(known) and not sounding:
+        raise DatasetError(
+            f"None of the videos in {corpus.data_dir} has sound. With transcripts beside them, a synthetic "
+            "voice can take its place: --synthetic-voice slt."
+        )
     total = sum(known) * len(stated) / max(1, len(known))
     if known and total < LEAST_SECONDS:
         raise DatasetError(

@@ -1,4 +1,4 @@
-"""Make a model of your own speaker from a folder of videos with sound.
+"""Make a model of your own speaker from a folder of videos with sound, or of silent ones with transcripts.
 
 Prepares the videos, fine-tunes lip reader and vocoder from the bundled model, composes and evaluates. An
 interrupted run resumes. Training data, logs and the report page are in MODEL.work.
@@ -19,7 +19,7 @@ INTERRUPTED = 130  # the exit code of a training that Ctrl-C stopped, after its 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    videos = "folder of talking-face videos with sound; a .txt file beside a video is its transcript"
+    videos = "folder of talking-face videos; a .txt file beside a video is its transcript"
     add("videos", metavar="MY_VIDEOS", help=videos)
     add("model", metavar="MODEL", help="folder to write; one that this command began is gone on with")
     add("--dry-run", action="store_true", help="write nothing; estimate the time")
@@ -30,6 +30,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "for the word error rate, as in evaluate (default: grid if all sentences are GRID's, else none)"
     )
     add("--recogniser", metavar="NAME", help=recogniser)
+    voice = (
+        "for silent videos with transcripts: learn the speech from this voice (awb, kal, rms: men; slt: a "
+        "woman), which reads them at the lips' pace"
+    )
+    add("--synthetic-voice", choices=("awb", "kal", "rms", "slt"), metavar="NAME", help=voice)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -49,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
     from hf_lip2speech.personalise import Personalisation
 
     options = {"updates": args.max_steps, "num_proc": args.num_proc, "recogniser": args.recogniser}
+    options["synthetic_voice"] = args.synthetic_voice
     job = Personalisation(args.videos, args.model, **options)
     if job.begun and not args.dry_run:
         say(f"Going on with {job.model} from {job.work}.", file=sys.stderr)

@@ -68,6 +68,19 @@ def test_flite_says_every_word_of_the_grammar_as_expected_and_words_fill_the_spe
 
 
 @needs_flite
+def test_the_words_of_any_sentence_are_found_also_where_they_are_said_otherwise_than_alone():
+    speech = speak("i don't want to read the live record", "slt")
+    phones = {
+        word.word: [p.name for p in speech.phones if word.start <= p.start < word.end]
+        for word in speech.words
+    }
+    assert phones["don't"] == ["d", "ow", "n", "t"] and phones["the"] == ["dh", "ax"]
+    assert phones["live"] == ["l", "ay", "v"] and phones["record"] == ["r", "eh", "k", "er", "d"]
+    with pytest.raises(FliteError, match="expected 2. Write abbreviations and numbers as words"):
+        speak("' now", "slt")
+
+
+@needs_flite
 def test_what_is_rendered_can_be_read(two):
     corpus = RenderedTalker(two)
     assert [clip.id for clip in corpus] == sorted(plan.id for plan in plan_clips(2, seed=0))

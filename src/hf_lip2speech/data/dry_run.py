@@ -11,10 +11,11 @@ import numpy as np
 import torch
 
 from ..constants import FRAME_RATE, NUM_UNITS, SAMPLING_RATE
+from ..media.audio import read_audio
 from ..models.modeling_speech_units import SpeechUnitExtractor
 from ..video.tracks import TALKING, check_face
-from .clip_files import ClipWriter, read_sound
-from .corpora import Clip, Corpus
+from .clip_files import ClipWriter, Speak
+from .corpora import Corpus
 from .corpora.clip import shuffled
 from .layout import COLUMNS, PreparedFolder
 from .prepare import MAX_SECONDS, list_clips
@@ -37,6 +38,7 @@ def estimate(
     max_seconds: float = MAX_SECONDS,
     sample: int = SAMPLE,
     seed: int = 0,
+    speak: Speak | None = None,
 ) -> dict[str, Any]:
     """Prepare a few clips, drawn with `seed`, into a temporary folder, and extrapolate.
 
@@ -61,13 +63,14 @@ def estimate(
     with tempfile.TemporaryDirectory(prefix="lip2speech-") as temporary:
         folder = PreparedFolder(temporary)
         with local_pool(
-            partial(ClipWriter, folder, face=face), min(num_proc, len(clips)), "measuring"
+            partial(ClipWriter, folder, face=face, speak=speak), min(num_proc, len(clips)), "measuring"
         ) as run:
             calls = [(clip, listing.sources(clip.id), round(FRAME_RATE * max_seconds)) for clip in clips]
             records = list(run("write_files", calls))
         tops = [folder.root / pattern.split("/")[0] for pattern in COLUMNS.values()]
         paths = [path for top in tops for path in top.rglob("*") if path.is_file()]
         size = sum(path.stat().st_blocks * 512 for path in paths) + BLOCK * len(clips)
+        sounds = [read_audio(path) for path in paths if path.suffix == ".flac"]
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if config is not None:
         extractor = SpeechUnitExtractor(config)
@@ -75,8 +78,7 @@ def estimate(
         extractor = unit_extractor
     else:
         extractor = SpeechUnitExtractor.from_pretrained(str(unit_extractor))
-    done = {record["id"] for record in records if "segments" in record}
-    pace = _unit_seconds([clip for clip in clips if clip.id in done], extractor.eval().to(device))
+    pace = _unit_seconds(sounds, extractor.eval().to(device))
     took = np.array([record["took"] for record in records]) / 3600
     total = len(listing.splits)
     hours = total * float(np.mean([record["seconds"] or 0.0 for record in records])) / 3600
@@ -97,13 +99,13 @@ def estimate(
         "wall_hours": crop_hours / num_proc + unit_hours / (1 if device != "cpu" else num_proc) + fit_hours,
         "gigabytes": total * size / len(clips) / 1e9,
         # units have a file as well
-        "files": round(total * (len(paths) + len(done)) / len(clips)),
+        "files": round(total * (len(paths) + len(sounds)) / len(clips)),
     }
 
 
-def _unit_seconds(clips: Sequence[Clip], extractor: SpeechUnitExtractor) -> float:
+def _unit_seconds(waveforms: Sequence[np.ndarray], extractor: SpeechUnitExtractor) -> float:
     """Time that one process takes for the units of a second of sound."""
-    sounds = [torch.from_numpy(read_sound(clip)) for clip in clips]
+    sounds = [torch.from_numpy(waveform) for waveform in waveforms]
     if not sounds:
         return 0.0
     threads = torch.get_num_threads()

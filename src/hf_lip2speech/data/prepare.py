@@ -22,7 +22,7 @@ from transformers.utils import logging
 from ..constants import FRAME_RATE, NUM_UNITS
 from ..errors import DatasetError, Lip2SpeechError, UnexpectedError
 from ..video.tracks import TALKING, check_face
-from .clip_files import RULES, ClipWriter, file_signature
+from .clip_files import RULES, ClipWriter, Speak, file_signature
 from .corpora import Clip, Corpus, FaceVideoFolder, ListedCorpus
 from .corpora.clip import shuffled
 from .layout import COLUMNS, Journal, PreparedFolder
@@ -63,6 +63,7 @@ def prepare(
     face: int | str = TALKING,
     max_seconds: float = MAX_SECONDS,
     seed: int = 0,
+    speak: Speak | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Make mouth crops, sound, mels, units and speaker embeddings of a corpus; run again to resume.
@@ -90,6 +91,8 @@ def prepare(
         face: Which of several faces, see `video.mouth.follow_mouth`.
         max_seconds: Longer clips are cut between words, where the corpus has word times.
         seed: Of the clustering and of the contact sheet.
+        speak: Makes each clip's sound, in place of its recording, such as a
+            `synthetic.lip_paced.LipPacedVoice`; `unit_extractor` is a fitted one then.
         progress: Show progress bars on stderr.
 
     Returns:
@@ -134,7 +137,9 @@ def prepare(
     with (
         sole_use(folder.root, folder.state, part),
         _quiet_transformers(),
-        POOLS[engine](partial(ClipWriter, folder, face=face), num_proc, f"preparing {folder.root}") as run,
+        POOLS[engine](
+            partial(ClipWriter, folder, face=face, speak=speak), num_proc, f"preparing {folder.root}"
+        ) as run,
     ):
         origin, unfit = {}, None
         try:

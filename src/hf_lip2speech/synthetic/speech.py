@@ -1,15 +1,18 @@
-"""Sentences of GRID's grammar, spoken with flite's four voices: sound and phone times."""
+"""Sentences spoken with flite's four voices: sound, phone times and word times."""
 
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
+from itertools import groupby, pairwise
 from pathlib import Path
 
 import numpy as np
 
 from ..constants import SAMPLING_RATE
-from ..data.corpora import Word
+from ..data.corpora import GRID_SENTENCE, Word
 from ..errors import FliteError
 from ..media.audio import read_audio
 from .visemes import Phone
@@ -18,19 +21,8 @@ from .visemes import Phone
 # kal would need only 1.3 s.
 VOICES = {"awb": ("awb", 1.2), "kal": ("kal16", 1.6), "rms": ("rms", 1.2), "slt": ("slt", 1.25)}
 
-# flite's phones of each word, the same for all four voices: they tell where a word ends.
-_SPOKEN = {
-    **{"bin": "b ih n", "lay": "l ey", "place": "p l ey s", "set": "s eh t"},
-    **{"blue": "b l uw", "green": "g r iy n", "red": "r eh d", "white": "w ay t"},
-    **{"at": "ae t", "by": "b ay", "in": "ih n", "with": "w ih dh"},
-    **{"a": "ey", "b": "b iy", "c": "s iy", "d": "d iy", "e": "iy", "f": "eh f", "g": "jh iy", "h": "ey ch"},
-    **{"i": "ay", "j": "jh ey", "k": "k ey", "l": "eh l", "m": "eh m", "n": "eh n", "o": "ow", "p": "p iy"},
-    **{"q": "k y uw", "r": "aa r", "s": "eh s", "t": "t iy", "u": "y uw", "v": "v iy", "x": "eh k s"},
-    **{"y": "w ay", "z": "z iy", "zero": "z ih r ow", "one": "w ah n", "two": "t uw", "three": "th r iy"},
-    **{"four": "f ao r", "five": "f ay v", "six": "s ih k s", "seven": "s eh v ax n", "eight": "ey t"},
-    **{"nine": "n ay n", "again": "ax g eh n", "now": "n aw", "please": "p l iy z", "soon": "s uw n"},
-}
-_SPELLED = {"a": "ay"}  # flite takes the letter for the article
+PAUSE = "pau"  # flite's phone of silence
+LETTER_A = "ay"  # flite takes the letter for the article
 
 
 @dataclass(frozen=True)
@@ -66,18 +58,19 @@ def flite_version() -> str:
 
 
 def speak(text: str, speaker: str, slowness: float = 1.0) -> Speech:
-    """Speak a GRID sentence.
+    """Speak a sentence.
 
     Args:
-        text: Such as "bin blue at f two now".
+        text: Words of letters and apostrophes, such as "bin blue at f two now".
         speaker: One of VOICES.
         slowness: By which the speaker's usual durations are multiplied.
 
     Raises:
-        FliteError: flite is missing, fails, or speaks otherwise than expected.
+        FliteError: flite is missing, fails, or says one of the words as several.
     """
     spoken = text.split()
-    words = [_SPELLED.get(word, word) if place == 3 else word for place, word in enumerate(spoken)]
+    grid = all(word in slot.values() for word, slot in zip(spoken, GRID_SENTENCE, strict=False))
+    words = [LETTER_A if (grid, place, word) == (True, 3, "a") else word for place, word in enumerate(spoken)]
     voice, stretch = VOICES[speaker]
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "speech.wav")
@@ -89,23 +82,45 @@ def speak(text: str, speaker: str, slowness: float = 1.0) -> Speech:
         name, _, time = field.partition(":")
         phones.append(Phone(name, end, float(time)))
         end = float(time)
-    sounding = [phone for phone in phones if phone.name != "pau"]
-    expected = [name for word in spoken for name in _SPOKEN[word].split()]
-    if [phone.name for phone in sounding] != expected:
-        raise FliteError(
-            f"flite's voice {voice} says {text!r} as {printed.strip()!r}; expected the phones "
-            f"{' '.join(expected)}. Use flite 2.2, as Debian has it."
-        )
+    sounding = [phone for phone in phones if phone.name != PAUSE]
     start, end = sounding[0].start, sounding[-1].end
     inside = [phone for phone in phones if start <= phone.start and phone.end <= end]
     inside = [Phone(phone.name, phone.start - start, phone.end - start) for phone in inside]
-    left = iter(phone for phone in inside if phone.name != "pau")
-    timed = []
-    for word in spoken:
-        its = [next(left) for _ in _SPOKEN[word].split()]
-        timed.append(Word(word, its[0].start, its[-1].end))
+    said = [phone for phone in inside if phone.name != PAUSE]
+    edges = _word_edges(_phones_of(words, voice), [phone.name for phone in said])
+    timed = [
+        Word(word, said[first].start, said[last - 1].end)
+        for word, (first, last) in zip(spoken, pairwise(edges), strict=True)
+    ]
     first, last = round(start * SAMPLING_RATE), round(end * SAMPLING_RATE)
     return Speech(waveform[first:last], tuple(inside), tuple(timed))
+
+
+def _phones_of(words: Sequence[str], voice: str) -> list[list[str]]:
+    """The phones of each word, said with pauses between them."""
+    printed = _flite("-voice", voice, "-ps", "-t", ", ".join(words), "-o", "none").split()
+    groups = [list(names) for pause, names in groupby(printed, PAUSE.__eq__) if not pause]
+    if len(groups) != len(words):
+        raise FliteError(
+            f"flite's voice {voice} says {' '.join(words)!r} as {' '.join(printed)!r}: {len(groups)} words, "
+            f"expected {len(words)}. Write abbreviations and numbers as words."
+        )
+    return groups
+
+
+def _word_edges(words: Sequence[Sequence[str]], said: Sequence[str]) -> list[int]:
+    """Where each word begins among the phones of a sentence, and the end.
+
+    In a sentence words may be said otherwise than alone ("for" as f er), so both are matched like texts.
+    """
+    alone = [name for word in words for name in word]
+    places = np.full(len(alone) + 1, len(said))
+    for _, first, last, start, end in SequenceMatcher(None, alone, said, autojunk=False).get_opcodes():
+        places[first:last] = np.linspace(start, end, last - first, endpoint=False)
+    edges, count = places[np.cumsum([0, *map(len, words)])], np.arange(len(words) + 1)
+    edges[0] = 0
+    edges = np.maximum.accumulate(edges - count) + count  # each word keeps a phone
+    return np.minimum(edges, len(said) - count[::-1]).tolist()
 
 
 def _flite(*arguments: str) -> str:

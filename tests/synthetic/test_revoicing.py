@@ -1,8 +1,6 @@
-"""scripts/revoice.py: a GRID sentence in another voice, at the recording's times."""
+"""A GRID sentence in another voice, at the recording's times."""
 
-import importlib.util
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,21 +10,12 @@ from hf_lip2speech.data.corpora import Word
 from hf_lip2speech.loading import BUNDLED
 from hf_lip2speech.models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
 from hf_lip2speech.models.modeling_speaker_encoder import SpeakerEncoder
-
-pytest.importorskip("pyworld", reason="pyworld is not installed (pip install pyworld 'setuptools<81')")
-SCRIPT = Path(__file__).parents[2] / "scripts" / "revoice.py"
-
-
-@pytest.fixture(scope="module")
-def revoice():
-    spec = importlib.util.spec_from_file_location("revoice", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from hf_lip2speech.synthetic.render import ROOM
+from hf_lip2speech.synthetic.revoicing import revoiced, warped
+from hf_lip2speech.synthetic.speech import speak
 
 
-def test_the_warping_finds_who_said_what_when(revoice):
+def test_the_warping_finds_who_said_what_when():
     rng = np.random.default_rng(0)
     said = gaussian_filter1d(rng.standard_normal((300, 13)), 3, axis=0)
     said /= said.std(0)
@@ -34,18 +23,19 @@ def test_the_warping_finds_who_said_what_when(revoice):
     true = said[np.round(path).astype(int)] + 0.1 * rng.standard_normal((220, 13))
     line = np.linspace(path[0], path[-1], 220)
     assert np.abs(line - path).max() > 5
-    found = revoice.warped(true, said, line)
+    found = warped(true, said, line)
     assert np.abs(found - path)[5:-5].max() < 3 and (np.diff(found) >= 0).all()
 
 
 @pytest.mark.skipif(shutil.which("flite") is None, reason="flite is not installed")
 @pytest.mark.parametrize("voice", ["awb", "slt"])
-def test_the_sentence_comes_at_its_time_in_the_voice_that_was_asked_for(revoice, voice):
+def test_the_sentence_comes_at_its_time_in_the_voice_that_was_asked_for(voice):
+    pytest.importorskip("parselmouth")
     text = "bin blue at f two now"
     words = [Word(word, 0.8 + 0.25 * n, 1.05 + 0.25 * n) for n, word in enumerate(text.split())]
-    true = revoice.ROOM * np.random.default_rng(0).standard_normal(47360).astype(np.float32)
-    true[12800:36800] += revoice.speak(text, "kal").waveform[:24000]
-    sound = revoice.revoiced(true, words, text, voice, np.random.default_rng(0))
+    true = ROOM * np.random.default_rng(0).standard_normal(47360).astype(np.float32)
+    true[12800:36800] += speak(text, "kal").waveform[:24000]
+    sound = revoiced(true, words, text, voice, np.random.default_rng(0))
     assert sound.shape == true.shape and sound.dtype == np.float32
     loud = np.abs(sound).reshape(-1, 160).max(1) > 0.01
     assert not loud[:78].any() and not loud[235:].any() and loud[80:230].mean() > 0.5
