@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import warnings
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,12 @@ import pytest
 import soundfile
 
 import hf_lip2speech_cli as cli
+from hf_lip2speech.data import workers
 from hf_lip2speech.errors import Lip2SpeechError, MissingExtraError
 from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from hf_lip2speech.media.audio import read_audio
 from hf_lip2speech.media.video import iter_frames, write_video
+from hf_lip2speech_cli.speaking import Speaking
 
 from .tiny_model import tiny_model
 
@@ -327,7 +330,8 @@ def test_of_several_videos_a_bad_one_does_not_stop_the_others(takes, model, caps
     line = f"clip.mp4 none.mp4 takes --output-dir new/out --cropped --video {batch}"
     assert speak(line, model) == 1
     expected = ["a", "clip", "more/b"]
-    assert written("new/out") == [f"{name}.speech.{suffix}" for name in expected for suffix in ("mp4", "wav")]
+    files = {name: [f"{name}.speech.{suffix}" for suffix in ("mp4", "wav")] for name in expected}
+    assert written("new/out") == sorted([*chain.from_iterable(files.values()), "manifest.jsonl"])
     output = capsys.readouterr()
     assert output.out.splitlines() == [
         f"new/out/{name}.speech.{suffix}" for name in ("clip", "a", "more/b") for suffix in ("wav", "mp4")
@@ -337,6 +341,54 @@ def test_of_several_videos_a_bad_one_does_not_stop_the_others(takes, model, caps
     assert damaged.startswith("hf-lip2speech: error: cannot open 'takes/damaged.mp4'")
     alone, among = (soundfile.read(f"new/out/{name}.speech.wav")[0] for name in ("clip", "more/b"))
     np.testing.assert_array_equal(alone, among)
+    manifest = [json.loads(line) for line in Path("new/out/manifest.jsonl").read_text().splitlines()]
+    assert [line["video"] for line in manifest] == [
+        "clip.mp4",
+        *(f"takes/{name}" for name in ("a.mp4", "damaged.mp4", "more/b.MOV")),
+    ]
+    assert [len(line["files"]) for line in manifest] == [2, 2, 0, 2]
+    assert [line["error"] is None for line in manifest] == [True, True, False, True]
+
+
+def test_resumed_speech_leaves_out_what_is_there(takes, model, capsys):
+    assert speak("takes --cropped --output-dir out", model) == 1
+    Path("out/a.speech.wav").write_text("kept")
+    Path("out/more/b.speech.wav").unlink()
+    capsys.readouterr()
+    assert speak("takes --cropped --output-dir out --resume", model) == 1
+    output = capsys.readouterr()
+    assert output.out == "out/more/b.speech.wav\n"
+    assert "1 of 3 videos are spoken already" in output.err
+    assert Path("out/a.speech.wav").read_text() == "kept"
+    assert len(Path("out/manifest.jsonl").read_text().splitlines()) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Tip. In future versions of Ray:FutureWarning")
+def test_a_ray_cluster_speaks_the_same(takes, model, capsys):
+    assert speak("takes --cropped --output-dir here", model) == 1
+    alone = capsys.readouterr()
+    assert speak("takes --cropped --output-dir there --engine ray", model) == 1
+    there = capsys.readouterr()
+    errors = [[line for line in out.err.splitlines() if "error" in line] for out in (alone, there)]
+    assert errors[0] == errors[1]
+    assert written("here") == written("there")
+    for name in ("a", "more/b"):
+        sounds = [soundfile.read(f"{folder}/{name}.speech.wav")[0] for folder in ("here", "there")]
+        np.testing.assert_allclose(*sounds, atol=1e-4)
+
+
+def test_warnings_of_another_process_are_shown(takes, model, capsys, monkeypatch):
+    monkeypatch.setattr(workers, "ray_pool", workers.local_pool)
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(
+        Speaking, "speak", lambda self, jobs: warnings.warn(f"odd: {jobs[0].item.source}", stacklevel=1) or []
+    )
+    assert speak("takes --cropped --engine ray", model) == 0
+    shown = [line for line in capsys.readouterr().err.splitlines() if "odd" in line]
+    assert shown == [
+        f"hf-lip2speech: warning: odd: takes/{name}" for name in ("a.mp4", "damaged.mp4", "more/b.MOV")
+    ]
 
 
 def test_patterns_are_expanded_where_the_shell_did_not(takes, model, capsys):

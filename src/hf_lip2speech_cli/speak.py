@@ -6,12 +6,15 @@ videos, one that cannot be spoken does not stop the others; the exit status is t
 """
 
 import argparse
+import json
+import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from .options import (
     BUNDLED,
@@ -24,14 +27,15 @@ from .options import (
     check_model,
     check_outputs,
     check_suffix,
-    in_own_words,
     positive,
     read_vocabulary,
 )
-from .terminal import Bars, error_line, say, without_foreign_lines
+from .speaking import Job, Speaking
+from .terminal import Bars, error_line, say
 from .videos import Item, find_videos, seconds
 
 SAMPLE_RATES = (8000, 16000, 22050, 24000, 32000, 44100, 48000)
+MANIFEST = "manifest.jsonl"
 OF_THE_ITEM = ""  # --video, --transcript and --plot without a name
 NOTE = (
     'note: the bundled model knows only the 51 words of the GRID corpus ("bin red at g four please"): any '
@@ -41,7 +45,10 @@ NOTE = (
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    videos = "video files, folders (with all videos below), patterns such as 'takes/*.mov', or http(s) URLs"
+    videos = (
+        "video files, folders (with all videos below), patterns such as 'takes/*.mov', http(s) URLs, or the "
+        "videos of a data set on the Hub, hf://datasets/USER/NAME"
+    )
     add("videos", metavar="VIDEO", nargs="+", help=videos + "; any container, codec and frame rate")
     add_model(parser)
     where = parser.add_mutually_exclusive_group()
@@ -73,28 +80,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_face(parser)
     numbered = "also write a picture of the faces with their numbers (.png, .pdf or .svg)"
     add("--faces-picture", metavar="OUT.png", nargs="?", const=OF_THE_ITEM, help=numbered)
+    engines = "this process, or the CPUs of a running Ray cluster (default: local)"
+    add("--engine", choices=("local", "ray"), default="local", help=engines)
+    add("--resume", action="store_true", help="leave out videos whose files are all there")
     add("--batch-size", type=positive, default=1, metavar="N", help="videos spoken at once (default: 1)")
     add_device(parser)
     dtype = "of the model (default: auto, bfloat16 on a CPU that has units for it, else as it was saved)"
     dtypes = ("auto", "float32", "float16", "bfloat16")
     add("--dtype", choices=dtypes, default="auto", help=dtype)
-
-
-@dataclass(frozen=True)
-class Job:
-    """A video and the files that are made of it."""
-
-    item: Item
-    sound: Path
-    video: Path | None
-    transcript: Path | None
-    picture: Path | None
-    faces: Path | None
-
-    @property
-    def outputs(self) -> list[Path]:
-        made = (self.sound, self.video, self.transcript, self.picture, self.faces)
-        return [path for path in made if path is not None]
 
 
 def run(args: argparse.Namespace) -> int:
@@ -103,42 +96,67 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError("--vocabulary is about the text: give --transcript with it.")
     if args.vocabulary is not None and args.text is not None:
         raise CommandError("--text says what is said: leave --vocabulary out.")
-    vocabulary = None if args.vocabulary is None else read_vocabulary(args.vocabulary)
+    if args.vocabulary is not None:
+        read_vocabulary(args.vocabulary)
     check_model(args.model)
     for message in failures:
         error_line(message)
 
-    from hf_lip2speech.pipeline import fast_dtype, load_pipeline
     from hf_lip2speech.plotting import require_matplotlib
-    from hf_lip2speech.video.landmarks import borrowed_detector
 
     if args.plot is not None or args.faces_picture is not None:
         require_matplotlib()
+    done = [job for job in jobs if args.resume and all(path.exists() for path in job.outputs)]
+    results = dict.fromkeys(done)
+    waiting = [job for job in jobs if job not in results]
+    if done:
+        say(f"{len(done)} of {len(jobs)} videos are spoken already", file=sys.stderr)
     say(f"loading {args.model}", file=sys.stderr)
-    dtype = fast_dtype(args.device) if args.dtype == "auto" else args.dtype
-    speak = load_pipeline(args.model, args.device, dtype)
     if args.model == BUNDLED:
         say(NOTE, file=sys.stderr)
-    options = _options_of_a_call(args, speak)
-    if args.text is not None:
-        options["text"] = args.text
-    if args.transcript is not None:
-        options |= {"return_text": True} | ({} if vocabulary is None else {"vocabulary": vocabulary})
-    if not args.cropped:
-        with without_foreign_lines(), borrowed_detector():
-            pass  # it is loaded now, and kept
-    failed = len(failures)
-    with Bars(len(jobs)) as bars:
-        for first in range(0, len(jobs), args.batch_size):
-            batch = jobs[first : first + args.batch_size]
-            for job, problem in _spoken(batch, speak, options | {"progress": bars.stage}, args):
-                bars.video_done()
-                if problem is not None:
-                    failed += 1
-                    error_line(in_own_words(str(problem)))
-                else:
-                    say("\n".join(map(str, job.outputs)))
-    return int(failed > 0)
+    batches = [waiting[first : first + args.batch_size] for first in range(0, len(waiting), args.batch_size)]
+    with Bars(len(waiting)) as bars, _pool(args, bars.stage) as speak:
+        for job, problem in chain.from_iterable(speak(batches)):
+            bars.video_done()
+            results[job] = problem
+            if problem is None:
+                say("\n".join(map(str, job.outputs)))
+            else:
+                error_line(problem)
+    if args.output_dir != Path() and len(jobs) > 1:
+        _write_manifest(args.output_dir / MANIFEST, {job: results[job] for job in jobs})
+    return int(bool(failures) or any(results.values()))
+
+
+@contextmanager
+def _pool(args: argparse.Namespace, progress: Callable) -> Generator[Callable]:
+    """What speaks batches of jobs: this process, or those of a Ray cluster."""
+    if args.engine == "local":
+        yield partial(map, Speaking(args, progress=progress).speak)
+        return
+
+    from hf_lip2speech.data.workers import ray_pool
+
+    with ray_pool(partial(Speaking, args, os.getcwd()), os.cpu_count() or 1, "speaking") as run_calls:
+
+        def speak(batches: Iterable[list[Job]]) -> Iterator[list[tuple[Job, str | None]]]:
+            for found, said in run_calls("speak_elsewhere", zip(batches)):
+                for message in said:
+                    warnings.warn(message, stacklevel=1)
+                yield found
+
+        yield speak
+
+
+def _write_manifest(path: Path, results: dict[Job, str | None]) -> None:
+    """One JSON line per video: "video", its "files", and the "error" that kept it from being spoken."""
+    from hf_lip2speech.files import write_text
+
+    lines = [
+        {"video": job.item.source, "files": [] if error else list(map(str, job.outputs)), "error": error}
+        for job, error in results.items()
+    ]
+    write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
 
 
 def _jobs(args: argparse.Namespace) -> tuple[list[Job], list[str]]:
@@ -192,87 +210,3 @@ def _jobs(args: argparse.Namespace) -> tuple[list[Job], list[str]]:
             if picture is not None:
                 check_suffix(picture, (".png", ".pdf", ".svg"), "The picture")
     return jobs, failures
-
-
-def _options_of_a_call(args: argparse.Namespace, speak: Any) -> dict[str, Any]:
-    """What the pipeline is called with, for every video."""
-    if args.speaker is None and speak.model.config.default_voice is None:
-        voices = f"one of its voices ({', '.join(speak.voices)}) or " if speak.voices else ""
-        raise CommandError(
-            f"The model has no default voice: name {voices}a recording, as in --speaker recording.wav."
-        )
-    options: dict[str, Any] = {
-        "cropped": args.cropped,
-        "face": args.face,
-        "start": args.start or 0.0,
-        "end": args.end,
-    }
-    options["on_error"] = "raise" if args.debug else "return"
-    if args.speaker is not None:
-        options["speaker"] = speak.resolve_speaker(args.speaker)  # once
-    if args.pitch_shift is not None:
-        options["pitch_shift"] = args.pitch_shift
-    pictured = ("return_mouth", "return_spectrogram", "return_units")
-    return options | dict.fromkeys(pictured, args.plot is not None)
-
-
-def _spoken(
-    jobs: Sequence[Job], speak: Any, options: dict[str, Any], args: argparse.Namespace
-) -> Iterator[tuple[Job, Exception | None]]:
-    """Speak a batch and write its files; each job with the error that kept it from being spoken."""
-    from hf_lip2speech.errors import Lip2SpeechError
-    from hf_lip2speech.media.sources import local_source
-
-    with ExitStack() as downloads:
-        sources: list[Any] = []
-        for job in jobs:
-            try:  # a URL is downloaded once, for the speech and for the video
-                source = downloads.enter_context(local_source(job.item.source))
-                if job.faces is not None:
-                    _draw_faces(job.faces, source, args)
-                sources.append(source)
-            except Lip2SpeechError as error:
-                sources.append(error)
-        good = [source for source in sources if not isinstance(source, Lip2SpeechError)]
-        results = iter(speak(good, batch_size=len(jobs), **options))
-        for job, source in zip(jobs, sources, strict=True):
-            problem = source if isinstance(source, Lip2SpeechError) else None
-            speech = None if problem else next(results)
-            try:
-                if isinstance(speech, Lip2SpeechError):
-                    problem = speech
-                elif speech is not None:
-                    _write(job, source, speech, args)
-            except Lip2SpeechError as error:
-                problem = error
-            yield job, problem
-
-
-def _draw_faces(path: Path, source: Any, args: argparse.Namespace) -> None:
-    from hf_lip2speech.media.video import open_video
-    from hf_lip2speech.plotting import plot_faces
-
-    with open_video(source, start=args.start or 0.0, end=args.end) as video:
-        plot_faces(path, video, name=video.name)
-
-
-def _write(job: Job, source: Any, speech: dict[str, Any], args: argparse.Namespace) -> None:
-    import soxr
-
-    from hf_lip2speech.media.audio import write_audio
-    from hf_lip2speech.media.mux import mux_speech
-    from hf_lip2speech.media.transcripts import subtitle_cues, write_transcript
-    from hf_lip2speech.plotting import plot_speech
-
-    audio, rate = speech["audio"], speech["sampling_rate"]
-    if args.sample_rate is not None:
-        audio, rate = soxr.resample(audio, rate, args.sample_rate), args.sample_rate
-    write_audio(job.sound, audio, rate)
-    if job.video is not None:
-        cues = () if job.transcript is None else subtitle_cues(speech["words"])
-        mux_speech(source, audio, job.video, rate, args.start or 0.0, args.end, cues)
-    if job.transcript is not None:
-        write_transcript(job.transcript, {name: speech[name] for name in ("text", "words", "confidence")})
-    if job.picture is not None:
-        mouth, spectrogram, units = (speech[name] for name in ("mouth", "spectrogram", "unit_ids"))
-        plot_speech(job.picture, mouth, spectrogram, units, title=job.item.name)

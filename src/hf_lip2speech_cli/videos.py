@@ -13,6 +13,7 @@ from .options import CommandError, is_url
 
 # as data.corpora has it, without its imports
 SUFFIXES = (".mp4", ".mpg", ".mpeg", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ogv", ".mts", ".3gp")
+HUB = "hf://datasets/"
 MADE = ".speech"  # ends the stem of every file that is made, so that none is taken for a recording
 
 
@@ -65,6 +66,8 @@ def find_videos(arguments: Sequence[str], folder: Path) -> tuple[list[Item], lis
 
 
 def _videos(argument: str) -> list[tuple[str, Path]]:
+    if argument.startswith(HUB):
+        argument = _downloaded(argument.removeprefix(HUB))
     if is_url(argument):
         try:
             name = PurePosixPath(unquote(urlsplit(argument).path)).stem
@@ -80,6 +83,17 @@ def _videos(argument: str) -> list[tuple[str, Path]]:
         return [(str(Path(argument, path)), path.with_suffix("")) for path in videos]
     names = [argument] if os.path.isfile(argument) else sorted(glob.glob(argument, recursive=True))
     return [(name, Path(Path(name).stem)) for name in names if os.path.isfile(name)]
+
+
+def _downloaded(name: str) -> str:
+    """The local folder with the videos of a data set on the Hub."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return snapshot_download(name, repo_type="dataset", allow_patterns=[f"*{end}" for end in SUFFIXES])
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+        raise CommandError(f"{HUB}{name} cannot be downloaded: {str(error).splitlines()[0]}") from error
 
 
 def _nothing(argument: str) -> str:

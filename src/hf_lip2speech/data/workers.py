@@ -17,6 +17,7 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from itertools import islice
+from logging import WARNING
 from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
@@ -140,11 +141,12 @@ def ray_pool(make: Callable[[], Any], num_proc: int, doing: str) -> Generator[Ru
     ray = require_extra("ray", "ray")
     died = require_extra("ray.exceptions", "ray")
     started = not ray.is_initialized()
+    quietly: dict[str, Any] = {"log_to_driver": False, "logging_level": WARNING}
     if started:
         try:
-            ray.init(address="auto", log_to_driver=False)
+            ray.init(address="auto", **quietly)
         except ConnectionError:
-            ray.init(num_cpus=num_proc, include_dashboard=False, log_to_driver=False)
+            ray.init(num_cpus=num_proc, include_dashboard=False, **quietly)
     remote = ray.remote(num_cpus=1, max_retries=RETRIES)(_call)
     name = uuid4().hex
 
@@ -164,6 +166,8 @@ def ray_pool(make: Callable[[], Any], num_proc: int, doing: str) -> Generator[Ru
             ):
                 pending.remove(reference)
                 yield ray.get(reference)
+        except died.RayTaskError as error:  # what the worker raised, without the text of its traceback
+            raise error.cause from error
         except (died.WorkerCrashedError, died.NodeDiedError, died.OutOfMemoryError) as error:
             raise WorkerDiedError(
                 f"A Ray worker {doing} died {RETRIES + 1} times over the same clip, most likely because "
