@@ -4,6 +4,7 @@ import pytest
 from hf_lip2speech import Lip2SpeechFeatureExtractor, LipToSpeechPipeline
 from hf_lip2speech.errors import Lip2SpeechError
 from hf_lip2speech.pipeline_text import read_text
+from hf_lip2speech.text.word_graph import word_graph
 
 from .text.posteriors import spoken
 from .tiny_model import spelling_model, tiny_model
@@ -103,6 +104,17 @@ def test_nothing_is_read_where_nobody_is_seen(reader):
     assert read_text(logits.copy(), seen, config, True)["text"] == "bin blue"
     seen[9:] = False  # from 0.36 s on
     assert read_text(logits.copy(), seen, config, True)["text"] == "bin"
+
+
+def test_words_on_both_sides_of_a_gap_are_two(reader):
+    before, after = spoken("bin").numpy(), spoken("lay").numpy()
+    config, gap = reader.model.config.lip2speech, 30
+    logits = np.concatenate([before, np.tile(before[:1], (2 * gap, 1)), after])
+    seen = np.ones(len(logits) // 2, dtype=bool)
+    assert read_text(logits.copy(), seen, config, True)["text"] == "binlay"
+    seen[len(before) // 2 :][:gap] = False
+    for graph in (None, word_graph(["bin", "lay", "binlay"], config.text_vocabulary)):
+        assert read_text(logits.copy(), seen, config, True, graph=graph)["text"] == "bin lay"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from .text.characters import BLANK, decode_text, encode_text
 from .text.confidence import calibrated, clip_confidence
 from .text.plausibility import word_scores
 from .text.transcripts import align_transcript, transcribe
-from .text.word_graph import WordGraph, word_graph
+from .text.word_graph import SPACE, WordGraph, word_graph
 
 OF_SPEECH = ("return_spectrogram", "return_units", "return_f0")
 MOST_HYPOTHESES = 64  # the width of the beam
@@ -159,6 +159,10 @@ def read_text(
     unseen = torch.from_numpy(~np.repeat(face_mask, UNITS_PER_FRAME))
     logits[unseen] = UNSEEN
     logits[unseen, BLANK] = 0.0
+    if SPACE in characters:  # no word goes on beyond a gap
+        gaps = unseen.clone()
+        gaps[1:] &= ~unseen[:-1]
+        logits[gaps, list(characters).index(SPACE) + 1] = 1.0
     characters_too = return_text == "char"
     free = asked = transcribe(logits, characters, return_characters=characters_too)
     if text_ids:

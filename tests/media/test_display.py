@@ -3,6 +3,7 @@
 import warnings
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 from av.video.reformatter import ColorPrimaries, ColorTrc
@@ -122,6 +123,25 @@ def test_a_cover_in_front_of_the_tracks_is_never_the_video(tmp_path):
     )
     source = with_cover(encode(numbered(20), options={"movflags": "+faststart"}), cover)
     for images in read_and_muxed(source, tmp_path):
+        assert numbers(images) == list(range(20))
+
+
+@pytest.mark.parametrize("container", ["mp4", "mov", "matroska"])
+def test_a_track_of_one_picture_in_front_of_the_video_is_never_the_video(container, tmp_path):
+    """As taggers write a cover that is not marked as one."""
+    path = tmp_path / "clip"
+    with av.open(str(path), "w", format=container) as file:
+        tracks = []
+        for codec, frames in (("mjpeg", numbered(1)), ("libx264", numbered(20))):
+            stream = file.add_stream(codec, rate=25)
+            stream.width, stream.height = frames.shape[2], frames.shape[1]
+            stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+            tracks.append((stream, frames))
+        for stream, frames in tracks:
+            for frame in frames:
+                file.mux(stream.encode(av.VideoFrame.from_ndarray(frame)))
+            file.mux(stream.encode(None))
+    for images in read_and_muxed(path.read_bytes(), tmp_path):
         assert numbers(images) == list(range(20))
 
 

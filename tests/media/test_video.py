@@ -65,6 +65,13 @@ def test_containers_and_codecs_keep_every_frame_of_a_25_fps_video(codec, contain
     assert frames[0].dtype == np.uint8 and frames[0].shape == (64, 96, 3)
 
 
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_pictures_of_an_avi_are_in_order_though_it_has_no_times_of_display(codec):
+    options = {"preset": "medium"} if codec == "libx264" else {}
+    source = encode(numbered(40), container="avi", codec=codec, codec_options=options, max_b_frames=3)
+    assert numbers(decode(source)) == list(range(40))
+
+
 def test_millisecond_time_stamps_of_50_fps_take_every_second_frame():
     rng = np.random.default_rng(0)
     times = np.arange(60) / 50 + rng.uniform(-4e-4, 4e-4, 60).round(4) * (np.arange(60) > 0)

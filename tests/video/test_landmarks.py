@@ -61,6 +61,17 @@ def test_noise_is_no_face():
     assert all(detector(rng.integers(0, 256, (240, 320, 3), dtype=np.uint8)) == [] for _ in range(5))
 
 
+@pytest.mark.parametrize("turns", [1, 2, 3], ids=["to the left", "upside down", "to the right"])
+def test_a_face_is_read_whichever_way_the_camera_was_held(frames, turns):
+    (upright,) = MeshLandmarkDetector()(frames[0])
+    (turned,) = MeshLandmarkDetector()(np.ascontiguousarray(np.rot90(frames[0], turns)))
+    points = turned.points
+    height, width = frames[0].shape[:2]
+    for side in (width, height, width)[3 - turns :]:  # turned back to the right, step by step
+        points = np.column_stack([side - 1 - points[:, 1], points[:, 0]])
+    assert np.abs(points - upright.points).mean() < 3
+
+
 def test_a_small_face_in_a_wide_frame_is_found(frames):
     wide = np.full((720, 1280, 3), 90, np.uint8)
     wide[400:688, 800:1160] = frames[0]  # the face is 8 % of the width

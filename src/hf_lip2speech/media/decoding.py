@@ -58,7 +58,7 @@ def rate_error(name: str, seconds: Fraction) -> UnreadableVideoError:
 
 
 def main_stream(container: InputContainer, name: str) -> av.VideoStream:
-    """The first video stream that is not a cover picture.
+    """The video stream that a player shows, such as the default one, and never a cover picture.
 
     Raises:
         NoVideoStreamError: there is none (sound only).
@@ -67,9 +67,12 @@ def main_stream(container: InputContainer, name: str) -> av.VideoStream:
     streams = video_streams(container)
     if not streams:
         raise NoVideoStreamError(f"{name} has no video stream: expected a video of a talking face")
-    if streams[0].codec_context is None:
+    streams = [stream for stream in streams if stream.frames != 1] or streams  # 0: not stated
+    best = container.streams.best("video")
+    stream = best if best in streams else streams[0]
+    if stream.codec_context is None:
         raise UnreadableVideoError(f"the video stream of {name} has a format that FFmpeg cannot decode")
-    return streams[0]
+    return stream
 
 
 def check_part(start: float, end: float | None) -> None:
@@ -242,8 +245,13 @@ def _stamp(picture: av.VideoFrame) -> Fraction | None:
 def _decoded(
     container: InputContainer, stream: av.VideoStream, failures: list[av.FFmpegError]
 ) -> Iterator[av.VideoFrame]:
-    """The pictures of a stream that can be decoded; what FFmpeg says about the others goes to `failures`."""
+    """The pictures of a stream that can be decoded; what FFmpeg says about the others goes to `failures`.
+
+    AVI has no presentation times. Pictures, which come in the order in which they are shown, have the time of
+    the packet that brought them out, as in players.
+    """
     packets = container.demux(stream)
+    unordered = container.format.name == "avi"
     while True:
         try:
             packet = next(packets, None)
@@ -251,7 +259,10 @@ def _decoded(
             failures.append(error)
             packet = None
         try:
-            yield from stream.decode(None) if packet is None else packet.decode()
+            for picture in stream.decode(None) if packet is None else packet.decode():
+                if unordered:
+                    picture.pts = picture.dts
+                yield picture
         except av.EOFError:
             return  # the demuxer's own flush packet has drained the decoder already
         except av.FFmpegError as error:

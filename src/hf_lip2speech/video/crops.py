@@ -162,6 +162,7 @@ class CropsAhead:
     def gather(
         self,
         points: np.ndarray,
+        wanted: np.ndarray,
         faces: Sequence[FaceParts],
         frames: Iterable[np.ndarray],
         name: str,
@@ -171,6 +172,7 @@ class CropsAhead:
 
         Args:
             points: where the mouth is.
+            wanted: bool (T,), the frames whose crops are needed; the others' are left undefined.
             faces: the parts that were kept of it.
             frames: those that were kept, to be read again where a part is missing.
             name: what messages call them.
@@ -180,7 +182,7 @@ class CropsAhead:
             Lip2SpeechError: there are fewer frames when they are read again.
         """
         crops = np.empty((len(points), MOUTH_SIZE, MOUTH_SIZE), dtype=np.uint8)
-        missing = np.ones(len(points), dtype=bool)
+        missing = wanted.copy()
         self._jobs.reverse()
         while self._jobs:
             for index, place, crop in self._jobs.pop().result():

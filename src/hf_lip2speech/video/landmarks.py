@@ -206,7 +206,7 @@ class FaceMesh:
         mesh, logit = self._network(image)
         points = apply_affine(matrix, mesh.reshape(468, 3)[:, :2] - 0.5).astype(np.float32)
         box = np.concatenate([points.min(axis=0), points.max(axis=0)])
-        return Face(box, float(_sigmoid(logit.ravel()[0])), points)
+        return Face(box, float(_sigmoid(logit.ravel()[0].astype(np.float64))), points)
 
 
 class MeshLandmarkDetector:
@@ -273,7 +273,10 @@ class MeshLandmarkDetector:
         """Add the faces that were found and are not there already."""
         for box, eyes, _ in found:
             if len(faces) < self.max_faces and not np.any(iou(box, [face.box for face in faces]) > 0.3):
-                face = self._mesh(frame, box, eyes)
+                # BlazeFace takes a face that is upside down for an upright one. The mesh knows: its score is
+                # higher by 10 logits or more the right way up, in the clips that were looked at.
+                ways = [self._mesh(frame, box, eyes), self._mesh(frame, box, eyes[::-1])]
+                face = max(ways, key=lambda way: way.score)
                 if face.score >= self.min_presence_score:  # again, framed as it will be in the frames to come
                     face = self._follow(frame, face)
                 self._keep(faces, face)

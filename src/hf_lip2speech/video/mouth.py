@@ -27,7 +27,7 @@ class MouthClip:
     """The speaker's mouth in each frame of a video.
 
     Attributes:
-        crops: uint8 (T, 96, 96), gray.
+        crops: uint8 (T, 96, 96), gray; where nobody is seen, that of the nearest frame in which somebody is.
         face_mask: bool (T,), False where nobody is seen for longer than a second.
         points: (T, 6, 2), pixels of the frames, where the crops were cut (`crops.anchor_points`); None for
             ready-made crops.
@@ -75,7 +75,8 @@ def follow_mouth(
     Where several faces are seen and none was named by its number, a warning says which was taken. Where it is
     away, another of about its size may replace it (the same person after a cut, say). Landmarks of frames
     without a face are interpolated between their neighbours; before the first and after the last, the nearest
-    are used. Where nobody is seen for longer than a second, one warning gives the times.
+    are used. Where nobody is seen for longer than a second, the crop is held, so that what is shown there
+    (another scene, say) changes nothing beside it, and one warning gives the times.
     """
     if isinstance(frames, Iterator):
         raise Lip2SpeechError(
@@ -93,8 +94,8 @@ def follow_mouth(
             if progress is not None:
                 progress("crops", done, count)
 
-        crops = ahead.gather(points, [track.parts for track in tracks], frames, name, cut)
-    return MouthClip(crops, face_mask, points)
+        crops = ahead.gather(points, face_mask, [track.parts for track in tracks], frames, name, cut)
+    return MouthClip(crops[_nearest(face_mask)], face_mask, points)
 
 
 def ready_made_crops(frames: Iterable[np.ndarray], *, name: str = "the video") -> np.ndarray:
@@ -151,6 +152,15 @@ def _face_mask(tracks: list[Track], count: int, name: str, first: float) -> np.n
         times = ", ".join(f"from {_clock(start, first)} to {_clock(stop, first)}" for start, stop in gaps)
         warnings.warn(f"{name} shows no face {times}: there are no lips to read there", stacklevel=3)
     return mask
+
+
+def _nearest(mask: np.ndarray) -> np.ndarray:
+    """Of each place in a bool mask (T,), the nearest one that is True, (T,)."""
+    places, seen = np.arange(len(mask)), np.flatnonzero(mask)
+    after = np.searchsorted(seen, places).clip(max=len(seen) - 1)
+    before = (after - 1).clip(min=0)
+    closer = np.abs(places - seen[before]) < np.abs(places - seen[after])
+    return seen[np.where(closer, before, after)]
 
 
 def _clock(frame: int, first: float) -> str:
