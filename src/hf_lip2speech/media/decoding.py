@@ -69,7 +69,7 @@ def main_stream(container: InputContainer, name: str) -> av.VideoStream:
         raise NoVideoStreamError(f"{name} has no video stream: expected a video of a talking face")
     streams = [stream for stream in streams if stream.frames != 1] or streams  # 0: not stated
     best = container.streams.best("video")
-    stream = best if best in streams else streams[0]
+    stream = next((stream for stream in streams if stream == best), streams[0])
     if stream.codec_context is None:
         raise UnreadableVideoError(f"the video stream of {name} has a format that FFmpeg cannot decode")
     return stream

@@ -37,7 +37,7 @@ MAX_PIXELS = 4096 * 2304  # of a frame: 4K
 
 MESSAGES: dict[type[Lip2SpeechError], str] = {
     NoFaceError: (
-        "No face was found in this video. Use one in which a face looks into the camera, upright, well lit, "
+        "No face was found in this video. Use one in which a face looks into the camera, well lit, "
         "and large enough to see the mouth."
     ),
     NoVideoStreamError: "This file holds only sound. Upload a video of a talking face.",
