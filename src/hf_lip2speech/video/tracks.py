@@ -114,9 +114,9 @@ def follow_faces(
         raise EmptyVideoError(f"{name} has no frame")
     if not tracks:
         raise NoFaceError(
-            f"no face was found in the {count} frames of {name}: expected a talking face, turned to the camera "
-            "and large enough to see the mouth. If it is small in the picture, crop the video to the person; "
-            "pass cropped=True if these are ready-made mouth crops"
+            f"no face was found in the {count} frames of {name}: expected a talking face, turned to the "
+            "camera and large enough to see the mouth. If it is small in the picture, crop the video to the "
+            "person; pass cropped=True if these are ready-made mouth crops"
         )
     return tracks, count
 
