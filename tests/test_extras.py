@@ -55,6 +55,7 @@ PLAIN = {
     "cli render out --clips 1": '[render]"',
     "cli evaluate model videos --out out": '[eval]"',
     "cli demo -m model": '[demo]"',
+    "cli record prompts.txt videos": '[demo]"',
     "cli export model exported": '[onnx]"',
     "cli publish bundled anna/ann": "or set HF_TOKEN.",
     "examples/train.py lrs3.yaml": '[train]"',
@@ -134,6 +135,7 @@ def plain(tmp_path_factory) -> dict[str, tuple[int | str, str]]:
     Lip2SpeechFeatureExtractor().save_pretrained(folder / "model")
     write_prepared_folder(folder / "prepared", train=1, val=1)
     (folder / "videos").mkdir()
+    (folder / "prompts.txt").write_text("bin blue at f two now")
     (folder / "mouth.mp4").symlink_to(folder / "prepared" / "video" / "s1" / "clip0.mp4")
     (folder / "videos" / "talker.mp4").symlink_to(TALKER)
     (folder / "published").mkdir()

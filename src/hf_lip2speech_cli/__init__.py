@@ -30,6 +30,7 @@ from . import (
     prepare,
     publish,
     read,
+    record,
     reface,
     render,
     speak,
@@ -40,10 +41,10 @@ from .terminal import PROGRAM, error_line, quiet_loading, say
 VERBOSITY = "TRANSFORMERS_VERBOSITY"
 INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended: 128 + SIGINT
 COMMANDS = (
-    *(speak, read, live, personalise, prepare, render, reface),
+    *(speak, read, live, record, personalise, prepare, render, reface),
     *(compose, evaluate, convert, export, publish, demo),
 )
-RESUMING = (personalise, prepare, render, reface, evaluate)
+RESUMING = (record, personalise, prepare, render, reface, evaluate)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -22,8 +22,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     check_model(args.model)
 
-    from hf_lip2speech.hub.demo import launch, require_libraries
+    from hf_lip2speech.hub.demo import launch
     from hf_lip2speech.pipeline import load_pipeline
+    from hf_lip2speech.web import require_libraries
 
     require_libraries()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # which leaves no file behind either

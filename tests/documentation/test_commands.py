@@ -1,8 +1,8 @@
 """The documentation's commands are run, each by itself and as printed, on small stand-ins for what it reads.
 
 Not run here but only checked: what installs or logs in (pip, apt-get, hf), what needs a cluster or days
-(sbatch, the trainings at full size), `demo`, which serves until it is stopped, `live`, which needs a
-camera, and what other tests run (make, the cards, parity, `personalise`).
+(sbatch, the trainings at full size), `demo` and `record`, which serve until they are stopped, `live`, which
+needs a camera, and what other tests run (make, the cards, parity, `personalise`).
 """
 
 import os
@@ -36,7 +36,12 @@ def shell_commands() -> list[Command]:
 def ours() -> list:
     found = []
     for command in shell_commands():
-        if command.words[0] == "hf-lip2speech" and command.words[1] not in ("demo", "live", "personalise"):
+        if command.words[0] == "hf-lip2speech" and command.words[1] not in (
+            "demo",
+            "live",
+            "personalise",
+            "record",
+        ):
             marks = () if command.words[1] in FAST else (pytest.mark.slow,)
             found.append(pytest.param(command, id=str(command), marks=marks))
     return found

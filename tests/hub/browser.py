@@ -5,10 +5,12 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 import pytest
 
 from .demo_server import PATIENCE
@@ -17,6 +19,26 @@ OPTIONS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 ).split()
+
+
+def camera_options(frames: Iterable[np.ndarray], folder: Path, sound: Path | None = None) -> list[str]:
+    """Options of a browser whose camera shows these frames, uint8 (H, W, 3) RGB at 25 per second, again and
+    again, and whose microphone hears a wav file."""
+    with av.open(str(folder / "camera.y4m"), "w", format="yuv4mpegpipe") as container:
+        stream = None
+        for frame in frames:
+            if stream is None:
+                stream = container.add_stream("wrapped_avframe", rate=25)
+                (stream.height, stream.width), stream.pix_fmt = frame.shape[:2], "yuv420p"
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame).reformat(format="yuv420p")))
+        container.mux(stream.encode(None))
+    return [
+        "--use-fake-device-for-media-stream",
+        "--use-fake-ui-for-media-stream",
+        f"--use-file-for-fake-video-capture={folder / 'camera.y4m'}",
+        "--autoplay-policy=no-user-gesture-required",
+        *([] if sound is None else [f"--use-file-for-fake-audio-capture={sound}"]),
+    ]
 
 
 def require_chromium() -> None:
@@ -33,9 +55,18 @@ class Visitor:
         width, height: of the window; below 500 it is a phone's.
         profile: an empty folder for the browser.
         options: more of Chromium's.
+        ready: an element that shows that the page is complete.
     """
 
-    def __init__(self, url: str, width: int, height: int, profile: Path, options: Sequence[str] = ()):
+    def __init__(
+        self,
+        url: str,
+        width: int,
+        height: int,
+        profile: Path,
+        options: Sequence[str] = (),
+        ready: str = "#speak",
+    ):
         from selenium import webdriver
         from selenium.webdriver.chrome.service import Service
 
@@ -44,7 +75,7 @@ class Visitor:
         for option in (*OPTIONS, f"--user-data-dir={profile}", f"--window-size={width},{height}", *options):
             chosen.add_argument(option)
         chosen.set_capability("goog:loggingPrefs", {"performance": "ALL"})
-        self.width = width
+        self.width, self.ready = width, ready
         self.driver = webdriver.Chrome(options=chosen, service=Service(shutil.which("chromedriver")))
         self.driver.set_page_load_timeout(PATIENCE)
         self.driver.set_script_timeout(PATIENCE)
@@ -55,7 +86,7 @@ class Visitor:
 
     def open(self, url: str) -> None:
         self.driver.get(url)
-        self.wait_for("the button", lambda: self.one("#speak").is_displayed())
+        self.wait_for(self.ready, lambda: self.one(self.ready).is_displayed())
 
     def one(self, selector: str) -> Any:
         return self.driver.find_element("css selector", selector)

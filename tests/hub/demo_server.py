@@ -10,8 +10,9 @@ PATIENCE = 300  # seconds, on a machine that has other work
 
 
 @contextmanager
-def served(command: Sequence[str], **kwargs: Any) -> Iterator[str]:
-    """Runs a command that serves the demo, until it is no more needed; gives the address that it prints."""
+def served(command: Sequence[str], says: str = "The demo is at ", **kwargs: Any) -> Iterator[str]:
+    """Runs a command that serves a page, until it is no more needed; gives the address that it prints after
+    `says`."""
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1, **kwargs
     )
@@ -22,10 +23,10 @@ def served(command: Sequence[str], **kwargs: Any) -> Iterator[str]:
     try:
         for line in process.stdout:
             said.append(line)
-            if line.startswith("The demo is at "):
+            if line.startswith(says):
                 break
         else:
-            raise AssertionError(f"no demo: {''.join(said)}")
+            raise AssertionError(f"no page: {''.join(said)}")
         watchdog.cancel()
         threading.Thread(target=said.extend, args=(process.stdout,), daemon=True).start()  # or it would block
         yield line.split()[4]

@@ -14,14 +14,13 @@ import socket
 import sys
 from pathlib import Path
 
-import av
 import pytest
 
 import hf_lip2speech
 from hf_lip2speech.hub.repository import RENDERED_SPEAKER
 from hf_lip2speech.media.video import iter_frames
 
-from .browser import Visitor, require_chromium
+from .browser import Visitor, camera_options, require_chromium
 from .demo_server import served
 from .test_demo import VOICE, faceless, long, sound_alone, text
 
@@ -117,18 +116,7 @@ def test_what_will_not_do_is_told_in_a_sentence_and_never_a_trace(visit, url, tm
 @pytest.fixture
 def camera(tmp_path) -> list[str]:
     """Options of a browser whose camera shows a talker, again and again."""
-    with av.open(str(tmp_path / "camera.y4m"), "w", format="yuv4mpegpipe") as container:
-        stream = container.add_stream("wrapped_avframe", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 360, 288, "yuv420p"
-        for frame in iter_frames(RENDERED_SPEAKER):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame).reformat(format="yuv420p")))
-        container.mux(stream.encode(None))
-    return [
-        "--use-fake-device-for-media-stream",
-        "--use-fake-ui-for-media-stream",
-        f"--use-file-for-fake-video-capture={tmp_path / 'camera.y4m'}",
-        "--autoplay-policy=no-user-gesture-required",
-    ]
+    return camera_options(iter_frames(RENDERED_SPEAKER), tmp_path)
 
 
 def test_a_film_of_the_camera_speaks(visit, tmp_path, camera):

@@ -11,6 +11,7 @@ import gradio as gr
 from ...errors import Lip2SpeechError
 from ...loading import BUNDLED
 from ...pipeline import LipToSpeechPipeline
+from ...web import look
 from ..repository import RENDERED_SPEAKER
 from .live import live_html
 from .speaking import (
@@ -58,17 +59,8 @@ SCROLL = (
 SCRIPTS = [
     Path(__file__).with_name(name).read_text(encoding="utf-8").rstrip() for name in ("page.js", "live.js")
 ]
-LOOK: dict[str, Any] = {
-    "theme": gr.themes.Soft(
-        primary_hue="rose",
-        neutral_hue="slate",
-        font=[
-            gr.themes.LocalFont("IBM Plex Sans", weights=(400, 700)),
-            "ui-sans-serif",
-            "system-ui",
-            "sans-serif",
-        ],
-    ),
+LOOK = look() | {
+    "footer_links": ["api", "gradio"],
     "css_paths": Path(__file__).with_name("page.css"),
     "js": f"() => {{ {'; '.join(f'({script})()' for script in SCRIPTS)} }}",
 }
