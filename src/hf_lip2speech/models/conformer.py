@@ -73,9 +73,9 @@ class RelPositionMultiHeadAttention(nn.Module):
         value = self.v_proj(x).unflatten(-1, heads).transpose(1, 2)
         position = self.position_proj(positions[None]).unflatten(-1, heads)  # (1, 2L - 1, H, D)
         by_position = torch.matmul(
-            (query + self.position_bias_v).transpose(1, 2), position.permute(0, 2, 3, 1)
+            ((query + self.position_bias_v) * self.scaling).transpose(1, 2), position.permute(0, 2, 3, 1)
         )
-        bias = self._align(by_position) * self.scaling  # (B, H, L, L)
+        bias = self._align(by_position)  # (B, H, L, L)
         if attention_mask is not None:
             bias = bias + attention_mask
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention)
@@ -92,10 +92,12 @@ class RelPositionMultiHeadAttention(nn.Module):
 
     @staticmethod
     def _align(scores: torch.Tensor) -> torch.Tensor:
-        """(B, H, L, 2L - 1) by distance -> (B, H, L, L) by position: row i, column j holds distance i - j."""
+        """(B, H, L, 2L - 1) by distance -> (B, H, L, L) by position, L >= 2: row i, column j holds distance
+        i - j. A view: each row begins one place before where it began in the row above."""
         length = scores.shape[-2]
-        scores = F.pad(scores, (1, 0)).flatten(-2)[..., length:]  # each row starts one place later
-        return scores.unflatten(-1, (length, 2 * length - 1))[..., :length]
+        step = 2 * length - 2
+        scores = scores.flatten(-2)[..., length - 1 : length - 1 + length * step]
+        return scores.unflatten(-1, (length, step))[..., :length]
 
 
 class FeedForward(nn.Module):

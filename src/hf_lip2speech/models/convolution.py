@@ -73,23 +73,33 @@ class StackedConv3d(nn.Conv3d):
 
 
 class FewPixelsConv2d(nn.Conv2d):
-    """`nn.Conv2d` as one product of matrices where images have few pixels and no gradients are needed.
+    """`nn.Conv2d` as products of matrices where images have few pixels and no gradients are needed.
 
-    On images of 3x3 pixels torch itself reaches a third of the peak: this takes 0.4 of its time in
-    float32, 0.6 in bfloat16.
+    Of the 81 products of taps and pixels on an image of 3x3, 32 are with the padding: they are left out. With
+    512 channels this takes 0.8 of torch's time on a CPU with AVX-512 alone, and less with AMX.
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """(N, C, H, W) -> (N, C', H, W) with the paddings used here."""
         few = input.shape[-2] * input.shape[-1] <= 9 and input.device.type == "cpu"
-        plain = self.stride == self.dilation == (1, 1) and self.groups == 1 and self.padding == (1, 1)
+        plain = self.stride == self.dilation == (1, 1) and self.groups == 1
+        plain = plain and self.kernel_size == (3, 3) and self.padding == (1, 1)
         if not (few and plain) or torch.is_grad_enabled() or traced():
             return super().forward(input)
-        rows, columns = self.kernel_size
-        padded = F.pad(input.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
-        windows = padded.unfold(1, rows, 1).unfold(2, columns, 1)  # (N, H, W, C, rows, columns)
-        windows = windows.permute(0, 1, 2, 4, 5, 3).flatten(3)
-        return F.linear(windows, self.weight.permute(0, 2, 3, 1).flatten(1), self.bias).permute(0, 3, 1, 2)
+        channels, height, width = input.shape[1:]
+        columns = input.permute(3, 0, 2, 1).contiguous()  # (W, N, H, C): the rows above each other
+        weight = self.weight.permute(3, 0, 2, 1).flatten(2)  # (3, C', 3 * C), by columns of the kernel
+        output = input.new_zeros(height, width, len(input), len(self.weight))
+        for row in range(height):
+            top, bottom = max(row - 1, 0), min(row + 2, height)
+            taps = slice((top - row + 1) * channels, (bottom - row + 1) * channels)
+            for column, shift in ((0, -1), (1, 0), (2, 1)):
+                left, right = max(-shift, 0), min(width - shift, width)
+                seen = columns[left + shift : right + shift, :, top:bottom].flatten(2).flatten(0, 1)
+                output[row, left:right].flatten(0, 1).addmm_(seen, weight[column, :, taps].mT)
+        if self.bias is not None:
+            output += self.bias
+        return output.permute(2, 3, 0, 1).contiguous(memory_format=torch.channels_last)
 
 
 class PointwiseConv2d(nn.Conv2d):
