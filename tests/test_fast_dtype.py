@@ -25,14 +25,15 @@ def test_bfloat16_is_for_cpus_with_units_for_it(monkeypatch, able, device, expec
     assert fast_dtype(device) == expected
 
 
+@pytest.mark.parametrize("command", ["speak", "read", "live"])
 @pytest.mark.parametrize(("option", "expected"), [([], torch.bfloat16), (["--dtype", "float32"], "float32")])
-def test_speak_takes_it_unless_told_otherwise(monkeypatch, tmp_path, capsys, option, expected):
+def test_commands_take_it_unless_told_otherwise(monkeypatch, tmp_path, capsys, command, option, expected):
     def load(model, device, dtype):
         raise Lip2SpeechError(f"asked for {dtype}")
 
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
     monkeypatch.setattr(pipeline, "load_pipeline", load)
     (tmp_path / "a.mp4").write_bytes(b"video")
-    line = ["speak", str(tmp_path / "a.mp4"), "-o", str(tmp_path / "a.wav"), "--device", "cpu"]
-    assert main([*line, *option]) == 1
+    output = tmp_path / ("a.srt" if command == "read" else "a.wav")
+    assert main([command, str(tmp_path / "a.mp4"), "-o", str(output), "--device", "cpu", *option]) == 1
     assert f"asked for {expected}" in capsys.readouterr().err

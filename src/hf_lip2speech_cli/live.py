@@ -18,10 +18,12 @@ from typing import Any
 from .options import (
     CommandError,
     add_device,
+    add_dtype,
     add_model,
     check_model,
     check_outputs,
     check_suffix,
+    load,
     natural,
 )
 
@@ -47,6 +49,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     ahead = "frames (40 ms each) seen before a frame is spoken; fewer are faster and worse (default: 8)"
     add("--look-ahead", metavar="FRAMES", type=natural, default=8, help=ahead)
     add_device(parser)
+    add_dtype(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -59,7 +62,6 @@ def run(args: argparse.Namespace) -> int:
     from hf_lip2speech.live import LiveSession
     from hf_lip2speech.media.live import live_frames
     from hf_lip2speech.media.speakers import Speakers, open_wav
-    from hf_lip2speech.pipeline import load_pipeline
     from hf_lip2speech.streaming import LipToSpeechStream
 
     with ExitStack() as outputs:
@@ -69,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
             outputs.callback(speakers.drain)
             play = speakers.play
         print(f"loading {args.model}", file=sys.stderr)
-        pipe = load_pipeline(args.model, args.device)
+        pipe = load(args)
         stream = LipToSpeechStream(pipe, look_ahead=args.look_ahead, speaker=args.speaker)
         if args.output is not None and args.output != PIPE:
             record = outputs.enter_context(open_wav(args.output))

@@ -84,6 +84,20 @@ def add_face(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--face", type=_face, default="talking", metavar="FACE", help=which)
 
 
+def add_dtype(parser: argparse.ArgumentParser) -> None:
+    dtype = "of the model (default: auto, bfloat16 on a CPU that has units for it, else as it was saved)"
+    dtypes = ("auto", "float32", "float16", "bfloat16")
+    parser.add_argument("--dtype", choices=dtypes, default="auto", help=dtype)
+
+
+def load(args: argparse.Namespace) -> Any:
+    """The pipeline of --model, on --device and in --dtype."""
+    from hf_lip2speech.pipeline import fast_dtype, load_pipeline
+
+    dtype = fast_dtype(args.device) if args.dtype == "auto" else args.dtype
+    return load_pipeline(args.model, args.device, dtype)
+
+
 def add_vocabulary(parser: argparse.ArgumentParser) -> None:
     words = (
         "the words that may be said, one on each line; or, for sentences of one form, for each place in the "

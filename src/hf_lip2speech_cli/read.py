@@ -13,6 +13,7 @@ from .options import (
     TRANSCRIPTS,
     CommandError,
     add_device,
+    add_dtype,
     add_face,
     add_model,
     add_vocabulary,
@@ -20,6 +21,7 @@ from .options import (
     check_outputs,
     check_suffix,
     in_own_words,
+    load,
     read_vocabulary,
 )
 from .terminal import Bars, error_line, say, without_foreign_lines
@@ -37,6 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--cropped", action="store_true", help="the videos already show only the mouth (96x96 gray)")
     add_face(parser)
     add_device(parser)
+    add_dtype(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -64,12 +67,11 @@ def run(args: argparse.Namespace) -> int:
 
     from hf_lip2speech.errors import Lip2SpeechError
     from hf_lip2speech.media.transcripts import write_transcript
-    from hf_lip2speech.pipeline import load_pipeline
     from hf_lip2speech.pipeline_text import check_reads_text
     from hf_lip2speech.video.landmarks import borrowed_detector
 
     say(f"loading {args.model}", file=sys.stderr)
-    read = load_pipeline(args.model, args.device)
+    read = load(args)
     check_reads_text(read.model.config.lip2speech, "read")
     if not args.cropped:
         with without_foreign_lines(), borrowed_detector():

@@ -21,6 +21,7 @@ from .options import (
     TRANSCRIPTS,
     CommandError,
     add_device,
+    add_dtype,
     add_face,
     add_model,
     add_vocabulary,
@@ -85,9 +86,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--resume", action="store_true", help="leave out videos whose files are all there")
     add("--batch-size", type=positive, default=1, metavar="N", help="videos spoken at once (default: 1)")
     add_device(parser)
-    dtype = "of the model (default: auto, bfloat16 on a CPU that has units for it, else as it was saved)"
-    dtypes = ("auto", "float32", "float16", "bfloat16")
-    add("--dtype", choices=dtypes, default="auto", help=dtype)
+    add_dtype(parser)
 
 
 def run(args: argparse.Namespace) -> int:

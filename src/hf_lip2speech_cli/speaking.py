@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .options import CommandError, in_own_words, read_vocabulary
+from .options import CommandError, in_own_words, load, read_vocabulary
 from .terminal import without_foreign_lines
 from .videos import Item
 
@@ -41,14 +41,12 @@ class Speaking:
     """
 
     def __init__(self, args: argparse.Namespace, folder: str | None = None, progress: Callable | None = None):
-        from hf_lip2speech.pipeline import fast_dtype, load_pipeline
         from hf_lip2speech.video.landmarks import borrowed_detector
 
         if folder is not None:
             os.chdir(folder)
         self.args = args
-        dtype = fast_dtype(args.device) if args.dtype == "auto" else args.dtype
-        self.pipeline = load_pipeline(args.model, args.device, dtype)
+        self.pipeline = load(args)
         self.options = self._options() | {"progress": progress}
         if not args.cropped:
             with without_foreign_lines(), borrowed_detector():
