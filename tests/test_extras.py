@@ -60,10 +60,12 @@ PLAIN = {
     "cli publish bundled anna/ann": "or set HF_TOKEN.",
     "examples/train.py lrs3.yaml": '[train]"',
     "examples/train_vocoder.py lrs3_vocoder.yaml": '[train]"',
+    "examples/train_flow.py bundled_flow.yaml": '[train]"',
     "examples/ablations/run.py prepared prepared --out runs": '[train]"',
     "scripts/measure_limits.py prepared": '[eval]"',
     "scripts/measure_loader.py prepared": '[train]"',
     "scripts/measure_throughput.py examples/train.py lrs3.yaml": '[train]"',
+    "scripts/measure_flow.py prepared model": '[eval]"',
     "scripts/measure_voices.py prepared": '[eval]"',
     "scripts/revoice.py prepared revoiced": '[train]"',
 }

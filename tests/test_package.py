@@ -75,6 +75,7 @@ def test_importing_registers_every_model_with_the_auto_classes_under_its_former_
         "lip2speech_avhubert": ("AVHubertConfig", "AVHubertModel"),
         "lip2speech_with_vocoder": ("Lip2SpeechWithVocoderConfig", "Lip2SpeechWithVocoder"),
         "lip2speech_unit_vocoder": ("UnitVocoderConfig", "UnitVocoderModel"),
+        "lip2speech_mel_flow": ("MelFlowConfig", "MelFlowModel"),
         "lip2speech_speaker_encoder": ("SpeakerEncoderConfig", "SpeakerEncoder"),
         "lip2speech_unit_extractor": ("SpeechUnitExtractorConfig", "SpeechUnitExtractor"),
     }

@@ -11,12 +11,14 @@ from .feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from .models.configuration_avhubert import AVHubertConfig
 from .models.configuration_lip2speech import Lip2SpeechConfig
 from .models.configuration_lip2speech_with_vocoder import Lip2SpeechWithVocoderConfig
+from .models.configuration_mel_flow import MelFlowConfig
 from .models.configuration_speaker_encoder import SpeakerEncoderConfig
 from .models.configuration_speech_units import SpeechUnitExtractorConfig
 from .models.configuration_unit_vocoder import UnitVocoderConfig
 from .models.modeling_avhubert import AVHubertModel
 from .models.modeling_lip2speech import Lip2SpeechModel
 from .models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
+from .models.modeling_mel_flow import MelFlowModel
 from .models.modeling_speaker_encoder import SpeakerEncoder
 from .models.modeling_speech_units import SpeechUnitExtractor
 from .models.modeling_unit_vocoder import UnitVocoderModel
@@ -40,6 +42,8 @@ __all__ = [
     "Lip2SpeechWithVocoderConfig",
     "LipToSpeechPipeline",
     "LipToSpeechStream",
+    "MelFlowConfig",
+    "MelFlowModel",
     "SpeakerEncoder",
     "SpeakerEncoderConfig",
     "SpeechUnitExtractor",

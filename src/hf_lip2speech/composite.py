@@ -1,6 +1,6 @@
 """The folder of a complete lip-to-speech system, which the pipeline loads: its one reader and one writer.
 
-    config.json, model.safetensors    both models
+    config.json, model.safetensors    the models
     voices.safetensors                speaker embeddings by name, if the model has voices
     preprocessor_config.json          the pixels that the lip-to-speech model was trained on
     unit_extractor/                   what turned speech into the units of the training
@@ -24,6 +24,7 @@ from .files import new_folder
 from .loading import file_beside, json_object, model_source
 from .models.modeling_lip2speech import Lip2SpeechModel
 from .models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
+from .models.modeling_mel_flow import MelFlowModel
 from .models.modeling_unit_vocoder import UnitVocoderModel
 from .models.voices import Embedding, read_voices, write_voices
 
@@ -38,9 +39,10 @@ def compose(
     voices: Mapping[str, Embedding] | None = None,
     default_voice: str | None = None,
     units: Source | None = None,
+    mel_flow: Source | None = None,
     float16: bool = False,
 ) -> Lip2SpeechWithVocoder:
-    """Join a trained lip-to-speech model and a vocoder in a new folder, or write nothing.
+    """Join a trained lip-to-speech model, a vocoder and perhaps a mel flow in a new folder, or write nothing.
 
     Args:
         lip2speech, vocoder: folder, Hub name or "bundled"; of a composite, its part is taken.
@@ -49,6 +51,8 @@ def compose(
             the lip-to-speech model.
         default_voice: one of them; None: that of the folder with the voices, else the first.
         units: a prepared folder or model with the unit extractor; None: the one beside either model.
+        mel_flow: folder, Hub name or "bundled" of a flow that was trained on the lip-to-speech model's
+            predictions; None: without.
         float16: store the weights in half the size; they are still computed in float32.
 
     Returns:
@@ -67,7 +71,8 @@ def compose(
             voices, usual = _voices_beside(sources)
             default_voice = default_voice or usual
         default_voice = default_voice or next(iter(voices), None)
-        model = Lip2SpeechWithVocoder.from_parts(reader, speaker, voices, default_voice)
+        flow = None if mel_flow is None else MelFlowModel.from_pretrained(model_source(mel_flow))
+        model = Lip2SpeechWithVocoder.from_parts(reader, speaker, voices, default_voice, flow)
         save_composite(model, folder, feature_extractor_for(sources[1], reader), float16=float16)
         if not any(copy_unit_extractor(one, folder) for one in ([units] if units else sources)):
             raise Lip2SpeechError(

@@ -39,6 +39,9 @@ class LipToSpeechPipeline(Pipeline):
         return_f0: adds "f0", float32 (4T,), the pitch spoken in Hz every 10 ms, 0 where unvoiced; needs a
             vocoder that knows pitch (`generator_type="istft"`), as the bundled model's does.
         pitch_shift: semitones by which the voice is raised, -24 to 24; needs such a vocoder, too.
+        num_inference_steps, guidance_scale: of a model with a mel flow, see `MelFlowModel.forward`; default:
+            its config's.
+        seed: of that flow's noise, 0 by default: the same seed gives the same speech, alone and in a batch.
         return_mouth: adds "mouth", uint8 (T, 96, 96), the gray mouth crops at 25 fps.
         return_face_mask: adds "face_mask", bool (T,), False where nobody is seen for longer than a second.
         face: which of several faces speaks: "talking" (default), the one whose lips move most; "largest"; or
@@ -174,6 +177,9 @@ class LipToSpeechPipeline(Pipeline):
         return_face_mask: bool | None = None,
         return_f0: bool | None = None,
         pitch_shift: float | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        seed: int | None = None,
         face: int | str | None = None,
         start: float | None = None,
         end: float | None = None,
@@ -205,6 +211,14 @@ class LipToSpeechPipeline(Pipeline):
         if pitch_shift is not None:
             self.model.vocoder.check_pitch_shift(pitch_shift)
             forward["pitch_shift"] = float(pitch_shift)
+        given = (num_inference_steps, guidance_scale, seed)
+        sampling = dict(zip(("num_inference_steps", "guidance_scale", "seed"), given, strict=True))
+        sampling = {name: value for name, value in sampling.items() if value is not None}
+        if sampling:
+            self.model.check_sampling(**sampling)
+            if not isinstance(seed, int | None) or not 0 <= (seed or 0) < 2**63:
+                raise Lip2SpeechError(f"seed is {seed!r}; expected a whole number of at least 0.")
+            forward |= sampling
         if return_f0:
             self.model.vocoder.check_knows_pitch("return_f0=True")
         others.pop("local_files_only", None)  # transformers.pipeline() uses it and hands it on
@@ -213,7 +227,8 @@ class LipToSpeechPipeline(Pipeline):
                 f"lip-to-speech takes no argument {', '.join(sorted(others))}; it takes "
                 "cropped, speaker, return_spectrogram, return_units, return_f0, return_mouth, "
                 "return_face_mask, text, return_text, return_audio, vocabulary, num_hypotheses, pitch_shift, "
-                "face, start, end, on_error, detector, progress, batch_size and num_workers."
+                "num_inference_steps, guidance_scale, seed, face, start, end, on_error, detector, progress, "
+                "batch_size and num_workers."
             )
         preprocess = {name: flags[name] for name in ("cropped", "return_mouth") if name in flags}
         if "text_ids" in postprocess:
@@ -306,6 +321,8 @@ class LipToSpeechPipeline(Pipeline):
         progress: Any = None,
         pitch_shift: float = 0.0,
         return_audio: bool = True,
+        seed: int = 0,
+        **sampling: Any,
     ) -> dict[str, Any]:
         passed_on = ("mouth", "face_mask", "error", "text_ids")
         kept = {name: model_inputs[name] for name in passed_on if name in model_inputs}
@@ -314,6 +331,8 @@ class LipToSpeechPipeline(Pipeline):
             lengths = attention_mask.sum(1) * SAMPLES_PER_FRAME
             text_logits = self.model.read_text(video, attention_mask, progress=progress)
             return kept | {"text_logits": text_logits, "waveform_lengths": lengths}
+        if self.model.mel_flow is not None:
+            sampling["generator"] = [torch.Generator().manual_seed(seed) for _ in video]
         # generate_speech moves and casts the video window by window: here, the whole video would be copied.
         speech = self.model.generate_speech(
             video,
@@ -321,6 +340,7 @@ class LipToSpeechPipeline(Pipeline):
             progress=progress,
             pitch_shift=pitch_shift,
             text_ids=model_inputs.get("text_ids"),
+            **sampling,
             **({"voice": speaker} if isinstance(speaker, str) else {"speaker_embeddings": speaker}),
         )
         outputs = {

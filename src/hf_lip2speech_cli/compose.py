@@ -28,6 +28,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--units", metavar="PREPARED", help=units)
     add("--rename", metavar="SPEAKER=NAME", nargs="+", help="rename a speaker's voice")
     add("--default-voice", metavar="NAME", help="voice to use when none is given (default: the first)")
+    flow = "folder or Hub name of a mel flow that was trained on LIP2SPEECH's predictions (default: without)"
+    add("--mel-flow", metavar="FLOW", help=flow)
     add("--float16", action="store_true", help="store the weights in half the size; computed in float32")
 
 
@@ -47,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
     check_new(args.out)
     check_model(args.lip2speech)
     check_model(args.vocoder)
+    if args.mel_flow is not None:
+        check_model(args.mel_flow)
 
     from hf_lip2speech.composite import compose, named_voices
 
@@ -57,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
         voices=named_voices(args.voices or [], args.rename or []) if units else None,
         default_voice=args.default_voice,
         units=units,
+        mel_flow=args.mel_flow,
         float16=args.float16,
     )
     said = f"voices {', '.join(model.voices)}; default {model.config.default_voice}"

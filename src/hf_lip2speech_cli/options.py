@@ -198,6 +198,7 @@ OWN_WORDS = {
     "pitch_shift=": "--pitch-shift ",
     "return_text=True": "the text of the lips",
     "text= needs": "--text needs",
+    "seed was given": "--seed was given",
     "pitch_shift is": "--pitch-shift is",
     "The speaker ": "--speaker ",
     "A recording of the speaker or an embedding works as well.": "A recording of the speaker works as well.",

@@ -28,6 +28,7 @@ from .options import (
     check_model,
     check_outputs,
     check_suffix,
+    natural,
     positive,
     read_vocabulary,
 )
@@ -75,6 +76,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--speaker", metavar="VOICE", help=voice)
     pitch = "semitones by which the voice is raised, such as -3 (default: 0)"
     add("--pitch-shift", type=float, metavar="SEMITONES", help=pitch)
+    seed = "of the noise of a model with a mel flow; another one gives another sample (default: 0)"
+    add("--seed", type=natural, metavar="N", help=seed)
     rate = "samples per second of the files (default: the model's, 16000)"
     add("--sample-rate", type=int, choices=SAMPLE_RATES, metavar="HZ", help=rate)
     add("--cropped", action="store_true", help="the videos already show only the mouth (96x96 gray)")

@@ -70,6 +70,8 @@ class Speaking:
             options["speaker"] = speak.resolve_speaker(args.speaker)  # once
         if args.pitch_shift is not None:
             options["pitch_shift"] = args.pitch_shift
+        if args.seed is not None:
+            options["seed"] = args.seed
         pictured = ("return_mouth", "return_spectrogram", "return_units")
         if args.text is not None:
             options["text"] = args.text

@@ -16,7 +16,11 @@ from pathlib import Path
 from accelerate.commands.launch import launch_command_parser
 
 from hf_lip2speech.cards import KINDS, model_card, read_facts
-from hf_lip2speech.training.arguments import Lip2SpeechTrainingArguments, VocoderTrainingArguments
+from hf_lip2speech.training.arguments import (
+    Lip2SpeechTrainingArguments,
+    MelFlowTrainingArguments,
+    VocoderTrainingArguments,
+)
 from hf_lip2speech.training.config import parse_command_line
 from hf_lip2speech_cli import make_parser
 
@@ -25,6 +29,7 @@ from .snippets import ROOT, Command
 TRAININGS = {
     "examples/train.py": Lip2SpeechTrainingArguments,
     "examples/train_vocoder.py": VocoderTrainingArguments,
+    "examples/train_flow.py": MelFlowTrainingArguments,
 }
 PLACEHOLDER_CONFIG = re.compile(r"(?:[A-Z]+_)?[A-Z]+\.yaml")  # CONFIG.yaml, VOCODER.yaml
 

@@ -12,15 +12,18 @@ from pathlib import Path
 import torch
 from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 
+from hf_lip2speech.composite import compose
 from hf_lip2speech.data.corpora import GRID, Corpus, FaceVideoFolder
 from hf_lip2speech.data.prepare import prepare
 from hf_lip2speech.loading import BUNDLED
 from hf_lip2speech.media.audio import read_audio, write_audio
 from hf_lip2speech.media.mux import mux_speech
 from hf_lip2speech.models.configuration_lip2speech import Lip2SpeechConfig
+from hf_lip2speech.models.configuration_mel_flow import MelFlowConfig
 from hf_lip2speech.models.configuration_unit_vocoder import UnitVocoderConfig
 from hf_lip2speech.models.modeling_lip2speech import Lip2SpeechModel
 from hf_lip2speech.models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
+from hf_lip2speech.models.modeling_mel_flow import MelFlowModel
 from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
 from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
 from hf_lip2speech.text.characters import ENGLISH
@@ -63,6 +66,17 @@ def text_model(path: Path) -> None:
         whole = Lip2SpeechWithVocoder.from_parts(lip2speech, whole.vocoder, whole.voices, "grid_s1")
     whole.save_pretrained(path)
     shutil.copyfile(BUNDLED / "preprocessor_config.json", path / "preprocessor_config.json")
+
+
+def mel_flow(path: Path) -> None:
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1}
+    MelFlowModel(MelFlowConfig(**sizes)).save_pretrained(path)
+
+
+def flow_model(path: Path) -> None:
+    """The bundled model with a mel flow that knows nothing."""
+    mel_flow(flow := path.with_name("a_flow"))
+    compose(BUNDLED, BUNDLED, path, mel_flow=flow)
 
 
 def words(path: Path) -> None:
@@ -169,7 +183,8 @@ class StandIns:
         given = {name: value for name, value in vars(args).items() if value is not None}
         for role in MODEL_ROLES:
             if given.get(role, "bundled") != "bundled":
-                self.put(text_model if given[role] == "TEXT_MODEL" else model, given[role])
+                kinds = {"TEXT_MODEL": text_model, "FLOW_MODEL": flow_model}
+                self.put(kinds.get(given[role], model), given[role])
         if "vocabulary" in given:
             self.put(words, args.vocabulary)
         if args.command == "speak":
@@ -186,6 +201,8 @@ class StandIns:
             of_split = rendered if args.split == "test" else prepared
             self.put(FOLDERS.get(args.dataset, of_split), args.dataset)
         elif args.command == "compose":
+            if args.mel_flow is not None:
+                self.put(mel_flow, args.mel_flow)
             for name in args.voices or ([args.units] if args.units else []):
                 self.put(grid_prepared if "GRID" in name else prepared, name)
         elif args.command == "publish":

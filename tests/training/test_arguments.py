@@ -10,10 +10,15 @@ from accelerate.utils import LoggerType
 
 from hf_lip2speech.errors import ConfigError
 from hf_lip2speech.models.configuration_lip2speech import Lip2SpeechConfig
+from hf_lip2speech.models.configuration_mel_flow import MelFlowConfig
 from hf_lip2speech.models.configuration_unit_vocoder import UnitVocoderConfig
 from hf_lip2speech.models.discriminators import Discriminators
 from hf_lip2speech.training import arguments
-from hf_lip2speech.training.arguments import Lip2SpeechTrainingArguments, VocoderTrainingArguments
+from hf_lip2speech.training.arguments import (
+    Lip2SpeechTrainingArguments,
+    MelFlowTrainingArguments,
+    VocoderTrainingArguments,
+)
 from hf_lip2speech.training.config import (
     RENAMED,
     check_keys,
@@ -30,7 +35,7 @@ from .conftest import EXAMPLES
 
 CONFIGS = EXAMPLES / "configs"
 BASE = "data: d\noutput_dir: o\nreport_to: none\n"
-STAGE_1, STAGE_2 = Lip2SpeechTrainingArguments, VocoderTrainingArguments
+STAGE_1, STAGE_2, STAGE_3 = Lip2SpeechTrainingArguments, VocoderTrainingArguments, MelFlowTrainingArguments
 
 
 @pytest.fixture
@@ -232,12 +237,15 @@ def test_a_bug_of_a_script_keeps_its_traceback():
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
 def test_the_examples_are_valid_and_say_only_what_differs(path):
-    vocoder = "vocoder" in path.name
-    kind, model = (STAGE_2, UnitVocoderConfig) if vocoder else (STAGE_1, Lip2SpeechConfig)
+    kind, model, needed = STAGE_1, Lip2SpeechConfig, {}
+    if "vocoder" in path.name:
+        kind, model = STAGE_2, UnitVocoderConfig
+    elif "flow" in path.name:
+        kind, model, needed = STAGE_3, MelFlowConfig, {"lip2speech": "another"}
     args = load_arguments(kind, path)
     check_keys(args.model, known_fields(model), "model.")
     model(**args.model)
-    default = kind(data="", output_dir="")
+    default = kind(data="", output_dir="", **needed)
     given = set(yaml.safe_load(path.read_text())) - {"base", "bf16"}
     assert [name for name in given if getattr(args, name) == getattr(default, name)] == []
     if path.name.startswith("own_talker"):

@@ -9,7 +9,7 @@ import torch
 from hf_lip2speech.errors import TrainingError
 
 from ..hostile import Hostile
-from .conftest import STAGES, both, reset_accelerate, write_settings
+from .conftest import both, reset_accelerate, write_settings
 
 PICKLES = {
     "train": ("optimizer.pt", "scheduler.pt", "rng_state.pth", "average.pt"),
@@ -21,7 +21,7 @@ PICKLES = {
 def stopped(scripts, prepared, tmp_path_factory) -> dict[str, Path]:
     """Of each training a run of one update, which has a checkpoint."""
     runs = {}
-    for script in STAGES:
+    for script in PICKLES:
         folder = tmp_path_factory.mktemp("stopped")
         settings = write_settings(folder, script, prepared, max_steps=1, eval_steps=9)
         scripts[script].main([str(settings)])

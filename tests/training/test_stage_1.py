@@ -20,7 +20,7 @@ from hf_lip2speech.models.configuration_avhubert import AVHubertConfig
 from hf_lip2speech.models.configuration_lip2speech import Lip2SpeechConfig
 from hf_lip2speech.models.modeling_avhubert import AVHubertModel
 from hf_lip2speech.models.modeling_lip2speech import Lip2SpeechModel
-from hf_lip2speech.training.lip2speech_trainer import EpochCallback
+from hf_lip2speech.training.stage_trainer import EpochCallback
 
 from .conftest import EXAMPLES, STAGES, TORCHRUN, Killed, assert_same_states, finish, kill, step_of
 from .prepared_folder import write_prepared_folder
@@ -228,7 +228,7 @@ def test_a_front_end_can_be_left_as_it_is(train, tmp_path):
 WATCHED = f"""
 import sys
 sys.path.insert(0, {str(EXAMPLES)!r})
-from hf_lip2speech.training.lip2speech_trainer import StopCallback
+from hf_lip2speech.training.stage_trainer import StopCallback
 import train
 
 def watch(self, args, state, control, model=None, **kwargs):

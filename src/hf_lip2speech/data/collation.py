@@ -95,6 +95,26 @@ class VocoderSegmentCollator:
         }
 
 
+class MelFlowCollator:
+    """Stage 3: pads the items of a `PredictedClips` into the arguments of `MelFlowModel.forward`."""
+
+    def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Items of T_i frames -> a batch, T the largest T_i.
+
+        Returns:
+            spectrogram and mel_labels (B, 4T, 80) float32, 0 after the end; unit_ids (B, 2T) int64;
+            unit_attention_mask (B, 2T) int64; speaker_embeddings (B, 256).
+        """
+        padded = {name: _pad([item[name] for item in items]) for name in ("spectrogram", "mel_labels")}
+        units = [item["unit_ids"] for item in items]
+        speakers = torch.stack([item["speaker_embeddings"] for item in items])
+        return padded | {
+            "unit_ids": _pad(units),
+            "unit_attention_mask": _mask(units),
+            "speaker_embeddings": speakers,
+        }
+
+
 def _pad(clips: Sequence[torch.Tensor], value: float = 0.0) -> torch.Tensor:
     return pad_sequence(list(clips), batch_first=True, padding_value=value)
 

@@ -11,6 +11,7 @@ from ..audio.pitch import f0_of_mel_frames
 from ..constants import MEL_FLOOR, MEL_PER_FRAME, SAMPLES_PER_FRAME, SAMPLES_PER_UNIT, UNITS_PER_FRAME
 from ..errors import Lip2SpeechError
 from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
+from ..losses.av_offset import best_lags, move_labels
 from .augmentation import VideoAugmentation, evaluation_transform, sample_generator
 
 # of `Lip2SpeechModel.forward`, by field of a `PreparedDataset`, where they differ
@@ -179,6 +180,57 @@ class VocoderSegmentDataset(EpochDataset):
             "speaker_embeddings": item["speaker_embeddings"],
             "waveform": waveform[SAMPLES_PER_UNIT * start : SAMPLES_PER_UNIT * (start + size)],
             "predicted": torch.tensor(predicted),
+        }
+
+
+class PredictedClips(EpochDataset):
+    """Stage 3: what a lip-to-speech model predicts of each clip, and the recording's mel.
+
+    Args:
+        dataset: A `PreparedDataset` with "mel" and "speaker_embeddings".
+        predictions: For each clip a dict with "mel" and "unit_ids".
+        max_frames: Longer clips are cut to this many video frames at a random place; None: never.
+        max_av_offset: By how many mel frames the recording may lag behind the prediction, to either side; it
+            is moved to where it fits best.
+        seed: Of all draws.
+
+    An item is {"id", "spectrogram" float32 (4T, 80), "unit_ids" int64 (2T,), "speaker_embeddings" float32
+    (256,), "mel_labels" float32 (4T, 80)}.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        predictions: Sequence[dict[str, Any]],
+        *,
+        max_frames: int | None = None,
+        max_av_offset: int = 0,
+        seed: int = 0,
+    ):
+        super().__init__(dataset, seed=seed)
+        self.predictions, self.max_frames, self.max_av_offset = predictions, max_frames, max_av_offset
+        self._lags: dict[int, torch.Tensor] = {}  # of the clips that were read, since they take a while
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        item = _as_tensors(self.dataset[index])
+        predicted = _as_tensors(self.predictions[index])
+        spectrogram, labels = predicted["mel"][None], item["mel"][None]
+        if self.max_av_offset:
+            everywhere = torch.ones(labels.shape[:2], dtype=torch.bool)
+            if index not in self._lags:
+                self._lags[index] = best_lags(spectrogram, labels, everywhere, self.max_av_offset)
+            labels = move_labels(labels, self._lags[index], everywhere.sum(1))
+        frames = labels.shape[1] // MEL_PER_FRAME
+        start, end = 0, frames
+        if self.max_frames is not None and frames > self.max_frames:
+            start = int(torch.randint(frames - self.max_frames + 1, (), generator=self.generator(index)))
+            end = start + self.max_frames
+        return {
+            "id": item["id"],
+            "spectrogram": spectrogram[0, MEL_PER_FRAME * start : MEL_PER_FRAME * end],
+            "unit_ids": predicted["unit_ids"][UNITS_PER_FRAME * start : UNITS_PER_FRAME * end],
+            "speaker_embeddings": item["speaker_embeddings"],
+            "mel_labels": labels[0, MEL_PER_FRAME * start : MEL_PER_FRAME * end],
         }
 
 

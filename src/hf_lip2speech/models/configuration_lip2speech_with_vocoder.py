@@ -1,14 +1,16 @@
-"""Configuration of the composite: a lip-to-speech model, a vocoder and the names of its voices."""
+"""Configuration of the composite: a lip-to-speech model, a vocoder, perhaps a mel flow, and named voices."""
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
 
 from ..constants import SAMPLING_RATE
 from ..loading import StrictConfigMixin
 from .configuration_lip2speech import Lip2SpeechConfig
+from .configuration_mel_flow import MelFlowConfig
 from .configuration_unit_vocoder import UnitVocoderConfig
 
-_SHARED_SIZES = ("num_units", "num_mel_bins", "speaker_embedding_dim")
+SHARED_SIZES = ("num_units", "num_mel_bins", "speaker_embedding_dim")
 
 
 @strict
@@ -18,6 +20,8 @@ class Lip2SpeechWithVocoderConfig(StrictConfigMixin, PreTrainedConfig):
     Args:
         lip2speech: config (or its dict) of the model that turns video into units and mel.
         vocoder: config (or its dict) of the model that turns units and mel into a waveform.
+        mel_flow: config (or its dict) of the post-net that turns the predicted mel into a sample; None: the
+            vocoder speaks the predicted mel.
         voices: names of the voices; their speaker embeddings are in the model and its voices.safetensors.
             A dictionary (version 0.1 stored the embeddings here) counts as the list of its keys.
         default_voice: the voice used when the caller names none; one of `voices`. With exactly one voice it
@@ -25,10 +29,15 @@ class Lip2SpeechWithVocoderConfig(StrictConfigMixin, PreTrainedConfig):
     """
 
     model_type = "lip2speech_with_vocoder"
-    sub_configs_defaults = {"lip2speech": Lip2SpeechConfig, "vocoder": UnitVocoderConfig}
+    sub_configs_defaults = {
+        "lip2speech": Lip2SpeechConfig,
+        "vocoder": UnitVocoderConfig,
+        "mel_flow": SubConfigSpec(config_class=MelFlowConfig, optional=True),
+    }
 
     lip2speech: dict | PreTrainedConfig | None = None
     vocoder: dict | PreTrainedConfig | None = None
+    mel_flow: dict | PreTrainedConfig | None = None
     voices: list | tuple | dict | None = None
     default_voice: str | None = None
 
@@ -44,21 +53,26 @@ class Lip2SpeechWithVocoderConfig(StrictConfigMixin, PreTrainedConfig):
         return SAMPLING_RATE
 
     def to_dict(self) -> dict:
-        """As `PreTrainedConfig.to_dict`, without the folders that the parts were loaded from."""
+        """As `PreTrainedConfig.to_dict`, without parts that there are not, and without the folders that the
+        others were loaded from."""
         contents = super().to_dict()
         for part in self.sub_configs_defaults:
-            contents[part].pop("_name_or_path", None)
+            if contents[part] is None:
+                del contents[part]
+            else:
+                contents[part].pop("_name_or_path", None)
         return contents
 
     def validate_parts_agree(self):
-        """The two parts have the same units, mel and speaker embeddings."""
-        for name in _SHARED_SIZES:
-            ours, theirs = getattr(self.lip2speech, name), getattr(self.vocoder, name)
-            if ours != theirs:
-                raise ValueError(
-                    f"The lip-to-speech model has {name} {ours} and the vocoder {theirs}: they must be "
-                    "trained for the same units, mel and speaker embeddings to speak together."
-                )
+        """The parts have the same units, mel and speaker embeddings."""
+        for part, called in ((self.vocoder, "vocoder"), (self.mel_flow, "mel flow")):
+            for name in SHARED_SIZES if part is not None else ():
+                ours, theirs = getattr(self.lip2speech, name), getattr(part, name)
+                if ours != theirs:
+                    raise ValueError(
+                        f"The lip-to-speech model has {name} {ours} and the {called} {theirs}: they must be "
+                        "trained for the same units, mel and speaker embeddings to speak together."
+                    )
 
     def validate_voices(self):
         """The default voice is one of the voices."""

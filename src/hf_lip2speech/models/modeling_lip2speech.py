@@ -115,7 +115,8 @@ class Lip2SpeechPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _no_split_modules = ["ConformerLayer", "AVHubertLayer", "BasicBlock"]
-    _keys_to_ignore_on_load_unexpected = [r"^vocoder\."]  # when loaded from a composite's repository
+    # The other parts of a composite's repository.
+    _keys_to_ignore_on_load_unexpected = [r"^vocoder\.", r"^mel_flow\."]
     _can_record_outputs = {
         "hidden_states": ConformerLayer,
         "attentions": OutputRecorder(RelPositionMultiHeadAttention, index=1),

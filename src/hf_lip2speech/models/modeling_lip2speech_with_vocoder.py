@@ -22,7 +22,9 @@ from ..constants import MEL_PER_FRAME, SAMPLES_PER_FRAME, SAMPLES_PER_UNIT, UNIT
 from ..errors import Lip2SpeechError, NotLoadedError
 from ..loading import StrictLoadingMixin, model_source, readable_hub_errors
 from .configuration_lip2speech_with_vocoder import Lip2SpeechWithVocoderConfig
+from .configuration_mel_flow import check_sampling
 from .modeling_lip2speech import Lip2SpeechModel
+from .modeling_mel_flow import Generators, MelFlowModel
 from .modeling_unit_vocoder import UnitVocoderModel, fold_weight_norm
 from .padding import Padding
 from .phase_recovery import phase_of, raised
@@ -71,9 +73,10 @@ class Lip2SpeechWithVocoderOutput(ModelOutput):
 
 
 class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
-    """A `Lip2SpeechModel`, the `UnitVocoderModel` that speaks its output, and named voices.
+    """A `Lip2SpeechModel`, the `UnitVocoderModel` that speaks its output, and named voices; where the config
+    has a `mel_flow`, a `MelFlowModel` between the two.
 
-    Either part loads alone from a repository of the composite: `Lip2SpeechModel.from_pretrained(repository)`.
+    Each part loads alone from a repository of the composite: `Lip2SpeechModel.from_pretrained(repository)`.
 
     Attributes:
         voices: speaker embeddings by name, float32 (256,) on the CPU; change them with `set_voices`.
@@ -89,6 +92,7 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
         super().__init__(config)
         self.lip2speech = Lip2SpeechModel(config.lip2speech)
         self.vocoder = UnitVocoderModel(config.vocoder)
+        self.mel_flow = None if config.mel_flow is None else MelFlowModel(config.mel_flow)
         self.voices: dict[str, torch.Tensor] = {}
         self.post_init()
 
@@ -99,17 +103,23 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
         vocoder: UnitVocoderModel,
         voices: Mapping[str, Embedding] | None = None,
         default_voice: str | None = None,
+        mel_flow: MelFlowModel | None = None,
     ) -> "Lip2SpeechWithVocoder":
-        """Join two trained models, which it holds (not copies), with named voices.
+        """Join trained models, which it holds (not copies), with named voices.
 
         Args:
             voices, default_voice: see `set_voices`.
+            mel_flow: trained on the predictions of `lip2speech`.
         """
-        config = Lip2SpeechWithVocoderConfig(lip2speech=lip2speech.config, vocoder=vocoder.config)
+        config = Lip2SpeechWithVocoderConfig(
+            lip2speech=lip2speech.config,
+            vocoder=vocoder.config,
+            mel_flow=None if mel_flow is None else mel_flow.config,
+        )
         # The placeholders that the constructor makes are replaced at once: they take neither memory nor time.
         with torch.device("meta"), no_init_weights():
             model = cls(config)
-        model.lip2speech, model.vocoder = lip2speech, vocoder
+        model.lip2speech, model.vocoder, model.mel_flow = lip2speech, vocoder, mel_flow
         model.set_voices(voices or {}, default_voice)
         return model.train(lip2speech.training)
 
@@ -207,6 +217,9 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         text_ids: torch.Tensor | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        generator: Generators | None = None,
     ) -> Lip2SpeechWithVocoderOutput:
         """Speak a batch of silent videos; `generate_speech` does the same without gradients.
 
@@ -232,12 +245,15 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
                 `attn_implementation="eager"`.
             text_ids: (B, L), classes of the characters of what is to be said, where the lips say it best (see
                 `Lip2SpeechModel.forward`); for a model with `text_conditioning`.
+            num_inference_steps, guidance_scale, generator: of a model with a `mel_flow`, see
+                `MelFlowModel.forward`.
             return_dict: False gives a tuple. The defaults of all three are the config's.
 
         Raises:
             Lip2SpeechError: an unknown voice, embeddings or masks of the wrong shape, padding before frames,
                 a clip without frames, windows that are not positive, attentions without eager attention, a
-                pitch_shift that the vocoder cannot do, or a text for a model that cannot be told what to say.
+                pitch_shift that the vocoder cannot do, a text for a model that cannot be told what to say, or
+                options of sampling for a model without a flow.
         """
         if window_frames < 1 or context_frames < 0:
             raise Lip2SpeechError(
@@ -259,6 +275,8 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
                 'model.set_attn_implementation("eager"), or load it with attn_implementation="eager".'
             )
         self.vocoder.check_pitch_shift(pitch_shift)
+        sampling = {"num_inference_steps": num_inference_steps, "guidance_scale": guidance_scale}
+        self.check_sampling(**sampling, generator=generator)
         lengths = _lengths(attention_mask, *pixel_values_videos.shape[:2])
         speakers = self._speakers(speaker_embeddings, voice, len(pixel_values_videos))
         if text_ids is not None and not self.config.lip2speech.text_conditioning:
@@ -271,6 +289,12 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
             **wanted,
         )
         unit_ids, spectrogram = read["unit_ids"][0], read["spectrogram"][0]
+        if self.mel_flow is not None:
+            units = unit_ids.shape[1]
+            mask = _mask(lengths * UNITS_PER_FRAME, units, unit_ids.device)
+            given = (spectrogram, unit_ids, speakers, mask)
+            spectrogram = self.mel_flow(*given, **sampling, generator=generator).spectrogram
+            spectrogram = spectrogram.to(unit_ids.device)
         f0 = self.predict_pitch(unit_ids, spectrogram, speakers, lengths)
         return Lip2SpeechWithVocoderOutput(
             waveform=self.vocode(unit_ids, spectrogram, speakers, lengths, progress, f0, pitch_shift),
@@ -296,6 +320,9 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
         progress: Progress | None = None,
         pitch_shift: float = 0.0,
         text_ids: torch.Tensor | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        generator: Generators | None = None,
     ) -> Lip2SpeechWithVocoderOutput:
         """`forward` without gradients; see there for arguments and errors.
 
@@ -305,6 +332,7 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
         speech = self.forward(
             *(pixel_values_videos, attention_mask, speaker_embeddings, voice),
             *(window_frames, context_frames, progress, pitch_shift, False, False, text_ids),
+            *(num_inference_steps, guidance_scale, generator),
             return_dict=True,
         )
         if not torch.isfinite(speech.waveform).all():
@@ -336,6 +364,22 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
         anybody = torch.zeros(size, device=self._gathering_device)  # the text is the same in every voice
         read = self._read_lips(pixel_values_videos, lengths, anybody, window_frames, context_frames, progress)
         return read["text_logits"][0]
+
+    def check_sampling(self, **options: Any) -> None:
+        """Raise `Lip2SpeechError` for options of the mel flow that it cannot follow, or if there is none.
+
+        Args:
+            options: `num_inference_steps`, `guidance_scale` and what decides the noise, None where not given.
+        """
+        given = {name: value for name, value in options.items() if value is not None}
+        if self.mel_flow is None and given:
+            raise Lip2SpeechError(
+                f"{', '.join(given)} was given, but the model has no mel flow to sample from: leave it out, "
+                "or use a model that has one (hf-lip2speech compose --mel-flow)."
+            )
+        if self.mel_flow is not None:
+            names = ("num_inference_steps", "guidance_scale")
+            check_sampling(*(given.get(name, getattr(self.mel_flow.config, name)) for name in names))
 
     @property
     def _gathering_device(self) -> torch.device:

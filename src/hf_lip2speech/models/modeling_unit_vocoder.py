@@ -121,8 +121,8 @@ class UnitVocoderPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
     # There is no attention here: whatever a composite asks of its parts suits.
     _supports_sdpa = True
     _no_split_modules = ["UnitVocoderStage", "VocoderConvNeXtBlock"]
-    # The other half of a composite's repository.
-    _keys_to_ignore_on_load_unexpected = [r"^lip2speech\."]
+    # The other parts of a composite's repository.
+    _keys_to_ignore_on_load_unexpected = [r"^lip2speech\.", r"^mel_flow\."]
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from accelerate.tracking import get_available_trackers
@@ -120,7 +120,55 @@ RANGES = {
 
 
 @dataclass(kw_only=True)
-class Lip2SpeechTrainingArguments(RunArguments, TrainingArguments):
+class TrainerArguments(RunArguments, TrainingArguments):
+    """What the trainings on `transformers.Trainer` share, stages 1 and 3; validation measures `metrics`.
+
+    Args:
+        max_frames: Longer training clips are cut to a random stretch of this many frames.
+        vocoder: A saved unit vocoder that speaks the validation samples; null = Griffin-Lim on the mel.
+        max_grad_norm: Gradients are scaled down to this global norm; 0 = they are left alone, as published.
+    """
+
+    metrics: ClassVar[tuple[str, ...]]
+
+    max_frames: int = 600
+    vocoder: str | None = None
+    ema_decay: float = 0.999
+
+    learning_rate: float = 1e-3
+    lr_scheduler_type: str = "cosine"
+    weight_decay: float = 0.01
+    adam_beta2: float = 0.98
+    max_grad_norm: float = 0.0
+    per_device_train_batch_size: int = 16
+    logging_steps: float = 50
+    eval_strategy: str = "steps"
+    eval_steps: float | None = 1000
+    save_steps: float = 1000
+    save_total_limit: int | None = 2
+    report_to: None | str | list[str] = "tensorboard"
+    seed: int = 0
+    dataloader_drop_last: bool = True
+    logging_nan_inf_filter: bool = False
+    disable_tqdm: bool | None = True
+
+    def __post_init__(self):
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        if self.data_seed is None:
+            self.data_seed = self.seed
+        super().__post_init__()
+        self.check([*INTEGRATION_TO_CALLBACK], get_available_reporting_integrations())
+        if self.metric_for_best_model not in self.metrics:
+            raise ConfigError(
+                f"metric_for_best_model is {self.metric_for_best_model}; expected one of "
+                f"{', '.join(self.metrics)}."
+            )
+        if self.load_best_model_at_end:
+            raise ConfigError("load_best_model_at_end is not supported: best/ holds the best model anyway.")
+
+
+@dataclass(kw_only=True)
+class Lip2SpeechTrainingArguments(TrainerArguments):
     """Stage 1, mouth frames -> units and mel: `transformers.TrainingArguments` and the following.
 
     The defaults are the paper's (Choi, Kim & Ro 2023), where it names them: AdamW with betas 0.9 and 0.98,
@@ -128,7 +176,6 @@ class Lip2SpeechTrainingArguments(RunArguments, TrainingArguments):
     decayed (the published training decays all).
 
     Args:
-        max_frames: Longer training clips are cut to a random stretch of this many frames.
         batch_frames: Batches hold clips of about one length and at most this many frames per device, padding
             included; per_device_train_batch_size is then not used, and every clip counts the same whatever
             the size of its batch. null = per_device_train_batch_size clips of any length.
@@ -141,16 +188,15 @@ class Lip2SpeechTrainingArguments(RunArguments, TrainingArguments):
             cost.
         train_only: Modules of the model that are trained, such as [text_conditioner]; the rest stays as
             init_from brings it. null = everything.
-        vocoder: A saved unit vocoder that speaks the validation samples; null = Griffin-Lim on the mel.
         metric_for_best_model: The validation metric that decides what best/ holds: loss, unit_accuracy,
             mel_l1, stoi_like_correlation or, with a text head, character_error_rate.
-        max_grad_norm: Gradients are scaled down to this global norm; 0 = they are left alone, as published.
         chunk_frames: [least, most]. In half of the updates no output sees beyond the end of its chunk, whose
             length in frames is drawn from this range, so that the model learns to read with a bounded
             look-ahead, as in a live stream. null, as published = every output sees the whole clip.
     """
 
-    max_frames: int = 600
+    metrics = METRICS
+
     batch_frames: int | None = None
     augmentation: dict = field(default_factory=dict)
     chunk_frames: list[int] | None = None
@@ -158,54 +204,51 @@ class Lip2SpeechTrainingArguments(RunArguments, TrainingArguments):
     unfreeze_encoder_after: int | None = None
     freeze_frontend: bool = False
     train_only: list[str] | None = None
-    vocoder: str | None = None
-    ema_decay: float = 0.999
-
-    learning_rate: float = 1e-3
-    lr_scheduler_type: str = "cosine"
     warmup_steps: float = 10_000
-    weight_decay: float = 0.01
-    adam_beta2: float = 0.98
-    max_grad_norm: float = 0.0
     max_steps: int = 150_000
-    per_device_train_batch_size: int = 16
-    logging_steps: float = 50
-    eval_strategy: str = "steps"
-    eval_steps: float | None = 1000
-    save_steps: float = 1000
-    save_total_limit: int | None = 2
     metric_for_best_model: str | None = "unit_accuracy"
-    report_to: None | str | list[str] = "tensorboard"
-    seed: int = 0
-    dataloader_drop_last: bool = True
-    logging_nan_inf_filter: bool = False
-    disable_tqdm: bool | None = True
 
     def __post_init__(self):
-        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         if self.greater_is_better is None:
             self.greater_is_better = self.metric_for_best_model in ("unit_accuracy", "stoi_like_correlation")
-        if self.data_seed is None:
-            self.data_seed = self.seed
         super().__post_init__()
-        self.check([*INTEGRATION_TO_CALLBACK], get_available_reporting_integrations())
-        if self.metric_for_best_model not in METRICS:
-            raise ConfigError(
-                f"metric_for_best_model is {self.metric_for_best_model}; expected one of "
-                f"{', '.join(METRICS)}."
-            )
         if self.chunk_frames is not None and not (
             len(self.chunk_frames) == 2 and 1 <= self.chunk_frames[0] <= self.chunk_frames[1]
         ):
             raise ConfigError(
                 f"chunk_frames is {self.chunk_frames}; expected [least, most] frames, such as [8, 40]."
             )
-        if self.load_best_model_at_end:
-            raise ConfigError("load_best_model_at_end is not supported: best/ holds the best model anyway.")
         if self.encoder is not None and self.init_from is not None:
             raise ConfigError(
                 f"encoder {self.encoder} is for a new model, but init_from {self.init_from} names a saved "
                 "one, which has its own: give one of them."
+            )
+
+
+@dataclass(kw_only=True)
+class MelFlowTrainingArguments(TrainerArguments):
+    """Stage 3, predicted mel, units and speaker -> a sampled mel: `transformers.TrainingArguments` and the
+    following.
+
+    Args:
+        lip2speech: The trained lip-to-speech model (`bundled`, a folder, a Hub repository) whose predictions
+            the flow starts from. They are stored in output_dir.
+    """
+
+    metrics = ("loss",)
+
+    lip2speech: str = ""
+    warmup_steps: float = 500
+    max_steps: int = 150_000
+    max_grad_norm: float = 1.0
+    metric_for_best_model: str | None = "loss"
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.lip2speech:
+            raise ConfigError(
+                "lip2speech is missing: give the trained model whose predictions the flow starts from, "
+                "such as lip2speech=RUN/best or lip2speech=bundled."
             )
 
 

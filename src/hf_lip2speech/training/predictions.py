@@ -1,4 +1,4 @@
-"""A lip-to-speech model's mel and units of the training clips: what a vocoder will be given in use."""
+"""A lip-to-speech model's mel and units of clips: what a vocoder or a mel flow will be given in use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
@@ -57,10 +57,11 @@ def predict(
     model: Lip2SpeechModel,
     clips: AugmentedDataset,
     folder: str | Path,
-    accelerator: Accelerator,
+    accelerator: Accelerator | PartialState,
     *,
     batch_frames: int = 2000,
     workers: int = 0,
+    split: str = "train",
 ) -> StoredPredictions:
     """Predict every clip in its own voice; the processes share the work, and what is there already is kept.
 
@@ -73,6 +74,7 @@ def predict(
         folder: Where they are stored, one file per clip; those of another model or other clips are removed.
         batch_frames: Frames per batch, padding included.
         workers: Processes that load clips.
+        split: Its name, for the record of clips that cannot be read.
 
     A clip whose video is damaged is named and gets no prediction.
 
@@ -96,7 +98,7 @@ def predict(
             batches.append([])
         batches[-1].append(index)
     share = -(-len(clips) // accelerator.num_processes)
-    skipped = SkippedClips("train", share, stored.folder.parent / SKIPPED)
+    skipped = SkippedClips(split, share, stored.folder.parent / SKIPPED)
     found = loader(ReadableClips(clips, at_least=0), list, workers, batch_sampler=batches)
     quiet = not accelerator.is_local_main_process or not batches
     for indices, items in zip(batches, tqdm(found, "predicting clips", disable=quiet), strict=True):

@@ -1,4 +1,4 @@
-"""The two trainings on a prepared folder, from their settings to the trainer; examples/*.py run them."""
+"""The trainings on a prepared folder, from their settings to the trainer; examples/*.py run them."""
 
 from __future__ import annotations
 
@@ -8,22 +8,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator, PartialState
+from accelerate.utils import set_seed
 from omegaconf import OmegaConf
 
 from ..composite import feature_extractor_for
 from ..data.augmentation import VideoAugmentation
 from ..data.collation import VocoderSegmentCollator
 from ..data.prepared import prepared_split
-from ..data.sampling import AugmentedDataset, VocoderSegmentDataset, WholeClips
+from ..data.sampling import AugmentedDataset, PredictedClips, VocoderSegmentDataset, WholeClips
+from ..models.configuration_lip2speech_with_vocoder import SHARED_SIZES
 from ..models.discriminators import Discriminators
 from ..models.modeling_lip2speech import Lip2SpeechModel
+from ..models.modeling_mel_flow import MelFlowModel
 from ..models.modeling_unit_vocoder import UnitVocoderModel
-from .arguments import Lip2SpeechTrainingArguments, VocoderTrainingArguments
+from .arguments import Lip2SpeechTrainingArguments, MelFlowTrainingArguments, VocoderTrainingArguments
 from .checkpoints import checkpoint_to_resume, checkpoints
 from .config import build_arguments, checked, save_settings
 from .lip2speech_trainer import Lip2SpeechTrainer
+from .mel_flow_trainer import MelFlowTrainer
 from .models import build_model, lip2speech_to_train
-from .predictions import predict
+from .predictions import StoredPredictions, predict
 from .vocoder_augmentation import MelAugmentation
 from .vocoder_trainer import VocoderTrainer, start
 
@@ -87,13 +92,7 @@ def vocoder_trainer(args: VocoderTrainingArguments) -> VocoderTrainer:
     predictions, max_av_offset = None, 0
     if args.lip2speech is not None:
         lip2speech = Lip2SpeechModel.from_pretrained(args.lip2speech).to(accelerator.device).eval()
-        frames = prepared_split(args.data, "train", fields=("frames", "speaker_embeddings"))
-        extractor = feature_extractor_for(args.lip2speech, lip2speech)
-        clips = AugmentedDataset(
-            frames, VideoAugmentation(), max_frames=None, seed=args.seed, extractor=extractor
-        )
-        folder, workers = Path(args.output_dir) / "predictions", args.dataloader_num_workers
-        predictions = predict(lip2speech, clips, folder, accelerator, workers=workers)
+        predictions = predictions_of(lip2speech, args, "train", accelerator)
         max_av_offset = lip2speech.config.max_av_offset
     return VocoderTrainer(
         args,
@@ -112,6 +111,52 @@ def vocoder_trainer(args: VocoderTrainingArguments) -> VocoderTrainer:
         VocoderSegmentCollator(),
         max_av_offset,
     )
+
+
+def predictions_of(
+    lip2speech: Lip2SpeechModel,
+    args: VocoderTrainingArguments | MelFlowTrainingArguments,
+    split: str,
+    accelerator: Accelerator | PartialState,
+) -> StoredPredictions:
+    """What `lip2speech`, loaded from args.lip2speech, predicts of a split; of "train" with augmentation."""
+    frames = prepared_split(args.data, split, fields=("frames", "speaker_embeddings"))
+    extractor = feature_extractor_for(args.lip2speech, lip2speech)
+    augmentation = VideoAugmentation() if split == "train" else None
+    clips = AugmentedDataset(frames, augmentation, max_frames=None, seed=args.seed, extractor=extractor)
+    folder = Path(args.output_dir) / ("predictions" if split == "train" else f"predictions_{split}")
+    workers = args.dataloader_num_workers
+    return predict(lip2speech, clips, folder, accelerator, workers=workers, split=split)
+
+
+def mel_flow_trainer(args: MelFlowTrainingArguments, checkpoint: Path | None = None) -> MelFlowTrainer:
+    """Stage 3: what args.lip2speech predicts -> a sampled mel.
+
+    Args:
+        args: The settings, with the prepared folder.
+        checkpoint: That of `checkpoint_to_resume`; `train` takes it as well.
+
+    Raises:
+        ConfigError, DatasetError: settings or data that cannot work.
+    """
+    lip2speech = Lip2SpeechModel.from_pretrained(args.lip2speech).to(args.device).eval()
+    set_seed(args.seed)
+    sizes = {name: getattr(lip2speech.config, name) for name in SHARED_SIZES}
+    model = build_model(MelFlowModel, sizes | args.model, checkpoint or args.init_from)
+    datasets = []
+    for split in ("train", "val"):
+        clips = prepared_split(args.data, split, fields=("mel", "speaker_embeddings"), cache=args.cache)
+        datasets.append(
+            PredictedClips(
+                clips,
+                predictions_of(lip2speech, args, split, args.distributed_state or PartialState()),
+                max_frames=args.max_frames if split == "train" else None,
+                max_av_offset=lip2speech.config.max_av_offset,
+                seed=args.seed,
+            )
+        )
+    voice = speaking_vocoder(args.vocoder, args.device) if args.vocoder else None
+    return MelFlowTrainer(model, args, *datasets, voice=voice)
 
 
 def train_stage(
