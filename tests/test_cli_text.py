@@ -11,6 +11,8 @@ import pytest
 import hf_lip2speech_cli as cli
 from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from hf_lip2speech.media.video import write_video
+from hf_lip2speech.streaming import LipToSpeechStream
+from hf_lip2speech_cli import live
 
 from .fake_corpora import two_talkers
 from .tiny_model import spelling_model, tiny_model
@@ -80,6 +82,24 @@ def test_several_videos_have_transcripts_of_their_own_and_a_bad_one_stops_no_oth
     output = capsys.readouterr()
     assert output.out.startswith("a.mp4\t") and output.out.count("\n") == 1
     assert "error: 'none.mp4' is not a file" in output.err and "bad.mp4" in output.err
+
+
+def test_live_prints_the_text_as_it_comes_and_nothing_else_where_sound_goes_there(
+    here, models, capsys, monkeypatch
+):
+    two_talkers(here / "call.mp4", frames=30)
+    line = f"live call.mp4 --device cpu -m {models / 'spelling'} -o".split()
+    pieces = []
+    take = LipToSpeechStream.take_text
+    monkeypatch.setattr(
+        LipToSpeechStream, "take_text", lambda stream: (pieces.append(take(stream)), pieces[-1])[1]
+    )
+    assert cli.main([*line, "out.wav"]) == 0
+    assert capsys.readouterr().out == "".join(pieces) + "\n" and len(pieces) > 2 and any(pieces)
+    sound = []
+    monkeypatch.setattr(live, "_write_pcm", sound.append)
+    assert cli.main([*line, "-"]) == 0
+    assert capsys.readouterr().out == "" and sound
 
 
 @pytest.mark.parametrize("suffix", [".srt", ".vtt", ".txt", ".json"])

@@ -39,6 +39,17 @@ def test_all_three_rows_share_one_labelled_time_axis_and_frequencies_are_where_t
         np.testing.assert_array_equal(image.get_array(), SPEECH["mouth"][int((start + end) / 2 * 25)])
 
 
+def test_words_stand_over_the_mouth_frames_of_their_time():
+    said = [{"word": "bin", "start": 0.2, "end": 0.5}, {"word": "blue", "start": 0.5, "end": 1.0}]
+    strip = speech_figure(**SPEECH, words=said).axes[0]
+    assert [(text.get_text(), text.get_position()[0]) for text in strip.texts] == [
+        ("bin", 0.35),
+        ("blue", 0.75),
+    ]
+    assert [tuple(line.get_xdata()) for line in strip.lines] == [(0.2, 0.5), (0.5, 1.0)]
+    assert strip.get_xlim() == (0, FRAMES / 25) and strip.get_ylim() == (0, 1), "the frames keep their place"
+
+
 @pytest.mark.parametrize(("suffix", "magic"), [(".png", b"\x89PNG"), (".pdf", b"%PDF"), (".svg", b"<?xml")])
 def test_a_picture_is_written_whole_and_alone_even_of_one_frame(tmp_path, suffix, magic):
     path = tmp_path / f"picture{suffix}"

@@ -24,6 +24,8 @@ from .pipeline_text import encode_texts, read_text, text_parameters
 from .threads import read_ahead
 from .video.tracks import check_face
 
+MOST_AT_ONCE = 4096  # inputs of a batch, and processes that read them
+
 
 class LipToSpeechPipeline(Pipeline):
     """Speech from the video of a face. Arguments of `pipeline(...)` are the defaults of those of a call.
@@ -105,7 +107,7 @@ class LipToSpeechPipeline(Pipeline):
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
         speaks = kwargs.get("return_audio", self._forward_params.get("return_audio", True))
-        if speaks and "speaker" not in kwargs and self._forward_params.get("speaker") is None:
+        if speaks is not False and "speaker" not in kwargs and self._forward_params.get("speaker") is None:
             kwargs["speaker"] = None  # so that a missing default voice is found before any video is read
         if kwargs.get("text") is not None:
             kwargs["text_ids"] = encode_texts(kwargs["text"], inputs, self.model.config.lip2speech)
@@ -142,8 +144,11 @@ class LipToSpeechPipeline(Pipeline):
     ) -> Iterator[dict[str, Any]]:
         """As the base class's, whose batches cannot be made in spawned processes."""
         for name, number, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
-            if not isinstance(number, int) or number < least:
-                raise Lip2SpeechError(f"{name} must be a whole number of at least {least}, got {number!r}.")
+            whole = isinstance(number, int) and not isinstance(number, bool)
+            if not whole or not least <= number <= MOST_AT_ONCE:
+                raise Lip2SpeechError(
+                    f"{name} must be a whole number from {least} to {MOST_AT_ONCE}, got {number!r}."
+                )
         reader = VideoReader(self.feature_extractor)
         sized = isinstance(inputs, Sized)
         kind = PipelineDataset if sized else PipelineIterator
@@ -154,7 +159,7 @@ class LipToSpeechPipeline(Pipeline):
         loader = DataLoader(
             kind(inputs, reader, preprocess_params),
             batch_size=batch_size,
-            num_workers=num_workers if sized else min(num_workers, 1),  # more would each read a whole stream
+            num_workers=min(num_workers, len(inputs) if sized else 1),  # more would each read a whole stream
             collate_fn=collate,
         )
         if isinstance(inputs, list) and not num_workers and "progress" not in preprocess_params:
@@ -202,9 +207,12 @@ class LipToSpeechPipeline(Pipeline):
                 raise Lip2SpeechError(f"{name} must be True or False, got {value!r}.")
         config, defaults = self.model.config.lip2speech, getattr(self, "_postprocess_params", {})
         postprocess = text_parameters(others, flags, config, defaults)
-        for name, value in (("detector", detector), ("progress", progress)):
-            if value is not None and not callable(value):
-                raise Lip2SpeechError(f"{name} must be callable, got {value!r}.")
+        if progress is not None and not callable(progress):
+            raise Lip2SpeechError(f"progress must be callable, got {progress!r}.")
+        if detector is not None and not (callable(detector) and hasattr(detector, "reset")):
+            raise Lip2SpeechError(
+                f"detector must be a LandmarkDetector, which is called and has reset(), got {detector!r}."
+            )
         forward = {"speaker": self.resolve_speaker(others.pop("speaker"))} if "speaker" in others else {}
         if "return_audio" in postprocess:
             forward["return_audio"] = postprocess.pop("return_audio")
@@ -239,8 +247,9 @@ class LipToSpeechPipeline(Pipeline):
         if start is not None or end is not None:
             from .media.decoding import check_part  # imports FFmpeg
 
-            check_part(start or 0.0, end)
-            preprocess |= {"start": start or 0.0, "end": end}
+            start = 0.0 if start is None else start
+            check_part(start, end)
+            preprocess |= {"start": start, "end": end}
         if on_error is not None:
             if on_error not in ("raise", "return"):
                 raise Lip2SpeechError(f'on_error is "raise" or "return", got {on_error!r}.')

@@ -1,5 +1,5 @@
-"""Pictures of what was read and what was made: mouth frames, mel spectrogram and units on one time axis; the
-faces of a video with their numbers.
+"""Pictures of what was read and what was made: words, mouth frames, mel spectrogram and units on one time
+axis; the faces of a video with their numbers.
 
 matplotlib is imported when a picture is drawn (extra "plot"), through its object interface: no window.
 """
@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from transformers.audio_utils import hertz_to_mel
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 FORMATS = (".png", ".pdf", ".svg")
 STRIP_INCHES = 1.0  # side of a mouth frame in the picture
 LONGEST_INCHES = 40.0  # width of the picture of a long video
+WORD_INCHES = 0.6  # for a word; where there is less, words are written upwards
 FREQUENCIES = (250, 500, 1000, 2000, 4000, 8000)  # Hz, labelled on the mel axis
 
 
@@ -38,7 +39,11 @@ def require_matplotlib() -> None:
 
 
 def speech_figure(
-    mouth: np.ndarray, spectrogram: np.ndarray, unit_ids: np.ndarray, title: str = ""
+    mouth: np.ndarray,
+    spectrogram: np.ndarray,
+    unit_ids: np.ndarray,
+    title: str = "",
+    words: Sequence[Mapping[str, Any]] = (),
 ) -> Figure:
     """The picture as a matplotlib figure.
 
@@ -47,6 +52,8 @@ def speech_figure(
         spectrogram: float (4T, 80), natural log-mel at 100 Hz.
         unit_ids: int (2T,), speech units at 50 Hz.
         title: line above the picture.
+        words: what the lips say, as the pipeline's `return_text` gives it: each with "word", and "start" and
+            "end" in seconds; written over the mouth frames.
 
     Raises:
         Lip2SpeechError: the lengths do not belong to one clip.
@@ -80,6 +87,12 @@ def speech_figure(
         frame = mouth[min(frames - 1, int((start + end) / 2 * FRAME_RATE))]
         strip.imshow(frame, cmap="gray", vmin=0, vmax=255, extent=(start, end, 0, 1), aspect="auto")
     strip.set(ylabel="mouth", yticks=[], ylim=(0, 1))
+    upwards = len(words) * WORD_INCHES > width
+    for word in words:
+        start, end = word["start"], word["end"]
+        strip.plot((start, end), (1.06, 1.06), color="black", linewidth=1.5, clip_on=False)
+        place = {"ha": "center", "va": "bottom", "rotation": 90 if upwards else 0}
+        strip.text((start + end) / 2, 1.12, word["word"], fontsize=11, **place)
 
     image = mel.imshow(
         spectrogram.T,
@@ -102,12 +115,17 @@ def speech_figure(
 
 
 def plot_speech(
-    path: str | os.PathLike, mouth: np.ndarray, spectrogram: np.ndarray, unit_ids: np.ndarray, title: str = ""
+    path: str | os.PathLike,
+    mouth: np.ndarray,
+    spectrogram: np.ndarray,
+    unit_ids: np.ndarray,
+    title: str = "",
+    words: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Write the picture of `speech_figure` as .png, .pdf or .svg; the file appears when it is complete."""
     path = Path(path)
     check_plot_path(path)
-    figure = speech_figure(mouth, spectrogram, unit_ids, title)
+    figure = speech_figure(mouth, spectrogram, unit_ids, title, words)
     with atomic_file(path) as unfinished:
         figure.savefig(unfinished, dpi=120)
 

@@ -5,6 +5,7 @@ vocoder speaks it with the units and mel predicted for the look-ahead as context
 the frames alone, not on how they are divided among the calls.
 """
 
+import numbers
 from collections.abc import Iterable
 from typing import Any
 
@@ -27,6 +28,7 @@ SMOOTHED_FRAMES = 6  # landmarks are averaged over this frame and the five befor
 SEARCH_EVERY = 25  # frames between two searches for more faces
 MOST_FACES = 4  # each takes 2 ms of every frame
 LONGEST_LOSS = 5  # frames without the face until the sound stops
+LATEST_TIME = 1e12  # seconds; clocks count from 1970 at most, and more is not precise
 LONGEST_GAP = 5.0  # seconds between two frames; longer ones are shortened to it
 FADE = SAMPLES_PER_FRAME // 2  # samples of the fades into and out of silence
 JOIN = 160  # samples over which the speech of two chunks is cross-faded
@@ -78,7 +80,9 @@ class LipToSpeechStream:
         fps: float = FRAME_RATE,
         detector: LandmarkDetector | None = None,
     ):
-        if look_ahead < 0 or chunk < 1 or context < 0 or not 1 <= fps <= 1000:
+        whole = all(isinstance(number, numbers.Integral) for number in (look_ahead, chunk, context))
+        rate = isinstance(fps, numbers.Real) and 1 <= fps <= 1000
+        if not (whole and rate) or isinstance(chunk, bool) or look_ahead < 0 or chunk < 1 or context < 0:
             raise Lip2SpeechError(
                 f"look_ahead={look_ahead}, chunk={chunk}, context={context}, fps={fps}: expected at least 0, "
                 "1 and 0 frames, and 1 to 1000 frames per second."
@@ -147,11 +151,18 @@ class LipToSpeechStream:
             float32 (640 n,) in [-1, 1] at 16 kHz, where n is a multiple of `chunk` and may be 0.
 
         Raises:
-            Lip2SpeechError: a frame of another shape or dtype, or a time stamp for several frames.
+            Lip2SpeechError: a frame of another shape or dtype, or in which no face can be; a time stamp for
+                several frames, or one that is none.
         """
+        from .media.decoding import check_size  # imports FFmpeg
+
         single = isinstance(frames, np.ndarray) and frames.ndim == 3
         if timestamp is not None and not single:
             raise Lip2SpeechError("A timestamp belongs to a single frame (H, W, 3): push frames one by one.")
+        if timestamp is not None and not (
+            isinstance(timestamp, numbers.Real) and abs(timestamp) <= LATEST_TIME  # nor NaN
+        ):
+            raise Lip2SpeechError(f"timestamp={timestamp!r}: expected seconds of a clock.")
         spoken = []
         for frame in [frames] if single else frames:
             if (
@@ -164,6 +175,7 @@ class LipToSpeechStream:
                     f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
                 )
                 raise Lip2SpeechError(f"A frame is {given}; expected RGB, uint8 (height, width, 3).")
+            check_size(frame.shape[1], frame.shape[0], "the stream")
             time = self._arrived / self.fps if timestamp is None else float(timestamp)
             self._arrived += 1
             for picture in self._at_frame_rate(frame, time):

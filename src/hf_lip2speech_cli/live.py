@@ -1,7 +1,8 @@
 """Speak while the lips move: from a camera, a pipe or a file, to the loudspeakers, a file or a pipe.
 
-Ctrl-C ends it; a sound file is whole then. Standard error shows the latency and how many frames were dropped:
-where the machine is too slow, frames are, so that the sound does not lag more and more.
+What a model with a text head reads is printed as it comes. Ctrl-C ends it; a sound file is whole then.
+Standard error shows the latency and how many frames were dropped: where the machine is too slow, frames are,
+so that the sound does not lag more and more.
 """
 
 import argparse
@@ -90,13 +91,18 @@ def run(args: argparse.Namespace) -> int:
         outputs.callback(stopped.set)
         session.watch(live_frames(args.source, stopped))
         print("speaking; stop with Ctrl-C", file=sys.stderr)
-        meter = _Meter(session)
+        reads = pipe.model.config.lip2speech.text_vocabulary is not None and args.output != PIPE
+        meter = _Meter(session, anew=not (reads and sys.stdout.isatty()))
         for samples, heard in session.speech():
             if record is not None:
                 record(samples)
             if play is not None and heard:
                 play(samples)
+            if reads:
+                print(stream.take_text(), end="", flush=True)
             meter.show()
+        if reads:
+            print()
         if not session.seconds:  # and no empty file is left
             dropped = f"{session.frames} frames came, and {session.dropped} of them were dropped"
             raise session.error or CommandError(f"Nothing was spoken: {dropped}.")
@@ -130,11 +136,16 @@ def _write_pcm(samples: Any) -> None:
 
 
 class _Meter:
-    """A line on the terminal, anew every second, and a last one; a warning when frames are dropped."""
+    """A line on the terminal, anew every second, and a last one; a warning when frames are dropped.
 
-    def __init__(self, session: Any):
+    Args:
+        session: what is measured.
+        anew: False where text is written to the terminal: there is the last line alone.
+    """
+
+    def __init__(self, session: Any, anew: bool):
         self._session, self._next, self._warned = session, 0.0, False
-        self._clear = "\r\033[K" if sys.stderr.isatty() else ""
+        self._clear = "\r\033[K" if anew and sys.stderr.isatty() else ""
 
     def show(self) -> None:
         if time.monotonic() < self._next:

@@ -75,7 +75,8 @@ class Speaking:
         pictured = ("return_mouth", "return_spectrogram", "return_units")
         if args.text is not None:
             options["text"] = args.text
-        if args.transcript is not None:
+        reads = speak.model.config.lip2speech.text_vocabulary is not None
+        if args.transcript is not None or (args.plot is not None and reads):
             options["return_text"] = True
         if args.vocabulary is not None:
             options["vocabulary"] = read_vocabulary(args.vocabulary)
@@ -145,4 +146,5 @@ def _write(job: Job, source: Any, speech: dict[str, Any], args: argparse.Namespa
         write_transcript(job.transcript, {name: speech[name] for name in ("text", "words", "confidence")})
     if job.picture is not None:
         mouth, spectrogram, units = (speech[name] for name in ("mouth", "spectrogram", "unit_ids"))
-        plot_speech(job.picture, mouth, spectrogram, units, title=job.item.name)
+        words = speech.get("words", ())  # of a model that reads text
+        plot_speech(job.picture, mouth, spectrogram, units, title=job.item.name, words=words)

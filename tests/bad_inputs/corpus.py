@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote
 
-from . import data_cases, media_cases, model_cases
+from . import argument_cases, data_cases, media_cases, model_cases
 from .judging import Case
 
 
@@ -19,6 +19,7 @@ def all_cases(web: str) -> Iterator[Case]:
     yield from media_cases.names()
     yield from media_cases.speakers()
     yield from media_cases.addresses(web)
+    yield from argument_cases.arguments()
     yield from model_cases.configs(step=7)
     yield from model_cases.files()
     yield from model_cases.weights()

@@ -1,6 +1,7 @@
 """Reading and writing sound: any file in, 16 kHz mono out."""
 
 import io
+import numbers
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -41,7 +42,9 @@ def read_audio(source: AudioSource, sampling_rate: int = SAMPLING_RATE, *, track
 
     Raises:
         NoAudioError: the source cannot be read, or has no sound.
+        Lip2SpeechError: no sound has this sampling rate.
     """
+    check_sampling_rate(sampling_rate)
     if isinstance(source, Mapping):
         samples, rate = _from_array(source)
     else:
@@ -70,18 +73,16 @@ def write_audio(
         sampling_rate: samples per second.
 
     Raises:
-        Lip2SpeechError: another file format, not a 1-D waveform, or samples that are not finite.
+        Lip2SpeechError: another file format, not a 1-D waveform, samples that are not finite, or a sampling
+            rate that no sound has.
     """
+    check_sampling_rate(sampling_rate)
     path = Path(path)
     if path.suffix.lower() not in (".wav", ".flac"):
         raise Lip2SpeechError(
             f"Sound is written as .wav or .flac, got {path.name!r}. Choose one of these endings."
         )
-    waveform = np.asarray(waveform, dtype=np.float32)
-    if waveform.ndim != 1:
-        raise Lip2SpeechError(
-            f"A waveform is a 1-D array of samples, got shape {waveform.shape}. Write clips one by one."
-        )
+    waveform = as_waveform(waveform)
     if not np.isfinite(waveform).all():
         raise Lip2SpeechError(
             f"{(~np.isfinite(waveform)).sum()} of the waveform's {len(waveform)} samples are not finite; "
@@ -92,6 +93,28 @@ def write_audio(
     soundfile.write(buffer, pcm, sampling_rate, subtype="PCM_16", format=path.suffix[1:].upper())
     with atomic_file(path) as unfinished:
         unfinished.write_bytes(buffer.getbuffer())
+
+
+def as_waveform(samples: Any) -> np.ndarray:
+    """An array, a list or a tensor of one channel of sound as float32 (N,).
+
+    Raises:
+        Lip2SpeechError: it has another shape.
+    """
+    samples = samples.detach().cpu() if hasattr(samples, "detach") else samples
+    waveform = np.asarray(samples, dtype=np.float32)
+    if waveform.ndim != 1:
+        raise Lip2SpeechError(f"A waveform is a 1-D array of samples, got shape {waveform.shape}.")
+    return waveform
+
+
+def check_sampling_rate(rate: Any) -> None:
+    """Raise a Lip2SpeechError for what is not the sampling rate of a sound."""
+    if not isinstance(rate, numbers.Integral) or not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        raise Lip2SpeechError(
+            f"sampling_rate={str(rate)[:50]}: expected a whole number of samples per second from "
+            f"{LOWEST_RATE} to {HIGHEST_RATE}."
+        )
 
 
 def _from_array(source: Mapping[str, Any]) -> tuple[np.ndarray, int]:

@@ -19,6 +19,7 @@ from av.video.frame import PictureType
 from ..constants import FRAME_RATE, SAMPLING_RATE
 from ..errors import Lip2SpeechError, UnreadableVideoError
 from ..files import UNWRITABLE, atomic_file
+from .audio import as_waveform, check_sampling_rate
 from .decoding import Timed, check_part, main_stream, part, timed_pictures
 from .display import Display
 from .sources import describe, ffmpeg_name, local_source, open_container
@@ -70,11 +71,11 @@ def mux_speech(
 
     Raises:
         UnreadableVideoError, NoVideoStreamError: the source cannot be read, or has no pictures.
-        Lip2SpeechError: the waveform is not 1-D, or the path has another ending.
+        Lip2SpeechError: the waveform is not 1-D, no sound has its rate, or the path has another ending.
     """
-    waveform = np.asarray(waveform, dtype=np.float32)
-    if waveform.ndim != 1:
-        raise Lip2SpeechError(f"A waveform is a 1-D array of samples, got shape {waveform.shape}.")
+    waveform = as_waveform(waveform)
+    check_sampling_rate(sampling_rate)
+    sampling_rate = int(sampling_rate)  # of NumPy, FFmpeg takes none
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
         raise Lip2SpeechError(f"A video is written as {', '.join(FORMATS)}, got {Path(path).name!r}.")

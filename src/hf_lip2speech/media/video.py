@@ -12,7 +12,7 @@ import av
 import numpy as np
 
 from ..constants import FRAME_RATE
-from ..errors import EmptyVideoError, UnreadableVideoError
+from ..errors import EmptyVideoError, Lip2SpeechError, UnreadableVideoError
 from ..files import atomic_file
 from ..threads import read_ahead
 from .decoding import (
@@ -29,6 +29,7 @@ from .display import Display
 from .sources import describe, ffmpeg_name, local_source, open_container
 
 FRAMES = "RGB (T, H, W, 3) or (T, 3, H, W) or gray (T, H, W), uint8 or floats in 0..1"
+LOWEST_FPS, HIGHEST_FPS = 1, 1000
 FRAMES_AHEAD = 4  # decoded by another thread while those before are looked at
 MIDPOINT_SLACK = Fraction(1, 50)  # of an output frame: keeps jittering time stamps from deciding a tie
 
@@ -128,8 +129,9 @@ def open_video(
     Raises:
         MissingVideoError: no such file.
         UnreadableVideoError: not a source of a video.
-        Lip2SpeechError: `start` or `end` is negative, or `end` not after `start`.
+        Lip2SpeechError: `start` or `end` is negative, or `end` not after `start`; no video has this rate.
     """
+    _check_fps(fps)
     check_part(start, end)
     if isinstance(source, dict):
         yield Video(source, fps, describe(source), start, end)
@@ -142,6 +144,13 @@ def iter_frames(source: Any, fps: float = FRAME_RATE) -> Iterator[np.ndarray]:
     """The frames of a video, uint8 (H, W, 3) RGB, for reading them once; see `open_video`."""
     with open_video(source, fps) as video:
         yield from video
+
+
+def _check_fps(fps: Any) -> None:
+    if not isinstance(fps, numbers.Real) or not LOWEST_FPS <= fps <= HIGHEST_FPS:
+        raise Lip2SpeechError(
+            f"fps={str(fps)[:50]}: expected a number of frames per second from {LOWEST_FPS} to {HIGHEST_FPS}."
+        )
 
 
 def _timed_array(source: dict) -> Iterator[Timed]:
@@ -228,7 +237,9 @@ def write_video(
 
     Raises:
         EmptyVideoError: no frames.
+        Lip2SpeechError: no video has this rate.
     """
+    _check_fps(fps)
     rate = Fraction(fps).limit_denominator(100_000)
     with (
         atomic_file(path) as unfinished,

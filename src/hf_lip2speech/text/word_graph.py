@@ -45,15 +45,14 @@ def word_graph(vocabulary: Any, characters: Sequence[str]) -> WordGraph:
         Lip2SpeechError: It is neither, a word is empty or holds a space, or the model's characters lack the
             space or one of a word's.
     """
-    if isinstance(vocabulary, (str, bytes, dict)) or not hasattr(vocabulary, "__iter__"):
-        raise Lip2SpeechError(f"vocabulary is {_shortened(vocabulary)}: expected {EXPECTED}.")
-    entries = list(vocabulary)
-    grammar = bool(entries) and not any(isinstance(entry, str) for entry in entries)
-    slots = [list(slot) for slot in entries if hasattr(slot, "__iter__")] if grammar else [entries]
-    if (grammar and len(slots) < len(entries)) or not all(
-        slot and all(isinstance(word, str) for word in slot) for slot in slots
-    ):
-        raise Lip2SpeechError(f"vocabulary is {_shortened(entries)}: expected {EXPECTED}.")
+    try:
+        entries = [] if isinstance(vocabulary, (str, bytes, dict)) else list(vocabulary)
+        grammar = bool(entries) and not any(isinstance(entry, str) for entry in entries)
+        slots = [list(slot) for slot in entries] if grammar else [entries]
+    except TypeError:  # something has no items
+        entries, slots = [], []
+    if not slots or not all(slot and all(isinstance(word, str) for word in slot) for slot in slots):
+        raise Lip2SpeechError(f"vocabulary is {_shortened(entries or vocabulary)}: expected {EXPECTED}.")
     if SPACE not in characters:
         raise Lip2SpeechError("vocabulary needs a model whose text_vocabulary has the space between words.")
     space = list(characters).index(SPACE) + 1
