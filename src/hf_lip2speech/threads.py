@@ -1,8 +1,8 @@
 """Work of another thread: items that are made while the ones before are used."""
 
-import threading
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from queue import SimpleQueue
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -14,35 +14,18 @@ def read_ahead(items: Iterable[T], depth: int = 1) -> Iterator[T]:
     The thread ends with the items, or when the iterator is closed or forgotten. What making an item raises is
     raised here, after the items before it.
     """
-    made: SimpleQueue[tuple[Any, BaseException | None] | None] = SimpleQueue()
-    free = threading.Semaphore(depth)
-    stopped = threading.Event()
-
-    def make() -> None:
-        iterator = iter(items)
+    iterator, end = iter(items), object()
+    with ThreadPoolExecutor(1, "read_ahead") as thread:
+        coming = deque(thread.submit(next, iterator, end) for _ in range(depth))
         try:
-            while free.acquire() and not stopped.is_set():
-                made.put((next(iterator), None))
-        except StopIteration:
-            pass
-        except BaseException as error:
-            made.put((None, error))
+            item: Any
+            while (item := coming.popleft().result()) is not end:
+                coming.append(thread.submit(next, iterator, end))
+                yield item
+                del item  # not kept while the next one is awaited
         finally:
+            for future in coming:
+                future.cancel()
+            thread.shutdown()
             if isinstance(iterator, Generator):
                 iterator.close()
-            made.put(None)
-
-    thread = threading.Thread(target=make, name="read_ahead", daemon=True)
-    thread.start()
-    try:
-        while (entry := made.get()) is not None:
-            item, error = entry
-            if error is not None:
-                raise error
-            free.release()
-            yield item
-            del entry, item
-    finally:
-        stopped.set()
-        free.release()
-        thread.join()
