@@ -17,9 +17,8 @@ from hf_lip2speech.composite import feature_extractor_for
 from hf_lip2speech.data.augmentation import evaluation_transform
 from hf_lip2speech.data.prepared import prepared_split
 from hf_lip2speech.models.modeling_lip2speech import Lip2SpeechModel
-from hf_lip2speech.text.confidence import calibrated, fit_calibration
-from hf_lip2speech.text.plausibility import word_scores
-from hf_lip2speech.text.transcripts import transcribe
+from hf_lip2speech.text.alignment import word_scores
+from hf_lip2speech.text.transcripts import calibrated, fit_calibration, transcribe
 
 TRUE_WORDS_BELOW = 0.02  # share of the words that are said and score less than the threshold
 

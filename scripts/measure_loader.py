@@ -18,8 +18,7 @@ from hf_lip2speech.extras import needs_extra
 with needs_extra("train"):
     from hf_lip2speech.constants import NUM_UNITS
     from hf_lip2speech.data.augmentation import VideoAugmentation
-    from hf_lip2speech.data.batching import FrameBatchSampler
-    from hf_lip2speech.data.collation import Lip2SpeechCollator
+    from hf_lip2speech.data.collation import FrameBatchSampler, Lip2SpeechCollator
     from hf_lip2speech.data.prepared import PreparedDataset
     from hf_lip2speech.data.sampling import AugmentedDataset
     from hf_lip2speech.models.configuration_lip2speech import Lip2SpeechConfig

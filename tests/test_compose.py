@@ -11,8 +11,7 @@ from transformers import pipeline
 import hf_lip2speech_cli
 from hf_lip2speech import Lip2SpeechFeatureExtractor, Lip2SpeechWithVocoder, SpeechUnitExtractor
 from hf_lip2speech.composite import compose, feature_extractor_for, save_beside_weights
-from hf_lip2speech.data.prepared import PreparedDataset
-from hf_lip2speech.data.voices import speaker_voices
+from hf_lip2speech.data.prepared import PreparedDataset, speaker_voices
 from hf_lip2speech.errors import Lip2SpeechError
 
 from .tiny_model import tiny_model, unit_vector

@@ -13,8 +13,8 @@ from hf_lip2speech import Lip2SpeechFeatureExtractor, LipToSpeechPipeline
 from hf_lip2speech.errors import Lip2SpeechError
 from hf_lip2speech.media.video import write_video
 from hf_lip2speech.pipeline_text import read_text
+from hf_lip2speech.text.alignment import word_scores
 from hf_lip2speech.text.characters import ENGLISH, encode_text
-from hf_lip2speech.text.plausibility import word_scores
 
 from .text.posteriors import spoken
 from .tiny_model import spelling_model

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from hf_lip2speech.data.hub_dataset import DECODERS
-from hf_lip2speech.data.prepared import PreparedDataset
+from hf_lip2speech.data.prepared import READERS, PreparedDataset
 from hf_lip2speech.errors import Lip2SpeechError
 from hf_lip2speech.evaluation.lip_sync import SyncNet
 from hf_lip2speech.training.predictions import StoredPredictions
@@ -106,7 +105,7 @@ def test_an_array_of_a_prepared_folder_that_is_a_pickle_is_refused(part, made, t
 def test_so_is_one_that_is_streamed_from_the_hub(made):
     for name in ("mel", "unit_ids", "speaker_embeddings"):
         with pytest.raises(ValueError, match="allow_pickle"):
-            DECODERS[name][1](io.BytesIO(hostile_array(made)))
+            READERS[name][1](io.BytesIO(hostile_array(made)))
 
 
 def test_so_is_a_stored_prediction(made, tmp_path):

@@ -24,13 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import (
-    EvalResult,
-    EvalResultEntry,
-    ModelCard,
-    ModelCardData,
-    eval_result_entries_to_yaml,
-)
+from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData, eval_result_entries_to_yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .errors import Lip2SpeechError, PublishError
@@ -120,14 +114,10 @@ def model_card(
 def existing_card(
     path: Path, kind: str, results: Sequence[Mapping[str, Any]], repo_id: str, samples: Sequence[str]
 ) -> ModelCard:
-    """The card in `path` under the repository's name, with samples and results where it has none.
+    """The card in `path`, with `repo_id` in place of `HERE`, and with samples and results if it has none.
 
-    Args:
-        path, repo_id: README.md, and "owner/name", which replaces `HERE`.
-        kind, results, samples: As for `model_card`.
-
-    Raises:
-        PublishError: its header is not the metadata of a card, or states no licence.
+    Other arguments are as for `model_card`. A PublishError where its header is not the metadata of a card, or
+    states no licence.
     """
     try:
         card = ModelCard(path.read_text(encoding="utf-8").replace(HERE, repo_id))
@@ -135,8 +125,7 @@ def existing_card(
         raise PublishError(f"{path} is no model card: {' '.join(str(error).split())}") from error
     if not card.data.to_dict().get("license"):
         raise PublishError(
-            f"{path} states no license in its header. Add it, or write card.yaml beside it and remove "
-            "the card."
+            f"{path} states no license in its header. Add it, or replace the card by card.yaml beside it."
         )
     sections = {title.lower() for title in re.findall(r"^## (\w+)", card.text, flags=re.MULTILINE)}
     if samples and "samples" not in sections:
@@ -186,17 +175,11 @@ def prepared_card(corpus: str, clips: int, hours: float, repo_id: str) -> str:
 
 
 def read_facts(path: str | Path) -> dict[str, Any]:
-    """The stated facts in a YAML file.
-
-    Raises:
-        Lip2SpeechError: the file is missing, is not YAML, or holds no mapping.
-    """
+    """The stated facts in a YAML file; a Lip2SpeechError where it is none, or holds no mapping."""
     try:
         facts = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise Lip2SpeechError(
-            f"The facts in {path} cannot be read: {error}. Expected a YAML file."
-        ) from error
+        raise Lip2SpeechError(f"The facts in {path} cannot be read as YAML: {error}.") from error
     if not isinstance(facts, dict):
         raise Lip2SpeechError(f"{path} holds a {type(facts).__name__}; expected `name: value` lines in YAML.")
     return facts
@@ -398,9 +381,7 @@ def _checked(facts: Mapping[str, Any]) -> dict[str, Any]:
         value = facts.get(name) or []
         value = [value] if isinstance(value, str) else value
         if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-            raise Lip2SpeechError(
-                f"The fact {name} is {value!r}; expected a sentence or a list of sentences."
-            )
+            raise Lip2SpeechError(f"The fact {name} is {value!r}; expected a sentence or a list of them.")
         checked[name] = [one.strip() for one in value]
     return checked
 

@@ -55,9 +55,6 @@ def compose(
             predictions; None: without.
         float16: store the weights in half the size; they are still computed in float32.
 
-    Returns:
-        The composite.
-
     Raises:
         Lip2SpeechError: the models do not fit together, `out` exists, there is no unit extractor, or the
             default voice is not among the voices.
@@ -75,9 +72,9 @@ def compose(
         model = Lip2SpeechWithVocoder.from_parts(reader, speaker, voices, default_voice, flow)
         save_composite(model, folder, feature_extractor_for(sources[1], reader), float16=float16)
         if not any(copy_unit_extractor(one, folder) for one in ([units] if units else sources)):
+            where = units or f"{vocoder} or {lip2speech}"
             raise Lip2SpeechError(
-                f"There is no {UNIT_EXTRACTOR} in {units or f'{vocoder} or {lip2speech}'}: give one with "
-                "--units, a folder that `hf-lip2speech prepare` or a training wrote."
+                f"There is no {UNIT_EXTRACTOR} in {where}: give a prepared folder with --units."
             )
     return model
 
@@ -104,13 +101,9 @@ def save_beside_weights(
     unit_extractor: Source | None = None,
     voices: Mapping[str, Embedding] | None = None,
 ) -> None:
-    """Write what belongs to a model beside its weights, so that `compose` finds it there.
-
-    Args:
-        feature_extractor: the one whose pixels the model was trained on.
-        unit_extractor: a prepared folder or a model that has one.
-        voices: speaker embeddings by name.
-    """
+    """Write what belongs to a model beside its weights, so that `compose` finds it there: the feature
+    extractor that it was trained with, the unit extractor of a prepared folder or a model, and voices by
+    name."""
     if feature_extractor is not None:
         feature_extractor.save_pretrained(folder)
     if unit_extractor is not None:
@@ -147,7 +140,7 @@ def named_voices(folders: Sequence[Source], renamed: Sequence[str] = ()) -> dict
     """
     voices: dict[str, np.ndarray] = {}
     for folder in folders:
-        from .data.voices import speaker_voices  # needs the extra "train", for the manifest
+        from .data.prepared import speaker_voices  # needs the extra "train", for the manifest
 
         for speaker, embedding in sorted(speaker_voices(folder).items()):
             if speaker in voices:

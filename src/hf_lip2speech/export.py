@@ -3,11 +3,9 @@
 Shapes: B clips of T video frames (25 fps), 2T units, 4T mel frames, 640T samples (16 kHz). B and T are free.
 """
 
-import json
 import logging
 import shutil
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ from .constants import FRAME_RATE, SAMPLES_PER_FRAME, SAMPLING_RATE
 from .errors import Lip2SpeechError
 from .extras import require_extra
 from .feature_extraction_lip2speech import SMALLEST_DEVIATION, Lip2SpeechFeatureExtractor
-from .files import new_folder
+from .files import new_folder, write_json
 from .loading import file_beside, model_source
 from .models.modeling_lip2speech import Lip2SpeechModel
 from .models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
@@ -73,8 +71,9 @@ def export_onnx(model: str | Path, out: str | Path, *, int8: bool = False) -> di
             if int8:
                 _quantise(folder / name)
         settings = _preprocessing(extractor, loaded)
-        _write_json(folder / PREPROCESSING, settings)
-        _write_json(folder / VOICES, {name: voice.tolist() for name, voice in loaded.voices.items()})
+        write_json(folder / PREPROCESSING, settings, indent=1)
+        voices = {name: voice.tolist() for name, voice in loaded.voices.items()}
+        write_json(folder / VOICES, voices, indent=1)
         card = file_beside(source, "README.md")
         if card is not None:
             shutil.copyfile(card, folder / "MODEL_CARD.md")
@@ -82,7 +81,9 @@ def export_onnx(model: str | Path, out: str | Path, *, int8: bool = False) -> di
             onnx_card(
                 name=str(model),
                 opset=OPSET,
-                inputs_and_outputs={name: _described(part) for name, part in parts.items()},
+                inputs_and_outputs={
+                    name: {"input": part.inputs, "output": part.outputs} for name, part in parts.items()
+                },
                 sizes={path.name: path.stat().st_size for path in sorted(folder.glob("*.onnx*"))},
                 differences=differences,
                 settings=settings,
@@ -113,36 +114,22 @@ class _LipReader(nn.Module):
 
     def __init__(self, model: Lip2SpeechModel):
         super().__init__()
-        self.model = model
+        self.model, config = model, model.config
         self.outputs = {
             "unit_ids": ("int64", "(B, 2T)", "speech units at 50 Hz, numbered from 0"),
-            "spectrogram": (
-                "float32",
-                f"(B, 4T, {model.config.num_mel_bins})",
-                "natural-log mel at 100 Hz",
-            ),
-            "unit_logits": ("float32", f"(B, 2T, {model.config.num_unit_classes})", "scores of the units"),
+            "spectrogram": ("float32", f"(B, 4T, {config.num_mel_bins})", "natural-log mel at 100 Hz"),
+            "unit_logits": ("float32", f"(B, 2T, {config.num_unit_classes})", "scores of the units"),
         }
-        if model.config.text_vocabulary is not None:
-            classes = len(model.config.text_vocabulary) + 1
-            self.outputs["text_logits"] = (
-                "float32",
-                f"(B, 2T, {classes})",
-                "scores of the blank and the characters of `text_vocabulary` (CTC)",
-            )
-        size = model.config.crop_size
+        if config.text_vocabulary is not None:
+            shape = f"(B, 2T, {len(config.text_vocabulary) + 1})"
+            about = "scores of the blank and the characters of `text_vocabulary` (CTC)"
+            self.outputs["text_logits"] = ("float32", shape, about)
+        crops = f"(B, T, 1, {config.crop_size}, {config.crop_size})"
+        voices = f"(B, {config.speaker_embedding_dim})"
         self.inputs = {
-            "pixel_values_videos": (
-                "float32",
-                f"(B, T, 1, {size}, {size})",
-                "normalised gray mouth crops, 25 frames per second",
-            ),
+            "pixel_values_videos": ("float32", crops, "normalised gray mouth crops, 25 frames per second"),
             "attention_mask": ("int64", "(B, T)", "1 = frame, 0 = padding, which comes last"),
-            "speaker_embeddings": (
-                "float32",
-                f"(B, {model.config.speaker_embedding_dim})",
-                "the voice, see voices.json",
-            ),
+            "speaker_embeddings": ("float32", voices, "the voice, see voices.json"),
         }
 
     def forward(
@@ -293,19 +280,11 @@ def _quantise(path: Path) -> None:
         quiet.setLevel(level)
 
 
-def _described(part: Any) -> dict[str, Mapping[str, tuple[str, str, str]]]:
-    return {"input": part.inputs, "output": part.outputs}
-
-
 def _preprocessing(extractor: Lip2SpeechFeatureExtractor, model: Lip2SpeechWithVocoder) -> dict[str, Any]:
+    stated = ("mouth_size", "crop_size", "pixel_mean", "pixel_std", "clip_mean", "clip_std")
     return {
         "frame_rate": FRAME_RATE,
-        "mouth_size": extractor.mouth_size,
-        "crop_size": extractor.crop_size,
-        "pixel_mean": extractor.pixel_mean,
-        "pixel_std": extractor.pixel_std,
-        "clip_mean": extractor.clip_mean,
-        "clip_std": extractor.clip_std,
+        **{name: getattr(extractor, name) for name in stated},
         "smallest_deviation": SMALLEST_DEVIATION,
         "sampling_rate": SAMPLING_RATE,
         "samples_per_frame": SAMPLES_PER_FRAME,
@@ -313,10 +292,3 @@ def _preprocessing(extractor: Lip2SpeechFeatureExtractor, model: Lip2SpeechWithV
         "default_voice": model.config.default_voice,
         "text_vocabulary": model.config.lip2speech.text_vocabulary,
     }
-
-
-def _write_json(path: Path, contents: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(contents, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-
-
-__all__ = ["export_onnx"]

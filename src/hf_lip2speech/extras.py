@@ -16,6 +16,7 @@ from .errors import Lip2SpeechError, MissingExtraError
 PACKAGE = "hf-lip2speech"
 # The extra to name for a module, where the caller of `require_extra` names none.
 EXTRAS = {
+    "PIL": "train",
     "accelerate": "train",
     "cv2": "render",
     "datasets": "train",
@@ -44,15 +45,8 @@ EXTRAS = {
 
 
 def require_extra(module: str, extra: str | None = None) -> ModuleType:
-    """Import a module of an extra.
-
-    Args:
-        module: Its name, which may have dots.
-        extra: The extra to name; default: the one in EXTRAS.
-
-    Raises:
-        MissingExtraError: It is not installed.
-    """
+    """Import a module, whose name may have dots; a MissingExtraError where it is not installed, which names
+    the extra (default: the one in EXTRAS)."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

@@ -74,10 +74,7 @@ class Lip2SpeechFeatureExtractor(StrictConfigMixin, FeatureExtractionMixin):
         if pixel_std <= 0:
             raise Lip2SpeechError(f"pixel_std must be positive, got {pixel_std}.")
         if (clip_mean is None) != (clip_std is None) or not (clip_std is None or 0 < clip_std < 1):
-            raise Lip2SpeechError(
-                f"clip_mean and clip_std are both None, or both of gray values 0..1: got {clip_mean} and "
-                f"{clip_std}."
-            )
+            raise Lip2SpeechError(f"clip_mean and clip_std are both None, or gray values 0..1: got {light}.")
         if kwargs.pop("padding_side", "right") != "right":
             raise Lip2SpeechError('padding_side must be "right": the models take padding after a clip only.')
         if not 0 < crop_size <= mouth_size:
@@ -106,10 +103,8 @@ class Lip2SpeechFeatureExtractor(StrictConfigMixin, FeatureExtractionMixin):
         try:
             json_object(file_beside(source, FEATURE_EXTRACTOR_NAME, kwargs, required=True) or source)
         except OSError as error:
-            if (
-                isinstance(error, NotLoadedError) or error.__cause__ is not None
-            ):  # from the Hub's client: no network, no such repository
-                raise
+            if isinstance(error, NotLoadedError) or error.__cause__ is not None:
+                raise  # from the Hub's client: no network, no such repository
             raise NotLoadedError(
                 f"{source} has no {FEATURE_EXTRACTOR_NAME}: save one beside the model with {cls.__name__}()."
                 "save_pretrained(...), or name another folder or repository."
@@ -152,10 +147,8 @@ class Lip2SpeechFeatureExtractor(StrictConfigMixin, FeatureExtractionMixin):
         if not clips:
             raise Lip2SpeechError("The list of clips is empty: give at least one uint8 clip (T, 96, 96).")
         if sampling_rate not in (None, self.sampling_rate):
-            raise Lip2SpeechError(
-                f"The clips have {sampling_rate} frames per second; expected {self.sampling_rate}. Resample "
-                "them first, as hf_lip2speech.video.mouth.mouth_crops does."
-            )
+            expected = f"expected {self.sampling_rate}: resample them"
+            raise Lip2SpeechError(f"The clips have {sampling_rate} frames per second; {expected}.")
         crops = [self._centre_crop(clip, index) for index, clip in enumerate(clips)]
         options = (padding, max_length, truncation, pad_to_multiple_of, return_attention_mask, return_tensors)
         return self._batch(crops, lambda crop, out: self.normalize(crop, out[:, 0]), *options)
@@ -245,9 +238,9 @@ class Lip2SpeechFeatureExtractor(StrictConfigMixin, FeatureExtractionMixin):
         sizes = (self.mouth_size, self.crop_size)
         expected = " or ".join(f"(T, {size}, {size})" for size in sizes)
         if not isinstance(clip, (np.ndarray, torch.Tensor)):
+            kind = type(clip).__name__
             raise Lip2SpeechError(
-                f"Clip {index} is a {type(clip).__name__}: expected a uint8 numpy array or torch tensor "
-                f"{expected}."
+                f"Clip {index} is a {kind}: expected a uint8 numpy array or torch tensor {expected}."
             )
         if clip.ndim != 3 or clip.shape[1] != clip.shape[2] or clip.shape[1] not in sizes:
             raise Lip2SpeechError(
@@ -255,15 +248,9 @@ class Lip2SpeechFeatureExtractor(StrictConfigMixin, FeatureExtractionMixin):
                 "them from a video with hf_lip2speech.video.mouth.mouth_crops; give several clips as a list."
             )
         if clip.dtype not in (np.uint8, torch.uint8):
-            raise Lip2SpeechError(
-                f"Clip {index} has dtype {clip.dtype}: expected uint8 gray values 0..255, which are "
-                "normalised here."
-            )
+            raise Lip2SpeechError(f"Clip {index} has dtype {clip.dtype}: expected uint8 gray values 0..255.")
         if len(clip) == 0:
             raise Lip2SpeechError(f"Clip {index} has no frame: expected {expected} with T >= 1.")
         clip = clip.cpu().numpy() if isinstance(clip, torch.Tensor) else clip
         margin = (clip.shape[1] - self.crop_size) // 2
         return clip[:, margin : margin + self.crop_size, margin : margin + self.crop_size]
-
-
-__all__ = ["Lip2SpeechFeatureExtractor", "gray_histogram"]

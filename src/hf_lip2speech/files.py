@@ -1,6 +1,7 @@
 """Atomic writing: a file or folder appears under its name only when it is complete."""
 
 import errno
+import json
 import os
 import re
 import shutil
@@ -8,6 +9,7 @@ import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from safetensors import SafetensorError
@@ -35,11 +37,11 @@ def named_output(path: str | os.PathLike[str]) -> Generator[None]:
         number = getattr(error, "errno", None) or _number_in(error)
         if number not in UNWRITABLE and ".partial" not in str(getattr(error, "filename", "")):
             raise
-        raise OutputError(
-            number,
-            f"{os.fspath(path)!r} cannot be written: {os.strerror(number or 0)}. Make room, or choose "
-            "another folder or name.",
-        ) from error
+        reason = os.strerror(number or 0)
+        message = (
+            f"{os.fspath(path)!r} cannot be written: {reason}. Make room, or choose another folder or name."
+        )
+        raise OutputError(number, message) from error
 
 
 def _number_in(error: BaseException) -> int | None:
@@ -57,12 +59,9 @@ def atomic_file(
 ) -> Generator[Path]:
     """A path to write to, which becomes `path` when the block succeeds and is removed when it fails.
 
-    Args:
-        path: the final name. An older file of that name is replaced; missing parent folders are created.
-        staging: the folder of the unfinished file, on the same file system; default: beside `path`.
-
-    Yields:
-        A name that nobody else uses, with the suffix of `path`. A folder may be made there as well.
+    An older file of that name is replaced; missing parent folders are created. The unfinished file (or
+    folder) has the suffix of `path` and a name that nobody else uses, in the folder `staging`, on the same
+    file system; default: beside `path`.
 
     Raises:
         OutputError: the disk is full, the folder is read-only, or the name is not allowed.
@@ -87,6 +86,12 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write a text file (UTF-8) atomically."""
     with atomic_file(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike[str], value: Any, indent: int = 2) -> None:
+    """Write a JSON file (UTF-8, numbers finite) atomically."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
 
 
 @contextmanager

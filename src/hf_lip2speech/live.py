@@ -163,6 +163,3 @@ class LiveSession:
     def real_time_factor(self) -> float:
         """Seconds of computing for a second of speech."""
         return self._busy / max(self.seconds, 1e-9)
-
-
-__all__ = ["LiveSession"]

@@ -37,13 +37,7 @@ BUNDLED_NAME = "bundled"
 MOST_NEW_WEIGHTS = 2 << 30  # bytes, that a checkpoint may lack: a new head, say
 
 _HUB_ARGUMENTS = (
-    "cache_dir",
-    "force_download",
-    "local_files_only",
-    "proxies",
-    "revision",
-    "subfolder",
-    "token",
+    *("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token"),
 )
 
 
@@ -58,12 +52,8 @@ def file_beside(
     """The file `name` of a model's folder or repository; None where it has none, or none in the cache when
     the Hub is not asked.
 
-    Args:
-        arguments: those of `from_pretrained`, of which the ones about the Hub are used.
-
-    Raises:
-        OSError: the Hub could not be reached, or there is no such repository; with `required`, also where
-            this would be None.
+    Of `arguments`, those of `from_pretrained`, the ones about the Hub are used. An OSError where the Hub
+    could not be reached, or there is no such repository; with `required`, also where this would be None.
     """
     asked = {key: value for key, value in (arguments or {}).items() if key in _HUB_ARGUMENTS}
     found = cached_file(source, name, _raise_exceptions_for_missing_entries=required, **asked)
@@ -71,11 +61,8 @@ def file_beside(
 
 
 def json_object(path: str | os.PathLike) -> dict[str, Any]:
-    """The contents of a JSON file that holds an object.
-
-    Raises:
-        NotLoadedError: it holds something else, or cannot be read.
-    """
+    """The contents of a JSON file that holds an object; a NotLoadedError where it holds something else, or
+    cannot be read."""
     try:
         contents = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -83,24 +70,18 @@ def json_object(path: str | os.PathLike) -> dict[str, Any]:
             f"{path} is damaged, it is no JSON ({one_line(error)}). Download it again, or ask its publisher."
         ) from error
     if not isinstance(contents, dict):
-        raise NotLoadedError(
-            f"{path} is damaged: expected a JSON object, {{...}}, got {type(contents).__name__}. Download it "
-            "again, or ask its publisher."
-        )
+        kind = type(contents).__name__
+        raise NotLoadedError(f"{path} is damaged: expected a JSON object, got {kind}. Download it again.")
     return contents
 
 
 # What to say of an error that is, or has among its causes, one of these.
 _REASONS: tuple[tuple[type[BaseException], str], ...] = (
-    (
-        SafetensorError,
-        "its weights are damaged ({error}). Download them again (force_download=True), or ask "
-        "their publisher.",
-    ),
+    (SafetensorError, "its weights are damaged ({error}). Download them again (force_download=True)."),
     (
         UnpicklingError,
-        "its weights are a pickle that holds more than tensors and was not read, because reading it can run "
-        "code. Ask the publisher for safetensors.",
+        "its weights are a pickle that holds more than tensors; it was not read, which can run code. Ask the "
+        "publisher for safetensors.",
     ),
     (HFValidationError, "not a local folder, and not a name of the form owner/name. Check the path."),
     (GatedRepoError, "its owner has to grant you access. Ask on its page, and log in with `hf auth login`."),
@@ -109,10 +90,7 @@ _REASONS: tuple[tuple[type[BaseException], str], ...] = (
         "not a local folder, and the Hub has no such repository, or none that you may read. Check the name; "
         "for a private repository log in with `hf auth login` or pass token=.",
     ),
-    (
-        RevisionNotFoundError,
-        "the repository has no branch, tag or commit {revision!r}. See its page for those it has.",
-    ),
+    (RevisionNotFoundError, "the repository has no branch, tag or commit {revision!r}. See its page."),
     (
         LocalEntryNotFoundError,
         "not a local folder, not in the cache, and the Hub was not asked (local_files_only or "
@@ -124,12 +102,8 @@ _REASONS: tuple[tuple[type[BaseException], str], ...] = (
 @contextmanager
 def readable_hub_errors(source: object, revision: str | None = None) -> Generator[None]:
     """Errors of the Hub's client and of file readers, raised inside the block, become a sentence about
-    `source`.
-
-    Raises:
-        NotLoadedError: also an OSError, as transformers reports these failures.
-        WrongKindError: raised inside, now with its source.
-    """
+    `source`: a NotLoadedError, also an OSError, as transformers reports these failures, or a WrongKindError
+    with its source."""
     try:
         yield
     except NotLoadedError:
@@ -250,7 +224,7 @@ def _check_finite(model: Any, source: Any) -> None:
         if value.is_floating_point() and not value.is_meta and not torch.isfinite(value).all():
             raise NotLoadedError(
                 f"The weights in {source} are damaged: {name} holds numbers that are not finite. Download "
-                "them again (force_download=True), or ask their publisher."
+                "them again (force_download=True)."
             )
 
 
@@ -302,10 +276,7 @@ class StrictConfigMixin(ReadableLoadingMixin):
         found = contents.get(key) if isinstance(contents, dict) else None
         if found not in (expected, *cls.former_model_types):
             said = f"it is a {found!r}" if found else f"it has no {file} with a {key}"
-            raise WrongKindError(
-                f"{said}; {cls.__name__} loads {expected!r}. Use the class of that type, or another folder "
-                "or repository."
-            )
+            raise WrongKindError(f"{said}; {cls.__name__} loads {expected!r}. Use the class of that type.")
         try:
             return super().from_dict(contents, **kwargs)  # ty: ignore[missing-attribute]
         except (StrictDataclassError, ValueError) as error:

@@ -118,8 +118,7 @@ class VideoReader:
         """
         from .media.sources import describe
         from .media.video import open_video
-        from .video.mouth import MouthClip, follow_mouth, ready_made_crops
-        from .video.view import view_problems
+        from .video.mouth import MouthClip, follow_mouth, ready_made_crops, view_problems
 
         place, item = (
             (f"Input {inputs.index}: ", inputs.value) if isinstance(inputs, Numbered) else ("", inputs)

@@ -9,11 +9,10 @@ import torch
 from .constants import UNITS_PER_FRAME
 from .errors import Lip2SpeechError
 from .models.configuration_lip2speech import Lip2SpeechConfig
-from .text.characters import BLANK, decode_text, encode_text
-from .text.confidence import calibrated, clip_confidence
-from .text.plausibility import word_scores
-from .text.transcripts import align_transcript, transcribe
-from .text.word_graph import SPACE, WordGraph, word_graph
+from .text.alignment import word_scores
+from .text.beam_search import WordGraph, word_graph
+from .text.characters import BLANK, SPACE, decode_text, encode_text
+from .text.transcripts import align_transcript, calibrated, clip_confidence, transcribe
 
 OF_SPEECH = ("return_spectrogram", "return_units", "return_f0")
 MOST_HYPOTHESES = 64  # the width of the beam

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from transformers.audio_utils import hertz_to_mel
 
-from .constants import FRAME_RATE, MEL_PER_FRAME, NUM_MEL_BINS, SAMPLING_RATE, UNITS_PER_FRAME
+from .audio.mel import mel_height
+from .constants import FRAME_RATE, MEL_PER_FRAME, NUM_MEL_BINS, UNITS_PER_FRAME
 from .errors import Lip2SpeechError
 from .extras import require_extra
 from .files import atomic_file
@@ -63,16 +63,13 @@ def speech_figure(
     from matplotlib.figure import Figure
 
     frames = len(mouth)
-    expected = {
-        "spectrogram": (frames * MEL_PER_FRAME, NUM_MEL_BINS),
-        "unit_ids": (frames * UNITS_PER_FRAME,),
-    }
+    lengths = (frames * MEL_PER_FRAME, frames * UNITS_PER_FRAME)
+    expected = {"spectrogram": (lengths[0], NUM_MEL_BINS), "unit_ids": (lengths[1],)}
     for name, given in (("spectrogram", spectrogram.shape), ("unit_ids", unit_ids.shape)):
         if not frames or given != expected[name]:
-            raise Lip2SpeechError(
-                f"{name} has shape {given}: for {frames} mouth frames (at least one) expected "
-                f"{expected[name]}."
-            )
+            shape = expected[name]
+            shape = f"for {frames} mouth frames (at least one) expected {expected[name]}"
+            raise Lip2SpeechError(f"{name} has shape {given}: {shape}.")
     seconds = frames / FRAME_RATE
     width = float(np.clip(3.0 * seconds, 8.0, LONGEST_INCHES))
     figure = Figure(figsize=(width, 6.2), layout="constrained")
@@ -94,19 +91,12 @@ def speech_figure(
         place = {"ha": "center", "va": "bottom", "rotation": 90 if upwards else 0}
         strip.text((start + end) / 2, 1.12, word["word"], fontsize=11, **place)
 
-    image = mel.imshow(
-        spectrogram.T,
-        origin="lower",
-        cmap="magma",
-        extent=(0, seconds, -0.5, NUM_MEL_BINS - 0.5),
-        aspect="auto",
-    )
-    mel.set(
-        ylabel="frequency (Hz)", yticks=[_bin_of(hertz) for hertz in FREQUENCIES], yticklabels=FREQUENCIES
-    )
-    figure.colorbar(
-        image, ax=[strip, mel, units], label="mel magnitude (natural log)", fraction=0.03, pad=0.01
-    )
+    extent = (0, seconds, -0.5, NUM_MEL_BINS - 0.5)
+    image = mel.imshow(spectrogram.T, origin="lower", cmap="magma", extent=extent, aspect="auto")
+    ticks = [mel_height(hertz) * (NUM_MEL_BINS + 1) - 1 for hertz in FREQUENCIES]
+    mel.set(ylabel="frequency (Hz)", yticks=ticks, yticklabels=FREQUENCIES)
+    label = "mel magnitude (natural log)"
+    figure.colorbar(image, ax=[strip, mel, units], label=label, fraction=0.03, pad=0.01)
 
     units.stairs(unit_ids, np.linspace(0, seconds, len(unit_ids) + 1), baseline=None, linewidth=1.2)
     units.set(ylabel="unit id", xlabel="time (s)", xlim=(0, seconds))
@@ -202,12 +192,3 @@ def check_plot_path(path: Path) -> None:
     """Raises a Lip2SpeechError where the file name's ending is not one of a picture."""
     if path.suffix.lower() not in FORMATS:
         raise Lip2SpeechError(f"A picture is written as {', '.join(FORMATS)}, got {path.name!r}.")
-
-
-def _bin_of(hertz: float) -> float:
-    """The mel bin, as a real number, whose centre lies at this frequency."""
-    top = hertz_to_mel(SAMPLING_RATE / 2, mel_scale="slaney")
-    return hertz_to_mel(float(hertz), mel_scale="slaney") / top * (NUM_MEL_BINS + 1) - 1
-
-
-__all__ = ["check_plot_path", "plot_faces", "plot_speech", "require_matplotlib", "speech_figure"]

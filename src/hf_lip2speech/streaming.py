@@ -84,15 +84,15 @@ class LipToSpeechStream:
         rate = isinstance(fps, numbers.Real) and 1 <= fps <= 1000
         if not (whole and rate) or isinstance(chunk, bool) or look_ahead < 0 or chunk < 1 or context < 0:
             raise Lip2SpeechError(
-                f"look_ahead={look_ahead}, chunk={chunk}, context={context}, fps={fps}: expected at least 0, "
-                "1 and 0 frames, and 1 to 1000 frames per second."
+                f"look_ahead={look_ahead}, chunk={chunk}, context={context}, fps={fps}: expected at least "
+                "0, 1 and 0 frames, and 1 to 1000 frames per second."
             )
         self.model: Any = pipe.model
         self.extractor: Any = pipe.feature_extractor
         if self.model.config.lip2speech.encoder is not None:
             raise Lip2SpeechError(
-                "A stream needs a model with a front end of its own: this one reads with an AV-HuBERT, which "
-                "sees whole clips."
+                "A stream needs a model with a front end of its own: this one reads with an AV-HuBERT, of "
+                "whole clips."
             )
         speaker = pipe.resolve_speaker(speaker)
         voice = self.model.voice(speaker) if isinstance(speaker, str) else speaker
@@ -165,15 +165,10 @@ class LipToSpeechStream:
             raise Lip2SpeechError(f"timestamp={timestamp!r}: expected seconds of a clock.")
         spoken = []
         for frame in [frames] if single else frames:
-            if (
-                not isinstance(frame, np.ndarray)
-                or frame.ndim != 3
-                or frame.shape[2] != 3
-                or frame.dtype != np.uint8
-            ):
-                given = (
-                    f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
-                )
+            given = type(frame).__name__
+            if isinstance(frame, np.ndarray):
+                given = f"{frame.dtype} {frame.shape}"
+            if not given.startswith("uint8") or frame.ndim != 3 or frame.shape[2] != 3:
                 raise Lip2SpeechError(f"A frame is {given}; expected RGB, uint8 (height, width, 3).")
             check_size(frame.shape[1], frame.shape[0], "the stream")
             time = self._arrived / self.fps if timestamp is None else float(timestamp)
@@ -330,6 +325,3 @@ class LipToSpeechStream:
             for kept in (self._pixels, self._features, self._audible):
                 del kept[:spare]
             self._start += spare
-
-
-__all__ = ["LipToSpeechStream"]

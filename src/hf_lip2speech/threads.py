@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -16,9 +16,8 @@ def read_ahead(items: Iterable[T], depth: int = 1) -> Iterator[T]:
     """
     iterator, end = iter(items), object()
     with ThreadPoolExecutor(1, "read_ahead") as thread:
-        coming = deque(thread.submit(next, iterator, end) for _ in range(depth))
+        coming: deque[Future[Any]] = deque(thread.submit(next, iterator, end) for _ in range(depth))
         try:
-            item: Any
             while (item := coming.popleft().result()) is not end:
                 coming.append(thread.submit(next, iterator, end))
                 yield item

@@ -82,15 +82,10 @@ def make_parser() -> Parser:
 
 
 def run_readably(program: str, work: Callable[[], int], *, debug: bool = False) -> int:
-    """Call `work` as a program does: errors that a user can mend are one line, and Ctrl-C is no traceback.
+    """Call `work` as a program does: errors that a user can mend are one line, which begins with `program`,
+    and Ctrl-C is no traceback; with `debug`, every error and warning passes as it is.
 
-    Args:
-        program: Name at the start of each line.
-        work: Called without arguments; returns an exit code.
-        debug: Let every error and warning through as it is.
-
-    Returns:
-        The exit code: that of `work`, 1 for an error, 130 for Ctrl-C.
+    Returns the exit code: that of `work`, 1 for an error, 130 for Ctrl-C.
     """
     if debug:
         return work()

@@ -65,8 +65,6 @@ def run(args: argparse.Namespace) -> int:
         float16=args.float16,
     )
     said = f"voices {', '.join(model.voices)}; default {model.config.default_voice}"
-    print(
-        f"{args.out}: {said if model.voices else 'no voices; speak with --speaker recording.wav'}",
-        file=sys.stderr,
-    )
+    voiceless = "no voices; speak with --speaker recording.wav"
+    print(f"{args.out}: {said if model.voices else voiceless}", file=sys.stderr)
     return 0

@@ -22,9 +22,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     paths = "what to read, then the folder to write, which must not exist"
     add("paths", metavar="PATH", nargs="+", help=paths)
     direction = parser.add_mutually_exclusive_group()
-    composite = (
-        "join a lip-to-speech model and a vocoder (published files or folders) for speak and the pipeline"
-    )
+    composite = "join a lip-to-speech model and a vocoder (published files or folders) for the pipeline"
     direction.add_argument("--composite", action="store_true", help=composite)
     published = "the other direction: write the vocoder of a folder as the published code reads it"
     direction.add_argument("--to-published", action="store_true", help=published)
@@ -36,10 +34,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     *sources, destination = args.paths
     names = ["L2S", "VOCODER", "DST"] if args.composite else ["SRC", "DST"]
-    if len(args.paths) != len(names):
-        args.usage_error(
-            f"expected {len(names)} paths, {' '.join(names)}; got {len(args.paths)}: {' '.join(args.paths)}"
-        )
+    if (count := len(args.paths)) != len(names):
+        given = f"got {count}: {' '.join(args.paths)}"
+        args.usage_error(f"expected {len(names)} paths, {' '.join(names)}; {given}")
     if not args.composite and (args.voices or args.default_voice):
         args.usage_error("--voices and --default-voice belong to --composite")
     check_new(destination)
@@ -57,11 +54,8 @@ def run(args: argparse.Namespace) -> int:
         voices = named_voices(args.voices or [])
         conversions = convert_composite(*sources, destination, voices, args.default_voice)
         if not voices:
-            print(
-                "This model has no built-in voice. Pass `--speaker recording.wav` when speaking, or add "
-                "voices now with `--voices PREPARED`.",
-                file=sys.stderr,
-            )
+            advice = "Pass `--speaker recording.wav` when speaking, or add voices with `--voices PREPARED`."
+            print(f"This model has no built-in voice. {advice}", file=sys.stderr)
     else:
         conversions = [convert(*sources, destination)]
     for conversion in conversions:
@@ -81,8 +75,5 @@ def _report(conversion: Any) -> None:
         print(f"  dropped, only pre-training needs it: {name}", file=sys.stderr)
     stated = {*(file.settings or {})}
     if file.kind is Kind.VOCODER and not {"upsample_rates", "resblock_dilation_sizes"} <= stated:
-        print(
-            "  there is no config.json beside it with its upsampling rates and dilations: HiFi-GAN's "
-            "convention is assumed (half the kernel; 1, 3, 5)",
-            file=sys.stderr,
-        )
+        absent = "there is no config.json beside it with its upsampling rates and dilations"
+        print(f"  {absent}: HiFi-GAN's convention is assumed (half the kernel; 1, 3, 5)", file=sys.stderr)

@@ -78,8 +78,8 @@ def run(args: argparse.Namespace) -> int:
     from hf_lip2speech.evaluation.protocols import find_protocol
     from hf_lip2speech.evaluation.recognisers import choose_recogniser
     from hf_lip2speech.evaluation.run import evaluate, process_state
-    from hf_lip2speech.evaluation.speaker_encoders import XVectorEncoder
     from hf_lip2speech.evaluation.systems import MEL_ONLY, UNITS_ONLY, RowSpeaker, find_unit_extractor
+    from hf_lip2speech.evaluation.voice import XVectorEncoder
     from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
     from hf_lip2speech.pipeline import load_pipeline
 

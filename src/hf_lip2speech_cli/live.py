@@ -11,7 +11,6 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -33,20 +32,15 @@ PIPE = Path("-")
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    source = (
-        "a camera's number or device, a video file, or - for video on standard input (default: 0, the camera)"
-    )
+    source = "a camera's number or device, a video file, or - for standard input (default: 0, the camera)"
     add("source", metavar="SOURCE", nargs="?", default="0", help=source)
     add_model(parser)
-    output = (
-        "write the sound to a .wav file, or to standard output (-: 16 kHz, mono, signed 16 bits, no header)"
-    )
+    output = "write the sound to a .wav file, or to standard output (-: 16 kHz, mono, signed 16 bits)"
     add("-o", "--output", metavar="OUT.wav", type=Path, help=output)
     play = "play the sound as well as writing it (without --output, it is played anyway)"
     add("--play", action="store_true", help=play)
-    add(
-        "--speaker", metavar="VOICE", help="a voice of the model, or a recording (default: its default voice)"
-    )
+    voice = "a voice of the model, or a recording (default: its default voice)"
+    add("--speaker", metavar="VOICE", help=voice)
     ahead = "frames (40 ms each) seen before a frame is spoken; fewer are faster and worse (default: 8)"
     add("--look-ahead", metavar="FRAMES", type=natural, default=8, help=ahead)
     add_device(parser)
@@ -61,23 +55,22 @@ def run(args: argparse.Namespace) -> int:
     check_model(args.model)
 
     from hf_lip2speech.live import LiveSession
-    from hf_lip2speech.media.live import live_frames
-    from hf_lip2speech.media.speakers import Speakers, open_wav
+    from hf_lip2speech.media.live import Speakers, live_frames, open_wav
     from hf_lip2speech.streaming import LipToSpeechStream
 
     with ExitStack() as outputs:
-        record = play = None
+        record, plays = None, []
         if args.output is None or args.play:
             speakers = outputs.enter_context(Speakers())
             outputs.callback(speakers.drain)
-            play = speakers.play
+            plays.append(speakers.play)
         print(f"loading {args.model}", file=sys.stderr)
         pipe = load(args)
         stream = LipToSpeechStream(pipe, look_ahead=args.look_ahead, speaker=args.speaker)
         if args.output is not None and args.output != PIPE:
             record = outputs.enter_context(open_wav(args.output))
         elif args.output is not None:
-            play = _both(play, _write_pcm)
+            plays.append(_write_pcm)
 
         session, stopped = LiveSession(stream), threading.Event()
 
@@ -96,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
         for samples, heard in session.speech():
             if record is not None:
                 record(samples)
-            if play is not None and heard:
+            for play in plays if heard else ():
                 play(samples)
             if reads:
                 print(stream.take_text(), end="", flush=True)
@@ -119,15 +112,6 @@ def _check_source(name: str) -> None:
         raise CommandError(
             f"there is no file {name!r}: expected a camera's number, a video file, or - for a pipe."
         )
-
-
-def _both(first: Callable | None, second: Callable) -> Callable:
-    def play(samples: Any) -> None:
-        if first is not None:
-            first(samples)
-        second(samples)
-
-    return play
 
 
 def _write_pcm(samples: Any) -> None:

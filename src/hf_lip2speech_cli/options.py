@@ -36,24 +36,18 @@ class Parser(argparse.ArgumentParser):
         return namespace, unknown
 
 
-def positive(text: str) -> int:
+def positive(text: str, least: int = 1) -> int:
     try:
         number = int(text)
     except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+        number = least - 1
+    if number < least:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, got {text!r}")
     return number
 
 
 def natural(text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = -1
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text!r}")
-    return number
+    return positive(text, 0)
 
 
 def _face(text: str) -> int | str:
@@ -65,15 +59,13 @@ def _face(text: str) -> int | str:
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "-m", "--model", default=BUNDLED, help="folder or Hub name of a composed model (default: bundled)"
-    )
+    folder = "folder or Hub name of a composed model (default: bundled)"
+    parser.add_argument("-m", "--model", default=BUNDLED, help=folder)
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--device", help="cpu, cuda, cuda:1, mps, ... (default: the first accelerator, else cpu)"
-    )
+    device = "cpu, cuda, cuda:1, mps, ... (default: the first accelerator, else cpu)"
+    parser.add_argument("--device", help=device)
 
 
 def add_face(parser: argparse.ArgumentParser) -> None:
@@ -120,9 +112,8 @@ def read_vocabulary(path: str) -> list[str] | list[list[str]]:
 
 
 def is_url(name: str) -> bool:
-    return (
-        re.match("https?://", name, re.IGNORECASE) is not None
-    )  # as media.sources has it, without its imports
+    """As media.sources has it, without its imports."""
+    return re.match("https?://", name, re.IGNORECASE) is not None
 
 
 def check_model(name: str) -> None:
@@ -164,9 +155,9 @@ def check_outputs(
         folder = output.parent
         while new_folders and not os.path.lexists(folder) and folder != folder.parent:
             folder = folder.parent
+        if not folder.is_dir() and new_folders:
+            raise CommandError(f"{folder} is not a folder: {output} cannot be made in it.")
         if not folder.is_dir():
-            if new_folders:
-                raise CommandError(f"{folder} is not a folder: {output} cannot be made in it.")
             raise CommandError(f"The folder of {output} does not exist: make {output.parent} first.")
         try:
             if folder not in writable:

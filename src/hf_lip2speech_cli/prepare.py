@@ -62,9 +62,8 @@ def run(args: argparse.Namespace) -> int:
     for name in given:
         if name not in OPTIONS_OF[args.corpus]:
             corpora = ", ".join(corpus for corpus, names in OPTIONS_OF.items() if name in names)
-            raise CommandError(
-                f"--{name.replace('_', '-')} is for {corpora}, not for {args.corpus}: leave it out."
-            )
+            option = f"--{name.replace('_', '-')}"
+            raise CommandError(f"{option} is for {corpora}, not for {args.corpus}: leave it out.")
     check_folder(args.data_dir, f"the corpus ({args.corpus})")
     if args.valid_ids is not None and not os.path.isfile(args.valid_ids):
         raise CommandError(f"--valid-ids {args.valid_ids}: there is no such file.")
@@ -101,10 +100,9 @@ def _print_report(report: dict[str, Any], out: str) -> None:
         if len(skipped) > SHOWN:
             lines.append(f"  and {len(skipped) - SHOWN} more, see {path}")
     for bug, clips in report["failed"].items():
-        lines.append(
-            f"Failed {len(clips['ids'])} because of a bug, {bug} (please report it; traceback: {path}):"
-        )
-        lines.append(f"  {', '.join(clips['ids'][:SHOWN])}")
+        ids = clips["ids"]
+        lines.append(f"Failed {len(ids)} because of a bug, {bug} (please report it; traceback: {path}):")
+        lines.append(f"  {', '.join(ids[:SHOWN])}")
     splits = ", ".join(f"{name} {split['clips']}" for name, split in report["splits"].items())
     lines.append(f"{report['clips']} clips ({splits}), {report['hours']:.2f} hours in {out}")
     if report["cut"]:
@@ -121,10 +119,8 @@ def _print_report(report: dict[str, Any], out: str) -> None:
         unknown = f", and {lost['unknown']} of unknown length" if lost["unknown"] else ""
         lines.append(f"Lost {lost['clips']} of {report['found']} clips: {lost['hours']:.2f} hours{unknown}.")
     if "shard" in report:
-        lines.append(
-            f"This was shard {report['shard']}. After all shards, the same command without --shard writes "
-            "the manifest."
-        )
+        rest = "After all shards, the same command without --shard writes the manifest."
+        lines.append(f"This was shard {report['shard']}. {rest}")
     print(*lines, sep="\n", file=sys.stderr)
 
 

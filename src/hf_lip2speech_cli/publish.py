@@ -17,9 +17,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("checkpoint", metavar="CHECKPOINT", help=checkpoint)
     add("repo_id", metavar="user/name", help="repository; created if it does not exist")
     add("--private", action="store_true", help="make the repository visible to you only")
-    facts = (
-        "facts for the card: title, license, data, ... (default: CHECKPOINT/card.yaml, else its README.md)"
-    )
+    facts = "facts for the card: title, license, ... (default: CHECKPOINT/card.yaml, else its README.md)"
     add("--facts", metavar="FILE.yaml", help=facts)
     evaluation = "folder that evaluate wrote (default: CHECKPOINT/results.json, if it exists)"
     add("--evaluation", metavar="DIR", help=evaluation)
@@ -54,11 +52,8 @@ def run(args: argparse.Namespace) -> int:
 
     checkpoint = Path(model_source(args.checkpoint))
     if args.facts is None and not any((checkpoint / name).is_file() for name in (FACTS, CARD)):
-        print(
-            f"note: the card names no data, training or licence: write them to {checkpoint / FACTS} or to a "
-            "file for --facts, and publish again",
-            file=sys.stderr,
-        )
+        where = f"{checkpoint / FACTS} or to a file for --facts, and publish again"
+        print(f"note: the card names no data, training or licence: write them to {where}", file=sys.stderr)
     made = {"facts": args.facts, "evaluation": args.evaluation, "sample": args.sample}
     if args.dry_run is not None:
         for path in preview(checkpoint, args.repo_id, args.dry_run, **made):
@@ -66,11 +61,5 @@ def run(args: argparse.Namespace) -> int:
             print(f"{size:>12,}  {path}")
         print(f"Nothing was sent. The card: {os.path.join(args.dry_run, CARD)}", file=sys.stderr)
         return 0
-    address = publish(
-        checkpoint,
-        args.repo_id,
-        private=args.private,
-        **made,
-    )
-    print(address)
+    print(publish(checkpoint, args.repo_id, private=args.private, **made))
     return 0

@@ -32,9 +32,8 @@ def run(args: argparse.Namespace) -> int:
     from hf_lip2speech.synthetic.reface import reface
 
     options = {name: getattr(args, name) for name in ("people", "split", "shard", "seed", "num_proc")}
-    result = reface(
-        open_corpus(args.corpus, args.data_dir, {}), args.prepared, args.head, args.out, **options
-    )
+    corpus = open_corpus(args.corpus, args.data_dir, {})
+    result = reface(corpus, args.prepared, args.head, args.out, **options)
     for clip, reason in result["left_out"].items():
         print(f"Left out {clip}: {reason}", file=sys.stderr)
     print(f"{result['clips']} clips in {args.out}", file=sys.stderr)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from accelerate.data_loader import BatchSamplerShard
 
-from hf_lip2speech.data.batching import FrameBatchSampler
+from hf_lip2speech.data.collation import FrameBatchSampler
 from hf_lip2speech.errors import DatasetError
 
 

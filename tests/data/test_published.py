@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from hf_lip2speech.data.prepared import PreparedDataset
+from hf_lip2speech.data.prepared import PreparedDataset, speaker_voices
 from hf_lip2speech.data.published import published_rows
-from hf_lip2speech.data.voices import speaker_voices
 from hf_lip2speech.errors import DatasetError
 from hf_lip2speech.media.video import write_video
 

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 
 from hf_lip2speech.data.corpora import Word
-from hf_lip2speech.data.segments import Segment, cuts, segments_of, words_of
+from hf_lip2speech.data.corpora.clip import Segment, cuts, segments_of, words_of
 
 
 def spoken(count: int, length: float = 0.3, pause: float = 0.2, first: float = 0.2) -> tuple[Word, ...]:

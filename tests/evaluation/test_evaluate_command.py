@@ -24,8 +24,8 @@ from hf_lip2speech.evaluation.clips import open_evaluation_set
 from hf_lip2speech.evaluation.lip_sync import SyncNet
 from hf_lip2speech.evaluation.protocols import PROTOCOLS, Protocol, find_protocol
 from hf_lip2speech.evaluation.run import evaluate
-from hf_lip2speech.evaluation.speaker_encoders import XVectorEncoder
 from hf_lip2speech.evaluation.systems import RowSpeaker
+from hf_lip2speech.evaluation.voice import XVectorEncoder
 
 from .small_set import TEXTS
 

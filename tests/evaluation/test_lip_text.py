@@ -3,10 +3,9 @@ import pytest
 from hf_lip2speech.data.corpora.grid import GRID_SENTENCE
 from hf_lip2speech.evaluation import results, run
 from hf_lip2speech.evaluation.clips import open_evaluation_set
-from hf_lip2speech.evaluation.lip_text import read_lips
 from hf_lip2speech.evaluation.measures import MEASURES
 from hf_lip2speech.evaluation.metrics import cer, wer
-from hf_lip2speech.evaluation.systems import END_TO_END, GIVEN_TEXT, SHUFFLED, RowSpeaker
+from hf_lip2speech.evaluation.systems import END_TO_END, GIVEN_TEXT, SHUFFLED, RowSpeaker, read_lips
 from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from hf_lip2speech.pipeline import LipToSpeechPipeline
 

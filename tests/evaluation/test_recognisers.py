@@ -27,8 +27,7 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 from hf_lip2speech.data.corpora import spell_grid_id
 from hf_lip2speech.errors import Lip2SpeechError
 from hf_lip2speech.evaluation import metrics
-from hf_lip2speech.evaluation.error_rates import NORMALISATION
-from hf_lip2speech.evaluation.normalisers import OWN, choose_normaliser, whisper_normaliser
+from hf_lip2speech.evaluation.error_rates import NORMALISATION, OWN, choose_normaliser, whisper_normaliser
 from hf_lip2speech.evaluation.recognisers import (
     FasterWhisper,
     PocketsphinxGrid,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from hf_lip2speech.audio.pitch import f0
+from hf_lip2speech.audio.speech import f0
 from hf_lip2speech.errors import MetricError, NoSpeechError, UndefinedMetricError
 from hf_lip2speech.evaluation import naturalness
 from hf_lip2speech.evaluation.naturalness import distill_mos, dnsmos, dnsmos_name

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from hf_lip2speech.losses.pitch import pitch_loss
+from hf_lip2speech.losses.gan import pitch_loss
 
 
 def test_pitch_counts_where_it_is_voiced_and_voicing_everywhere():

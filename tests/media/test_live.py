@@ -12,8 +12,7 @@ import pytest
 import soundfile
 
 from hf_lip2speech.errors import Lip2SpeechError, MissingVideoError, UnreadableVideoError
-from hf_lip2speech.media.live import live_frames
-from hf_lip2speech.media.speakers import Speakers, open_wav
+from hf_lip2speech.media.live import Speakers, live_frames, open_wav
 from hf_lip2speech.media.video import write_video
 
 PICTURES = np.repeat(np.arange(20, 240, 22, dtype=np.uint8), 64 * 64).reshape(10, 64, 64)

@@ -12,8 +12,7 @@ from hf_lip2speech.data.corpora import spell_grid_id
 from hf_lip2speech.errors import DatasetError, FliteError
 from hf_lip2speech.media.audio import read_audio
 from hf_lip2speech.synthetic import RenderedTalker, speech
-from hf_lip2speech.synthetic.corpus import plan_clips
-from hf_lip2speech.synthetic.render import render
+from hf_lip2speech.synthetic.render import plan_clips, render
 from hf_lip2speech.synthetic.speech import speak
 
 needs_flite = pytest.mark.skipif(shutil.which("flite") is None, reason="flite is not installed")

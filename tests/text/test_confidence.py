@@ -6,7 +6,7 @@ import pytest
 from hf_lip2speech import Lip2SpeechConfig
 from hf_lip2speech.pipeline_text import read_text
 from hf_lip2speech.text.characters import ENGLISH
-from hf_lip2speech.text.confidence import calibrated, clip_confidence, fit_calibration
+from hf_lip2speech.text.transcripts import calibrated, clip_confidence, fit_calibration
 
 from .posteriors import spoken
 

@@ -11,10 +11,9 @@ from torch.utils.data import ConcatDataset, Subset
 
 from hf_lip2speech.data import sampling
 from hf_lip2speech.data.collation import Lip2SpeechCollator
-from hf_lip2speech.data.prepared import PreparedDataset
+from hf_lip2speech.data.prepared import PreparedDataset, speaker_voices
 from hf_lip2speech.data.sampling import AugmentedDataset, WholeClips
 from hf_lip2speech.data.unread import UNREAD, ReadableClips, ReadableCollator, SkippedClips, UnreadClip
-from hf_lip2speech.data.voices import speaker_voices
 from hf_lip2speech.errors import DamagedClipError, DatasetError, UnexpectedError
 from hf_lip2speech.models.configuration_lip2speech import Lip2SpeechConfig
 from hf_lip2speech.training.config import run_command

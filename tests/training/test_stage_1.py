@@ -10,8 +10,7 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
 
 from hf_lip2speech.data.augmentation import VideoAugmentation
-from hf_lip2speech.data.batching import FrameBatchSampler
-from hf_lip2speech.data.collation import Lip2SpeechCollator
+from hf_lip2speech.data.collation import FrameBatchSampler, Lip2SpeechCollator
 from hf_lip2speech.data.prepared import PreparedDataset
 from hf_lip2speech.data.sampling import AugmentedDataset
 from hf_lip2speech.errors import ConfigError

@@ -14,8 +14,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from hf_lip2speech.audio.mel import log_mel_spectrogram
-from hf_lip2speech.data.prepared import PreparedDataset
-from hf_lip2speech.data.voices import speaker_voices
+from hf_lip2speech.data.prepared import PreparedDataset, speaker_voices
 from hf_lip2speech.errors import ConfigError, TrainingError
 from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from hf_lip2speech.media.audio import read_audio

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hf_lip2speech.video.view import view_problems
+from hf_lip2speech.video.mouth import view_problems
 
 RNG = np.random.default_rng(0)
 CROPS = RNG.integers(80, 180, (10, 96, 96), dtype=np.uint8)

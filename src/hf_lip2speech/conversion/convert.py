@@ -44,14 +44,10 @@ _AVHUBERT = (
 
 @dataclass(frozen=True)
 class Conversion:
-    """A published checkpoint and the model that was made of it.
+    """A published checkpoint and the model that was made of it: float32, on the CPU, in eval mode.
 
-    Attributes:
-        kind: what it is.
-        model: float32, on the CPU, in eval mode.
-        file: what was read; None where the source was a model of this package already.
-        dropped: published names of the tensors that no model here has.
-        source: file or folder.
+    `file` is None where the source was a model of this package already; `dropped` are the published names of
+    the tensors that no model here has.
     """
 
     kind: Kind
@@ -139,9 +135,9 @@ def _part(source: str | Path, model_class: Any) -> Conversion:
         return Conversion(kind, model, None, [], source)
     conversion = load_published(source)
     if not isinstance(conversion.model, model_class):
+        expected = f"{Kind.LIP2SPEECH.value} and a {Kind.VOCODER.value}"
         raise CheckpointError(
-            f"{source} holds a {conversion.kind.value}; expected, in this order, a "
-            f"{Kind.LIP2SPEECH.value} and a {Kind.VOCODER.value}."
+            f"{source} holds a {conversion.kind.value}; expected, in this order, a {expected}."
         )
     return conversion
 
@@ -169,10 +165,8 @@ def load_published(source: str | Path) -> Conversion:
     except Lip2SpeechError:
         raise
     except (StrictDataclassError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"{file.path} was recognised as a {file.kind.value}, but its sizes are impossible: "
-            f"{' '.join(str(error).split())}"
-        ) from error
+        known, problem = file.kind.value, " ".join(str(error).split())
+        raise CheckpointError(f"{file.path} is a {known}, but its sizes are impossible: {problem}") from error
     _check(file, names, _published_shapes(names, model))
     for name, value in file.tensors.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
@@ -246,9 +240,8 @@ def _check(file: PublishedFile, names: Mapping[str, str | None], shapes: dict[st
             told.append(f"{mistake} {', '.join(tensors[:_NAMED])}{more}")
     if told:
         raise CheckpointError(
-            f"{file.path} was recognised as a {file.kind.value}, but it {'; it '.join(told)}. Nothing was "
-            "written. Expected every tensor of that model and no other; a file of a changed model cannot be "
-            "converted."
+            f"{file.path} was recognised as a {file.kind.value}, but it {'; it '.join(told)}. Expected "
+            "every tensor of that model and no other. Nothing was written."
         )
 
 
@@ -270,7 +263,7 @@ def to_published(source: str | Path, destination: str | Path) -> Path:
     if config.generator_type != "hifigan":
         raise CheckpointError(
             f'The vocoder in {source} has generator_type "{config.generator_type}", which the published code '
-            'does not know; expected "hifigan". It stays a vocoder of this package.'
+            'does not know; expected "hifigan".'
         )
     plain = {ours: model.get_parameter(ours).detach() for ours in vocoder_names(config).values()}
     generator = {}

@@ -48,14 +48,10 @@ _SIGNS = {
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """A published checkpoint, read.
+    """A published checkpoint, read: its kind, and its tensors by their published names.
 
-    Attributes:
-        path: the file.
-        kind: what it is.
-        tensors: by their published names.
-        settings: the training's configuration (fairseq's `cfg`), or the vocoder's config.json; None where
-            there is none. Read it with `setting`.
+    `settings` are the training's configuration (fairseq's `cfg`), or the vocoder's config.json; None where
+    there is none. Read them with `setting`.
     """
 
     path: Path
@@ -78,13 +74,8 @@ class PublishedFile:
 
 
 def read_published(path: str | Path) -> PublishedFile:
-    """Read a published checkpoint and tell its kind; nothing in it is run.
-
-    Raises:
-        CheckpointError: it is none of the four kinds, or cannot be read; UnsafeCheckpointError where it would
-            run code.
-        OSError: it cannot be opened.
-    """
+    """Read a published checkpoint and tell its kind; nothing in it is run. A CheckpointError where it is none
+    of the four kinds, or cannot be read; an UnsafeCheckpointError where it would run code."""
     path = Path(path)
     if path.is_dir():
         raise CheckpointError(
@@ -157,10 +148,8 @@ def _refuse_unless(file: PublishedFile, settings: Any, **expected: Any) -> None:
     for name, value in expected.items():
         stated = setting(settings, "model", name)
         if stated is not None and stated != value:
-            raise CheckpointError(
-                f"{file.path}: its settings say {name}={stated!r}; expected {value!r}, as in the published "
-                f"{file.kind.value}. It would compute something else here."
-            )
+            expectation = f"expected {value!r}, as published"
+            raise CheckpointError(f"{file.path}: its settings say {name}={stated!r}; {expectation}.")
 
 
 def _lip2speech_config(file: PublishedFile) -> Lip2SpeechConfig:
@@ -170,12 +159,9 @@ def _lip2speech_config(file: PublishedFile) -> Lip2SpeechConfig:
     _refuse_unless(file, settings, conformer_layer_norm_first=True, use_conformer=True)
     layer = rf"{prefix}\.encoder\.encoders\.\d+"
     if on_avhubert:
-        theirs = {
-            n.removeprefix(AVHUBERT_PREFIX): v for n, v in tensors.items() if n.startswith(AVHUBERT_PREFIX)
-        }
-        reader: dict[str, Any] = {
-            "encoder": _avhubert_config(file, theirs, setting(settings, "model", "w2v_args"))
-        }
+        start, args = AVHUBERT_PREFIX, setting(settings, "model", "w2v_args")
+        theirs = {n.removeprefix(start): value for n, value in tensors.items() if n.startswith(start)}
+        reader: dict[str, Any] = {"encoder": _avhubert_config(file, theirs, args)}
     else:
         reader = _frontend_sizes(tensors, r"encoder\.encoder\.frontend")
     return Lip2SpeechConfig(
@@ -260,9 +246,9 @@ def _vocoder_config(file: PublishedFile) -> UnitVocoderConfig:
     """
     tensors, settings = file.tensors, file.settings or {}
     if str(settings.get("resblock", "1")) != "1":
+        kind = settings["resblock"]
         raise CheckpointError(
-            f"{file.path}: its config.json says resblock {settings['resblock']!r}; expected '1', the kind of "
-            "residual block in the published vocoder."
+            f"{file.path}: its config.json says resblock {kind!r}; expected '1', as published."
         )
     weight = r"weight(_v)?"
     stages = _count(tensors, r"ups\.(\d+)\.", 5)
@@ -278,8 +264,8 @@ def _vocoder_config(file: PublishedFile) -> UnitVocoderConfig:
         if pairs != len(_HIFIGAN_DILATIONS):
             raise CheckpointError(
                 f"{file.path}: no config.json beside it says resblock_dilation_sizes, and its residual "
-                f"blocks have {pairs} pairs of convolutions, whose dilations no tensor shows. Put the "
-                "config.json that belongs to it there."
+                f"blocks have {pairs} pairs of convolutions, whose dilations no tensor shows. Put its "
+                "config.json there."
             )
     return UnitVocoderConfig(
         num_units=settings.get("num_embeddings") or _size(tensors, r"dict\.weight", 0, 200),

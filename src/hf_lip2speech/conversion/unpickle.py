@@ -37,15 +37,7 @@ _NESTING = 8  # stand-ins around a value; a hostile file can hold one inside its
 _RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg", "commands": "subprocess"}
 # Of the standard library, what describes data; all else in it can only be meant to be run.
 _DATA_MODULES = {
-    "argparse",
-    "collections",
-    "datetime",
-    "decimal",
-    "enum",
-    "fractions",
-    "pathlib",
-    "typing",
-    "uuid",
+    *("argparse", "collections", "datetime", "decimal", "enum", "fractions", "pathlib", "typing", "uuid")
 }
 _DATA_NAMES = {
     "builtins": {
@@ -177,15 +169,12 @@ class _Unpickler(pickle.Unpickler):
 def read_checkpoint(path: str | Path) -> Any:
     """The object that `torch.save` wrote to a file, read without importing or calling anything it names.
 
-    Both formats are read: the zip archive of torch 1.6 and later, and the one before it.
-
-    Returns:
-        Tensors, on the CPU, in the containers that the file has; objects of unknown classes as `StandIn`s.
+    Both formats are read: the zip archive of torch 1.6 and later, and the one before it. Tensors are on the
+    CPU, in the containers that the file has; objects of unknown classes are `StandIn`s.
 
     Raises:
         UnsafeCheckpointError: the file names something that only a program would call.
         CheckpointError: it is damaged or not such a file.
-        OSError: it cannot be opened.
     """
     path = Path(path)
     if path.exists() and not path.is_file():
@@ -195,9 +184,8 @@ def read_checkpoint(path: str | Path) -> Any:
             return _read_archive(file) if zipfile.is_zipfile(file) else _read_legacy(file)
         except UnsafeCheckpointError as error:
             raise UnsafeCheckpointError(
-                f"{path} is refused: it asks for {error}, which runs code. A checkpoint holds tensors and "
-                "settings and asks for nothing of the kind. Nothing in the file was run; do not open it with "
-                "torch.load or pickle, and get the checkpoint from its authors."
+                f"{path} is refused: it asks for {error}, which runs code. Nothing in the file was run; do "
+                "not open it with torch.load or pickle, and get the checkpoint from its authors."
             ) from None
         except Exception as error:  # a damaged pickle can raise whatever its parts raise
             raise CheckpointError(
@@ -266,9 +254,7 @@ def _read_legacy(file: IO[bytes]) -> Any:
 
 def _check_byte_order(little: bool) -> None:
     if not little:
-        raise pickle.UnpicklingError(
-            "its numbers are big-endian; expected the order of all machines of today"
-        )
+        raise pickle.UnpicklingError("its numbers are big-endian; expected the order of today's machines")
 
 
 def _numbers(content: bytes, dtype: torch.dtype) -> torch.Tensor:

@@ -25,18 +25,9 @@ import datasets  # noqa: E402
 from datasets.builder import Key  # noqa: E402
 
 SHARD = 100  # clips that go to one process or loader worker together
-FEATURES: dict[str, Any] = {
-    name: datasets.Value("string") for name in ("id", "video", "audio", "speaker", "text")
-}
-FEATURES |= {
-    "words": [
-        {
-            "word": datasets.Value("string"),
-            "start": datasets.Value("float64"),
-            "end": datasets.Value("float64"),
-        }
-    ]
-}
+_TEXT, _SECONDS = datasets.Value("string"), datasets.Value("float64")
+FEATURES: dict[str, Any] = dict.fromkeys(("id", "video", "audio", "speaker", "text"), _TEXT)
+FEATURES["words"] = [{"word": _TEXT, "start": _SECONDS, "end": _SECONDS}]
 SPLITS = {"train": datasets.Split.TRAIN, "val": datasets.Split.VALIDATION, "test": datasets.Split.TEST}
 
 

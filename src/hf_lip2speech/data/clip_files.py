@@ -27,8 +27,8 @@ from ..video.landmarks import LandmarkDetector, MeshLandmarkDetector
 from ..video.mouth import MouthClip, follow_mouth
 from ..video.tracks import TALKING
 from .corpora import Clip
+from .corpora.clip import Segment, segments_of
 from .layout import Journal, PreparedFolder
-from .segments import Segment, segments_of
 from .unread import place_of_bug
 
 # Makes a clip's sound, float32 (640 T,) at 16 kHz, from its text and its mouth of T frames.
@@ -38,24 +38,12 @@ RULES = 3  # of what is usable: clips that were skipped under others are tried a
 FRAMES_OFF = 3  # a greater difference is reported
 # Errors of opening a file that are the file's own; others (a full disk, a lost network) are the machine's.
 FILE_ERRORS = {
-    errno.ENOENT,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EINVAL,
-    errno.ELOOP,
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.EINVAL, errno.ELOOP)
 }
 
 
 def common_frames(frames: int, samples: int) -> int:
-    """The number of video frames that have sound: those of the shorter of video and sound.
-
-    Recorders end sound and video up to half a second apart.
-
-    Args:
-        frames: Of the video, at 25 per second.
-        samples: Of the sound, at 16 kHz.
+    """The number of video frames that have sound: those of the shorter of video (25 fps) and sound (16 kHz).
 
     Raises:
         ClipLengthError: They are more than half a second apart, or no whole frame has sound.
@@ -64,8 +52,7 @@ def common_frames(frames: int, samples: int) -> int:
     if seconds_off > MAX_SECONDS_OFF:
         raise ClipLengthError(
             f"the video has {frames} frames and the sound is {samples / SAMPLES_PER_FRAME:.1f} frames long; "
-            f"they may differ by at most {MAX_SECONDS_OFF:g} s. Give video and sound of the same recording, "
-            "cut alike."
+            f"expected video and sound of the same recording, at most {MAX_SECONDS_OFF:g} s apart."
         )
     common = min(frames, samples // SAMPLES_PER_FRAME)
     if common < 1:
@@ -76,12 +63,10 @@ def common_frames(frames: int, samples: int) -> int:
 
 
 def kept_frames(frames: int, samples: int) -> int:
-    """The number of video frames T that `prepare` keeps of a clip.
+    """The number of video frames that `prepare` keeps of a clip; raises as `common_frames`.
 
     Those of the video where the sound ends up to half a second earlier, to be padded with silence, or later,
-    to be cut. Where less than one frame's sound is missing, that frame is left out: `common_frames`.
-
-    Args, Raises: as `common_frames`.
+    to be cut. Where less than one frame's sound is missing, that frame is left out.
     """
     common = common_frames(frames, samples)
     return frames if frames - samples / SAMPLES_PER_FRAME >= 1 else common
@@ -126,7 +111,6 @@ class ClipWriter:
     """Writes the files of clips into one prepared folder, with models that are loaded when first needed.
 
     Args:
-        folder: The folder to write to.
         device: Of the unit extractor; the rest runs on the CPU.
         face: Which of several faces, see `follow_mouth`.
         speak: Makes the sound of a clip; None: it is the recording's.
@@ -160,23 +144,19 @@ class ClipWriter:
     def write_files(self, clip: Clip, sources: Sequence[Path], limit: int) -> dict[str, Any]:
         """Write crops, sound, mel and speaker embedding, then the clip's record in the journal.
 
-        Args:
-            clip: The clip.
-            sources: The files on which it depends: when one changes, the clip is prepared again.
-            limit: Clips of more frames are cut at word times.
+        `sources` are the files on which the clip depends: when one changes, it is prepared again. Clips of
+        more than `limit` frames are cut at word times.
 
         Returns:
             The record: {"id", "time", "sources", "limit", "rules", "face", "speaker", "warnings", "took":
             seconds of work, "seconds": of sound, None if there is none, "faceless": frames in which nobody is
-            seen for longer than a second, "trimmed": seconds of sound beyond the video's end, if more than 3
-            frames, "padded": seconds of silence added to the sound, if any}, and one of "segments": [[id,
-            start, frames]]; "skipped": the name of the error of an unusable clip, and its "message";
-            "failed": where a bug of this package was met, "message" and "traceback". A failed clip is tried
-            again by the next run.
+            seen for longer than a second, "trimmed", "padded": seconds of sound cut off at the end, if more
+            than 3 frames, or of silence added}, and one of "segments": [[id, start, frames]]; "skipped": the
+            name of the error of an unusable clip, and its "message"; "failed": where a bug of this package
+            was met (it is tried again by the next run), "message" and "traceback".
 
         Raises:
-            OSError, MemoryError, ImportError: The machine's trouble and not this clip's, with a note that
-                names the clip.
+            OSError, MemoryError, ImportError: The machine's trouble, with a note that names the clip.
         """
         _ = self.detector, self.speaker_encoder  # loaded now, or the first clip's time would include it
         begin = time.perf_counter()
@@ -209,13 +189,13 @@ class ClipWriter:
         frames = kept_frames(len(crops), len(waveform))
         longer = len(waveform) / SAMPLES_PER_FRAME - len(crops)
         if longer > FRAMES_OFF:
-            record["trimmed"] = round(longer / FRAME_RATE, 3)
-            message = f"the sound is {record['trimmed']} s longer than the video; its end was cut."
-            warnings.warn(message, stacklevel=2)
+            record["trimmed"] = seconds = round(longer / FRAME_RATE, 3)
+            warnings.warn(f"the sound is {seconds} s longer than the video; its end was cut.", stacklevel=2)
         if (missing := SAMPLES_PER_FRAME * frames - len(waveform)) > 0:
-            record["padded"] = round(missing / SAMPLING_RATE, 3)
-            message = f"the sound is {record['padded']} s shorter than the video; silence was added."
-            warnings.warn(message, stacklevel=2)
+            record["padded"] = seconds = round(missing / SAMPLING_RATE, 3)
+            warnings.warn(
+                f"the sound is {seconds} s shorter than the video; silence was added.", stacklevel=2
+            )
             waveform = np.pad(waveform, (0, missing))
         record["faceless"] = int((~mouth.face_mask[:frames]).sum())
         mel = log_mel_spectrogram(torch.from_numpy(waveform)).numpy().astype(np.float32)
@@ -258,13 +238,10 @@ class ClipWriter:
             raise UnreadableVideoError(f"{clip.video} cannot be read: {error}.") from error
 
     def write_units(self, ids: Sequence[str], frames: int) -> int:
-        """Write the units of stored clips of the same length, in one batch: each gets what it gets alone.
+        """Write the units of stored clips of the same length, in one batch; returns the number of clips.
 
         Clips of one length need no padding, which a self-supervised model's first normalisation would
-        average over.
-
-        Returns:
-            The number of clips.
+        average over: each gets the units that it gets alone.
         """
         sounds = [soundfile.read(self.folder.path("audio", clip), dtype="float32")[0] for clip in ids]
         units = self.unit_extractor(torch.from_numpy(np.stack(sounds))).unit_ids
@@ -280,8 +257,7 @@ def file_signature(paths: Sequence[Path]) -> list[list[int] | None]:
     for path in paths:
         try:
             stat = path.stat()
+            signature.append([stat.st_size, stat.st_mtime_ns])
         except (FileNotFoundError, NotADirectoryError):
             signature.append(None)
-        else:
-            signature.append([stat.st_size, stat.st_mtime_ns])
     return signature

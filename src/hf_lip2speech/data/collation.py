@@ -1,27 +1,85 @@
-"""From lists of items to the models' batches."""
+"""Which clips make a batch, and from lists of items to the models' batches."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import Sampler
 
 from ..errors import DatasetError
 from ..text.alignment import character_times
 from ..text.characters import UnknownCharacterError, decode_text, encode_text
+from .sampling import EpochDataset
 
 if TYPE_CHECKING:
     from ..models.configuration_lip2speech import Lip2SpeechConfig
 
 IGNORED_LABEL = -100
+SPREAD = 1.1  # a bucket's longest clip over its shortest
+
+
+class FrameBatchSampler(Sampler[list[int]]):
+    """Batches of indices, in an order and with neighbours that are drawn again for each epoch.
+
+    Lengths are sorted into buckets whose longest is at most 1.1 times their shortest, so that no batch is
+    padded by more than a tenth. A bucket's clips are shuffled and dealt out into batches as even in size as
+    can be, so that all clips are seen; with several processes, at the end of an epoch up to `processes` - 1
+    batches are left out. The number of batches per epoch depends on the lengths only, their contents on
+    (seed, epoch): a training that is resumed in the middle of an epoch finds its place by counting.
+
+    Args:
+        lengths: Frames of each clip, as they are in the batch.
+        batch_frames: Frames per batch at most, padding included; a longer clip is a batch of its own.
+        dataset: Its `seed` and `epoch` are read when an epoch begins.
+        processes: The number of batches is a multiple of it; process i takes batches i, i + processes, ...
+
+    Raises:
+        DatasetError: There are fewer batches than processes.
+    """
+
+    drop_last = True  # what accelerate asks: no batch is repeated to fill a round of processes
+
+    def __init__(self, lengths: Sequence[int], batch_frames: int, dataset: EpochDataset, processes: int = 1):
+        self.dataset = dataset
+        order = np.argsort(lengths, kind="stable")
+        order = np.argsort(lengths, kind="stable")
+        ordered = np.asarray(lengths)[order]
+        self._buckets: list[np.ndarray] = []
+        self._counts: list[int] = []  # batches of each bucket
+        start = 0
+        while start < len(order):
+            end = int(np.searchsorted(ordered, ordered[start] * SPREAD, side="right"))
+            bucket = order[start:end]
+            size = max(1, batch_frames // int(ordered[end - 1]))
+            self._buckets.append(bucket)
+            self._counts.append(-(-len(bucket) // size))
+            start = end
+        batches = sum(self._counts)
+        self._length = batches // processes * processes
+        if not self._length:
+            raise DatasetError(
+                f"{len(order)} clips of {sum(lengths)} frames are {batches} batches of at most "
+                f"{batch_frames} frames, fewer than there are processes ({processes}): lower batch_frames."
+            )
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[list[int]]:
+        random = np.random.default_rng((self.dataset.seed, self.dataset.epoch))
+        batches = [
+            batch
+            for bucket, count in zip(self._buckets, self._counts, strict=True)
+            for batch in np.array_split(random.permutation(bucket), count)
+        ]
+        for number in random.permutation(len(batches))[: self._length]:
+            yield batches[number].tolist()
 
 
 class Lip2SpeechCollator:
-    """Stage 1: pads the items of an `AugmentedDataset` into the arguments of `Lip2SpeechModel.forward`.
-
-    Args:
-        config: The model's; only `unit_offset` (class of unit 0), `num_units` and `text_vocabulary` are read.
-    """
+    """Stage 1: pads the items of an `AugmentedDataset` into the arguments of `Lip2SpeechModel.forward`."""
 
     def __init__(self, config: "Lip2SpeechConfig"):
         self.unit_offset = config.unit_offset
@@ -48,8 +106,7 @@ class Lip2SpeechCollator:
         if largest >= self.num_units:
             raise DatasetError(
                 f"The prepared clips hold unit {largest}, but the model's config has "
-                f"num_units={self.num_units}; set num_units to the number of clusters of the extractor that "
-                "prepared them."
+                f"num_units={self.num_units}; set it to the number of clusters that prepared them."
             )
         batch = {
             "pixel_values_videos": _pad([item["pixel_values_videos"] for item in items]),
@@ -82,12 +139,8 @@ class VocoderSegmentCollator:
     """Stage 2: stacks the equally long items of a `VocoderSegmentDataset`."""
 
     def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """B items of U units each -> a batch.
-
-        Returns:
-            unit_ids (B, U) int64, spectrogram (B, 2U, 80), speaker_embeddings (B, 256), waveform (B, 320U),
-            predicted (B,) bool and, where the items have it, f0 (B, 2U).
-        """
+        """B items of U units -> unit_ids (B, U) int64, spectrogram (B, 2U, 80), speaker_embeddings (B, 256),
+        waveform (B, 320U), predicted (B,) bool and, where the items have it, f0 (B, 2U)."""
         return {
             name: torch.stack([item[name] for item in items])
             for name, value in items[0].items()

@@ -19,7 +19,7 @@ from .corpora import Corpus
 from .corpora.clip import shuffled
 from .layout import COLUMNS, PreparedFolder
 from .prepare import MAX_SECONDS, list_clips
-from .units import DEFAULT_UNITS, FITTING_SECONDS, Units, unfitted_config
+from .units import DEFAULT_UNITS, FITTING_SECONDS, Units, given_extractor, unfitted_config
 from .workers import local_pool
 
 SAMPLE = 24  # clips
@@ -72,12 +72,7 @@ def estimate(
         size = sum(path.stat().st_blocks * 512 for path in paths) + BLOCK * len(clips)
         sounds = [read_audio(path) for path in paths if path.suffix == ".flac"]
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    if config is not None:
-        extractor = SpeechUnitExtractor(config)
-    elif isinstance(unit_extractor, SpeechUnitExtractor):
-        extractor = unit_extractor
-    else:
-        extractor = SpeechUnitExtractor.from_pretrained(str(unit_extractor))
+    extractor = given_extractor(unit_extractor) if config is None else SpeechUnitExtractor(config)
     pace = _unit_seconds(sounds, extractor.eval().to(device))
     took = np.array([record["took"] for record in records]) / 3600
     total = len(listing.splits)

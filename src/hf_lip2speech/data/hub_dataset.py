@@ -7,13 +7,11 @@ In the repository a clip is a row of Parquet: "id", "speaker", "text", "words" [
 
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import soundfile
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
@@ -22,20 +20,11 @@ from ..errors import DatasetError
 from .builders import FEATURES as CORPUS_FEATURES
 from .builders import SPLITS, datasets
 from .layout import COLUMNS, PreparedFolder
-from .prepared import FIELDS, PreparedDataset, read_crops, word_times
+from .prepared import FIELDS, READERS, PreparedDataset
 
 SHARD_FRAMES = 180_000  # two hours; half a gigabyte, at the 2.7 kB per frame of prepared GRID clips
 FEATURES = {name: CORPUS_FEATURES[name] for name in ("id", "speaker", "text", "words")}
 FEATURES |= {"frames": datasets.Value("int64")} | {name: datasets.Value("binary") for name in COLUMNS}
-DECODERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
-    "frames": ("video", read_crops),
-    "mel": ("mel", np.load),
-    "unit_ids": ("units", lambda file: np.load(file).astype(np.int64)),
-    "speaker_embeddings": ("speaker_embedding", np.load),
-    "text": ("text", str),
-    "word_times": ("words", word_times),
-    "waveform": ("audio", lambda file: soundfile.read(file, dtype="float32")[0]),
-}
 
 
 def push_prepared(root: str | Path, repo_id: str, *, token: str | None = None) -> str:
@@ -57,8 +46,7 @@ def push_prepared(root: str | Path, repo_id: str, *, token: str | None = None) -
     folder = PreparedFolder(root)
     if not folder.manifest.is_file():
         raise DatasetError(
-            f"{root} has no {folder.manifest.name}; expected a finished output folder of hf-lip2speech "
-            "prepare. Run it again to resume, or give its OUT."
+            f"{root} has no {folder.manifest.name}; expected a finished output folder of `prepare`."
         )
     rows = PreparedDataset(root).rows
     api = HfApi(token=token)
@@ -67,26 +55,22 @@ def push_prepared(root: str | Path, repo_id: str, *, token: str | None = None) -
     except HfHubHTTPError as error:
         raise DatasetError(
             f"The Hub refuses to create {repo_id!r}: {error}. Log in with `hf auth login` or pass token=, "
-            "and choose a name of your own or of an organisation that you may write to."
+            "and give a name that you may write to."
         ) from error
     if not api.dataset_info(url.repo_id).private:
         raise DatasetError(
-            f"{url} is public; expected a private repository, since a prepared corpus shows faces, "
-            "and the corpus's licence covers it. Make it private, or give another name."
+            f"{url} is public; expected a private repository, since a prepared corpus shows faces. Make it "
+            "private, or give another name."
         )
     report = json.loads(folder.report.read_text(encoding="utf-8"))
     card = prepared_card(report["corpus"], report["clips"], report["hours"], url.repo_id)
     extractor = [path for path in folder.unit_extractor.rglob("*") if path.is_file()]
+    files: dict[str, bytes | Path] = {"README.md": card.encode()}
+    files |= {path.relative_to(folder.root).as_posix(): path for path in (folder.report, *extractor)}
     # First the card: pushing the clips adds their description to it.
     api.create_commit(
         url.repo_id,
-        [
-            CommitOperationAdd("README.md", card.encode()),
-            *(
-                CommitOperationAdd(p.relative_to(folder.root).as_posix(), p)
-                for p in (folder.report, *extractor)
-            ),
-        ],
+        [CommitOperationAdd(name, content) for name, content in files.items()],
         repo_type="dataset",
         commit_message=f"Describe prepared {report['corpus']}",
     )
@@ -127,9 +111,8 @@ def stream_prepared(
     """
     fields = tuple(fields)
     if split not in SPLITS or not set(fields) <= set(FIELDS):
-        raise DatasetError(
-            f"split={split!r}, fields={fields}; expected one of {tuple(SPLITS)} and some of {FIELDS}."
-        )
+        given = f"split={split!r}, fields={fields}"
+        raise DatasetError(f"{given}; expected one of {tuple(SPLITS)} and some of {FIELDS}.")
     try:
         stream = datasets.load_dataset(
             repo_id, split=str(SPLITS[split]), streaming=True, revision=revision, token=token
@@ -137,16 +120,16 @@ def stream_prepared(
     except (HfHubHTTPError, FileNotFoundError, ValueError) as error:
         raise DatasetError(
             f"{repo_id!r} (split {split!r}, revision {revision or 'main'!r}) cannot be streamed: {error}. A "
-            "private repository needs the token of somebody who may read it: `hf auth login`, or token=."
+            "private repository needs a token: `hf auth login`, or token=."
         ) from error
-    stream = stream.select_columns(["id", *(DECODERS[field][0] for field in fields)])
+    stream = stream.select_columns(["id", *(READERS[field][0] for field in fields)])
     return stream.map(_decode, fn_kwargs={"fields": fields}, remove_columns=stream.column_names)
 
 
 def _decode(row: dict[str, Any], fields: tuple[str, ...]) -> dict[str, Any]:
     item = {"id": row["id"]}
     for field in fields:
-        column, decode = DECODERS[field]
+        column, decode, _ = READERS[field]
         value = row[column]
         item[field] = decode(io.BytesIO(value) if isinstance(value, bytes) else value)
     return item

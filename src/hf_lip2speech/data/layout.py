@@ -43,9 +43,7 @@ COLUMNS = {
 class PreparedFolder:
     """Paths in a prepared folder `root`, and atomic writing to them.
 
-    Args:
-        root: The folder.
-        part: The name of the shard that this process works on: shards stage unfinished files apart.
+    `part` is the name of the shard that this process works on: shards stage unfinished files apart.
     """
 
     def __init__(self, root: str | Path, part: str = ""):
@@ -67,15 +65,8 @@ class PreparedFolder:
 
     def existing(self, column: str) -> set[str]:
         """The IDs that have a file in a column. Each folder is listed once; files are not looked at."""
-        pattern = COLUMNS[column]
-        top = self.root / pattern.split("/")[0]
-        suffix = Path(pattern).suffix
-        found = set()
-        for folder, _, names in os.walk(top):
-            inside = os.path.relpath(folder, top).replace(os.sep, "/")
-            prefix = "" if inside == "." else f"{inside}/"
-            found.update(prefix + name.removesuffix(suffix) for name in names if name.endswith(suffix))
-        return found
+        top, suffix = self.root / COLUMNS[column].split("/")[0], Path(COLUMNS[column]).suffix
+        return {path.relative_to(top).as_posix().removesuffix(suffix) for path in top.rglob(f"*{suffix}")}
 
     def writing(self, path: Path) -> AbstractContextManager[Path]:
         """`atomic_file`, whose unfinished file (or folder) is in the staging folder."""
@@ -91,12 +82,9 @@ class PreparedFolder:
 
 
 class Journal:
-    """What was done to each clip: one line of JSON per clip, in one file per process.
+    """What was done to each clip: one line of JSON per clip, in one file per process in `directory`.
 
     Few files with many lines, not one file per clip: 150,000 lines are read in seconds, over a network too.
-
-    Args:
-        directory: `PreparedFolder.journal`.
     """
 
     def __init__(self, directory: Path):
@@ -133,21 +121,16 @@ class Journal:
 
 def _is_record(value: Any) -> bool:
     """Whether a journal's line has what `ClipWriter.write_files` writes, of the right types."""
-    if not isinstance(value, dict):
-        return False
     types = {"id": str, "speaker": str, "time": (int, float), "limit": int, "sources": list, "warnings": list}
-    if not all(isinstance(value.get(name), kind) for name, kind in types.items()):
-        return False
-    if not isinstance(value.get("seconds", ...), int | float | None):
-        return False
-    if not all(isinstance(text, str) for text in value["warnings"]):
+    if not (
+        isinstance(value, dict)
+        and all(isinstance(value.get(name), kind) for name, kind in types.items())
+        and isinstance(value.get("seconds", ...), int | float | None)
+        and all(isinstance(text, str) for text in value["warnings"])
+    ):
         return False
     if "segments" in value:
-        segments = value["segments"]
-        return isinstance(segments, list) and all(
-            isinstance(segment, list) and [type(part) for part in segment] == [str, int, int]
-            for segment in segments
-        )
-    return any(isinstance(value.get(name), str) for name in ("skipped", "failed")) and isinstance(
-        value.get("message"), str
-    )
+        segments = value["segments"] if isinstance(value["segments"], list) else [None]
+        return all(isinstance(one, list) and [*map(type, one)] == [str, int, int] for one in segments)
+    texts = (value.get("skipped") or value.get("failed"), value.get("message"))
+    return all(isinstance(text, str) for text in texts)

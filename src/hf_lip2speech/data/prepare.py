@@ -9,7 +9,7 @@ manifest, report and contact sheet.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,16 +33,13 @@ from .workers import POOLS, Run, local_pool, sole_use
 
 MAX_SECONDS = 24.0  # 600 frames, which training takes at once (published setup)
 UNIT_BATCH = 60 * FRAME_RATE  # frames; HuBERT Base's first layer takes 0.4 GB of memory for them
-FOLDERS = {pattern.split("/")[0] for pattern in COLUMNS.values()}
+FOLDERS = {pattern.split("/")[0] for pattern in COLUMNS.values()}  # of a prepared folder
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The clips to prepare.
-
-    splits: clip ID -> split, in the order of the IDs. clip: ID -> the clip, which is read now. sources: ID ->
-    the files on which the clip depends.
-    """
+    """The clips to prepare: ID -> split, in the order of the IDs; ID -> the clip, which is read now; ID ->
+    the files on which the clip depends."""
 
     splits: dict[str, str]
     clip: Callable[[str], Clip]
@@ -107,16 +104,13 @@ def prepare(
         WorkerDiedError: A process died.
     """
     if num_proc < 1 or (limit is not None and limit < 1) or max_seconds < 1:
-        raise DatasetError(
-            f"num_proc={num_proc}, limit={limit}, max_seconds={max_seconds}; each must be at least 1."
-        )
+        given = f"num_proc={num_proc}, limit={limit}, max_seconds={max_seconds}"
+        raise DatasetError(f"{given}; each must be at least 1.")
     check_face(face)
     if engine not in POOLS:
         raise DatasetError(f"engine={engine!r}; expected one of {', '.join(POOLS)}.")
     if shard is not None and not 1 <= shard[0] <= shard[1]:
-        raise DatasetError(
-            f"shard {shard[0]}/{shard[1]}; expected i/n with i from 1 to n, such as 1/8 to 8/8."
-        )
+        raise DatasetError(f"shard {shard[0]}/{shard[1]}; expected i/n with i from 1 to n, such as 1/8.")
     _check_apart(corpus, Path(out))
     whole = list_clips(corpus, splits, limit)
     train = [clip for clip, split in whole.splits.items() if split == "train"]
@@ -125,8 +119,8 @@ def prepare(
     if config is not None and not train:
         raise DatasetError(
             f"unit_extractor={str(unit_extractor)!r} is to be fitted on the train split, but the clips are "
-            f"of {', '.join(sorted(set(whole.splits.values())))} only. Prepare train too, or give a "
-            "fitted extractor."
+            f"of {', '.join(sorted(set(whole.splits.values())))} only. Prepare train too, or give a fitted "
+            "one."
         )
     mine, part = dict(whole.splits), ""
     if shard is not None:
@@ -170,11 +164,10 @@ def prepare(
         if unfit is not None:
             raise unfit
         report["unit_extractor"] = origin
-        if device == "cpu":
-            _write_units(folder, records, run, progress)
-        else:  # one process has the GPU, and needs no others
-            with local_pool(partial(ClipWriter, folder, device), 1, "") as run_here:
-                _write_units(folder, records, run_here, progress)
+        # A GPU belongs to one process, which needs no others.
+        pool = nullcontext(run) if device == "cpu" else local_pool(partial(ClipWriter, folder, device), 1, "")
+        with pool as run_units:
+            _write_units(folder, records, run_units, progress)
         if part:
             return report | {"shard": part.replace("-of-", "/")}
         ids = [segment[0] for record in records.values() for segment in record.get("segments", ())]
@@ -215,10 +208,8 @@ def list_clips(corpus: Corpus, splits: Iterable[str] | None = None, limit: int |
     wanted = None if splits is None else set(splits)
     present = set(every.values())
     if not every or (wanted is not None and not wanted <= present):
-        raise DatasetError(
-            f"splits={sorted(wanted or ())} of {corpus.name}; expected some of {sorted(present)}, the splits "
-            "in which this corpus has clips."
-        )
+        known = f"{sorted(present)}, in which it has clips"
+        raise DatasetError(f"splits={sorted(wanted or ())} of {corpus.name}; expected some of {known}.")
     taken: Counter[str] = Counter()
     chosen = {}
     for name, split in sorted(every.items()):
@@ -248,7 +239,7 @@ def _write_files(
                 if bugs[record["failed"]] == SAME_BUG:
                     raise UnexpectedError(
                         f"{SAME_BUG} clips, {record['id']} the last of them, met the same bug of this "
-                        f"package. Finished clips are kept. Please report it with this "
+                        "package. Finished clips are kept. Please report it with this "
                         f"traceback:\n{record['traceback']}"
                     )
     return {clip: records[clip] for clip in listing.splits}
@@ -335,13 +326,11 @@ def _lost_splits(report: dict[str, Any], path: Path) -> DatasetError | Unexpecte
     reasons = "; ".join(f"{count} x {reason}" for reason, count in counts.items())
     if not report["clips"]:
         return DatasetError(
-            f"None of the {report['found']} clips could be prepared: {reasons}. {path} names each with its "
-            "reason."
+            f"None of the {report['found']} clips could be prepared: {reasons}. {path} names each."
         )
     return DatasetError(
         f"No clip of the split {' and '.join(empty)} could be prepared ({reasons}; {path} names each), and "
-        "training needs clips to learn from and others to validate on. Add or mend clips and run the same "
-        "command again, which keeps what is done, or choose other splits."
+        "training needs each split. Add or mend clips and run the same command again, or choose other splits."
     )
 
 

@@ -2,7 +2,9 @@
 
 import json
 import tokenize
-from collections.abc import Iterable, Sequence
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,14 +16,7 @@ import soundfile
 from torch.utils.data import ConcatDataset, Dataset
 from tqdm import tqdm
 
-from ..constants import (
-    MEL_PER_FRAME,
-    NUM_MEL_BINS,
-    SAMPLES_PER_FRAME,
-    SAMPLING_RATE,
-    SPEAKER_EMBEDDING_DIM,
-    UNITS_PER_FRAME,
-)
+from .. import constants
 from ..errors import DamagedClipError, DatasetError
 from ..media.sources import one_file
 from .layout import COLUMNS, PreparedFolder
@@ -35,7 +30,6 @@ DAMAGE = (
     *(av.FFmpegError, EOFError, OSError, RuntimeError, SyntaxError, TypeError, ValueError),
     tokenize.TokenError,
 )
-FIELDS = ("frames", "mel", "unit_ids", "speaker_embeddings", "waveform", "text", "word_times")
 
 
 def read_crops(source: Path | BinaryIO) -> np.ndarray:
@@ -48,15 +42,43 @@ def read_crops(source: Path | BinaryIO) -> np.ndarray:
         return np.stack([frame.to_ndarray(format="gray", threads=1) for frame in container.decode(video=0)])
 
 
+def _read_units(source: Path | BinaryIO) -> np.ndarray:
+    units = np.load(source)
+    if units.dtype.kind not in "iu" or (units.size and units.min() < 0):
+        raise ValueError(f"negative or {units.dtype} numbers; expected units from 0 on")
+    return units.astype(np.int64)
+
+
+def _read_sound(source: Path | BinaryIO) -> np.ndarray:
+    waveform, rate = soundfile.read(source, dtype="float32")
+    if rate != constants.SAMPLING_RATE:
+        raise ValueError(f"sampled at {rate} Hz; expected {constants.SAMPLING_RATE}")
+    return waveform
+
+
+def word_times(words: Sequence[dict[str, Any]]) -> np.ndarray:
+    """float32 (words, 2), start and end in seconds, of a row's decoded words."""
+    return np.array([(word["start"], word["end"]) for word in words], np.float32).reshape(-1, 2)
+
+
+# Field of an item -> the column that holds it or its file, how that is read, and the length per video frame.
+READERS: dict[str, tuple[str, Callable[[Any], Any], int | None]] = {
+    "frames": ("video", read_crops, 1),
+    "mel": ("mel", np.load, constants.MEL_PER_FRAME),
+    "unit_ids": ("units", _read_units, constants.UNITS_PER_FRAME),
+    "speaker_embeddings": ("speaker_embedding", np.load, None),
+    "waveform": ("audio", _read_sound, constants.SAMPLES_PER_FRAME),
+    "text": ("text", str, None),
+    "word_times": ("words", word_times, None),
+}
+FIELDS = tuple(READERS)
+
+
 class ManifestRows(Sequence[dict[str, Any]]):
-    """The rows of a manifest as dicts, each made when it is asked for.
+    """The rows of a manifest, of one split or all, as dicts, each made when it is asked for.
 
     They stay in Arrow's columns: those of 150,000 clips take 0.2 GB, which worker processes share. Words are
     read from the file when they are first asked for.
-
-    Args:
-        path: The manifest.
-        split: Rows of this split only; None: all.
     """
 
     def __init__(self, path: Path, split: str | None):
@@ -100,19 +122,11 @@ class ManifestRows(Sequence[dict[str, Any]]):
         return self.without_words(index) | {"words": json.loads(self._words["words"][index].as_py())}
 
 
-def word_times(words: Sequence[dict[str, Any]]) -> np.ndarray:
-    """float32 (words, 2), start and end in seconds, of a row's decoded words."""
-    return np.array([(word["start"], word["end"]) for word in words], np.float32).reshape(-1, 2)
-
-
 def prepared_split(roots: str | Path | Sequence[str | Path], split: str, **options: Any) -> Dataset:
     """A split of one prepared folder, or of several one after another, with the `lengths` of all clips.
 
     Of several, those without this split are left out if another has it: a folder of training clips alone
-    joins one with clips to validate on.
-
-    Args:
-        options: of `PreparedDataset`, which may raise DatasetError.
+    joins one with clips to validate on. The options are those of `PreparedDataset`.
     """
     if isinstance(roots, (str, Path)):
         return PreparedDataset(roots, split, **options)
@@ -176,15 +190,13 @@ class PreparedDataset(Dataset):
         self.folder = PreparedFolder(root)
         self.split = split
         self.fields = tuple(fields)
-        unknown = set(self.fields) - set(FIELDS)
-        if unknown:
+        if unknown := set(self.fields) - set(FIELDS):
             raise DatasetError(f"fields={self.fields} has {sorted(unknown)}; expected some of {FIELDS}.")
         self.published = not self.folder.manifest.is_file() and is_published_layout(root)
         if not self.published and not self.folder.manifest.is_file():
+            advice = "Make one with hf-lip2speech prepare CORPUS DATA_DIR OUT and give OUT here."
             if self.folder.state.is_dir():
                 advice = "Its preparation was not finished: run hf-lip2speech prepare again to resume."
-            else:
-                advice = "Make one with hf-lip2speech prepare CORPUS DATA_DIR OUT and give OUT here."
             raise DatasetError(
                 f"{root} has neither {self.folder.manifest.name} nor {LABELS}/train.tsv; expected a prepared "
                 f"folder or the published layout. {advice}"
@@ -198,7 +210,7 @@ class PreparedDataset(Dataset):
         else:
             self.rows = ManifestRows(self.folder.manifest, split)
             self.lengths = self.rows.lengths
-            present = set() if self.rows else set(ManifestRows(self.folder.manifest, None).column("split"))
+            present = set() if self.rows else _splits(root)
         if not self.rows:
             raise DatasetError(f"{root} has no clip of split={split!r}; expected one of {sorted(present)}.")
         self._cache: list[dict[str, Any] | DamagedClipError] | None = None
@@ -250,65 +262,58 @@ class PreparedDataset(Dataset):
             ) from error
 
     def _values(self, field: str, row: dict[str, Any]) -> np.ndarray | str:
-        frames = row["frames"]
-        if field == "text":
-            return row.get("text") or ""
-        if field == "word_times":
-            return word_times(row.get("words") or [])
-        if field == "frames":
-            path = self._existing(row["video"])
-            value, length = read_crops(path), frames
-        elif field == "mel":
-            path = self._existing(row["mel"])
-            value, length = np.load(path), MEL_PER_FRAME * frames
-        elif field == "unit_ids":
-            length = UNITS_PER_FRAME * frames
-            if self.published:
-                return row["units"][:length]
-            path = self._existing(row["units"])
-            value = np.load(path)
-            if value.dtype.kind not in "iu" or (value.size and value.min() < 0):
-                raise DatasetError(f"{path} has negative or {value.dtype} numbers; expected units from 0 on.")
-            value = value.astype(np.int64)
-        elif field == "speaker_embeddings":
-            path = self._existing(row["speaker_embedding"])
-            value = np.load(path)
-            if value.shape != (SPEAKER_EMBEDDING_DIM,) or not np.isfinite(value).all():
-                raise DatasetError(
-                    f"{path} has shape {value.shape} or numbers that are not finite; expected a speaker "
-                    f"embedding, ({SPEAKER_EMBEDDING_DIM},). Prepare the clip again."
-                )
-            return value
-        else:
-            path = self._existing(row["audio"])
-            value, rate = soundfile.read(path, dtype="float32")
-            length = SAMPLES_PER_FRAME * frames
-            if rate != SAMPLING_RATE:
-                raise DatasetError(
-                    f"{path} is sampled at {rate} Hz; expected {SAMPLING_RATE}. Prepare it again."
-                )
+        column, read, per_frame = READERS[field]
+        if column not in COLUMNS:
+            return read(row.get(column) or "")
+        length = constants.SPEAKER_EMBEDDING_DIM if per_frame is None else per_frame * row["frames"]
+        if self.published and field == "unit_ids":
+            return row["units"][:length]
+        path = self.folder.root / row[column]
+        if not path.is_file():
+            raise DatasetError(
+                f"{path} is missing although the manifest lists it. Copy the folder again, or prepare the "
+                "corpus into an empty one."
+            )
+        value = read(path)
         if not np.isfinite(value).all():
             raise DatasetError(f"{path} has numbers that are not finite. Prepare the clip again.")
         if self.published:  # which are not cut in the files
             value = value[:length]
-        if len(value) != length or (field == "mel" and value.shape[1:] != (NUM_MEL_BINS,)):
+        shape = (length, constants.NUM_MEL_BINS) if field == "mel" else (length, *value.shape[1:])
+        if value.shape != shape:
+            advice = "It was changed after the preparation: prepare the corpus into an empty folder."
             raise DatasetError(
                 f"{path} has shape {value.shape}; expected a length of {length}, since the manifest says "
-                f"{frames} frames. "
-                + (
-                    "Take both from the same release."
-                    if self.published
-                    else "The file was changed after the preparation: prepare the corpus into an empty "
-                    "folder."
-                )
+                f"{row['frames']} frames. {'Take both from the same release.' if self.published else advice}"
             )
         return value
 
-    def _existing(self, relative: str) -> Path:
-        path = self.folder.root / relative
-        if not path.is_file():
-            raise DatasetError(
-                f"{path} is missing although the manifest lists it; expected what `hf-lip2speech prepare` "
-                "wrote, whole. Copy the folder again, or prepare the corpus into an empty one."
-            )
-        return path
+
+def speaker_voices(root: str | Path, *, most: int | None = None) -> dict[str, np.ndarray]:
+    """The voice of each speaker: float32 (256,), the mean of the embeddings of their training clips (where
+    there are none, all), scaled to length 1 as GE2E's are.
+
+    A folder with more than `most` speakers has no voices; of thousands, nobody chooses one by name. A
+    DatasetError where it is not a prepared folder, or all clips of a speaker are damaged; a warning if some
+    are.
+    """
+    dataset = PreparedDataset(root, fields=("speaker_embeddings",))
+    speakers, splits = dataset.column("speaker"), dataset.column("split")
+    train = [index for index, split in enumerate(splits) if split == "train"] or range(len(dataset))
+    if most is not None and len({speakers[index] for index in train}) > most:
+        return {}
+    damaged: dict[str, list[DamagedClipError]] = defaultdict(list)
+    sums: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(constants.SPEAKER_EMBEDDING_DIM))
+    for index in train:
+        try:
+            embedding = dataset[index]["speaker_embeddings"]
+        except DamagedClipError as error:
+            damaged[speakers[index]].append(error)
+        else:
+            sums[speakers[index]] += embedding
+    for speaker, errors in damaged.items():
+        if speaker not in sums:
+            raise errors[0]
+        message = f"The voice of {speaker} is made without {len(errors)} clip(s): {errors[0]}"
+        warnings.warn(message, stacklevel=2)
+    return {speaker: (total / np.linalg.norm(total)).astype(np.float32) for speaker, total in sums.items()}

@@ -32,10 +32,7 @@ def published_rows(root: str | Path) -> list[dict[str, Any]]:
     """One row per clip, in the order of the lists, as `PreparedDataset.rows` has them.
 
     Paths are relative to `root`; "units" holds the units themselves, int64 (2T or more,). A clip's T frames
-    are those with video, sound and units.
-
-    Raises:
-        DatasetError: A list does not have that form, or its .unt has another number of lines.
+    are those with video, sound and units. A DatasetError where a list does not have that form.
     """
     rows = []
     for name, split in SPLITS.items():
@@ -45,14 +42,12 @@ def published_rows(root: str | Path) -> list[dict[str, Any]]:
         clips = path.read_text(encoding="utf-8").splitlines()[1:]
         units_path = path.with_suffix(".unt")
         if not units_path.is_file():
-            raise DatasetError(
-                f"{units_path} is missing; expected the units of {path.name}, one line per clip."
-            )
+            raise DatasetError(f"{units_path} is missing; expected the units of {path.name}, line by line.")
         units = units_path.read_text(encoding="utf-8").splitlines()
         if len(units) != len(clips):
             raise DatasetError(
-                f"{units_path} has {len(units)} lines and {path.name} lists {len(clips)} clips; expected the "
-                "units of each clip in the same order. Take both from the same release."
+                f"{units_path} has {len(units)} lines and {path.name} lists {len(clips)} clips. Take both "
+                "from the same release."
             )
         rows += [_row(path, split, *pair) for pair in zip(clips, units, strict=True)]
     return rows

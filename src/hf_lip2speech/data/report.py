@@ -3,20 +3,19 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from fractions import Fraction
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
+from PIL import Image
 
 from ..constants import FRAME_RATE, MOUTH_SIZE
 from .corpora import Clip
-from .corpora.clip import shuffled
+from .corpora.clip import Segment, shuffled, words_of
 from .layout import COLUMNS, PreparedFolder
 from .prepared import read_crops
-from .segments import Segment, words_of
 
 ROW_GROUP = 5_000  # clips whose rows are in memory at once
 SHEET_COLUMNS, SHEET_ROWS = 12, 8
@@ -29,67 +28,53 @@ def make_report(
     """Counts and hours of what is stored, and every clip that is not, with the reason.
 
     Args:
-        corpus: Its name.
         splits: Clip ID -> split, of all clips that were to be prepared.
         records: Clip ID -> what `ClipWriter.write_files` returned.
 
     Returns:
         {"corpus", "found": clips that were to be prepared, "clips": stored ones (of a clip that was cut, each
-        part), "cut": clips that were cut, "trimmed": clips whose sound was cut by more than 3
-        frames, "padded": clips whose sound was padded with silence, "faceless": {"frames", "clips"} in which
-        nobody is seen for longer than a second, "hours", "splits": {split: {"found", "clips", "hours",
-        "speakers"}}, "lost": {"clips", "hours": of their sound, "unknown": how many of them have no readable
-        sound}, "skipped": {reason: [{"id", "message"}]}, "failed": {bug: {"ids", "traceback"}}, "warnings":
-        [{"id", "message"}]}. A reason is the name of an error (NoFaceError, NoAudioError, ...).
+        part), "cut", "trimmed", "padded": clips that were cut, or whose sound was cut by more than 3 frames
+        or padded with silence, "faceless": {"frames", "clips"} in which nobody is seen for longer than a
+        second, "hours", "splits": {split: {"found", "clips", "hours", "speakers"}}, "lost": {"clips",
+        "hours": of their sound, "unknown": how many of them have no readable sound}, "skipped": {reason:
+        [{"id", "message"}]}, "failed": {bug: {"ids", "traceback"}}, "warnings": [{"id", "message"}]}. A
+        reason is the name of an error (NoFaceError, NoAudioError, ...).
     """
-    found = Counter(splits.values())
-    stored: Counter[str] = Counter()
-    frames: Counter[str] = Counter()
-    speakers: dict[str, set[str]] = {split: set() for split in found}
+    kept = {clip: records[clip] for clip in splits if "segments" in records[clip]}
+    lost = {clip: records[clip] for clip in splits if clip not in kept}
     skipped: dict[str, list[dict[str, str]]] = {}
     failed: dict[str, dict[str, Any]] = {}
-    lost = {"clips": 0, "hours": 0.0, "unknown": 0}
-    cut = trimmed = padded = 0
-    faceless = {"frames": 0, "clips": 0}
-    for clip, split in splits.items():
-        record = records[clip]
-        if "segments" in record:
-            stored[split] += len(record["segments"])
-            frames[split] += sum(segment[2] for segment in record["segments"])
-            speakers[split].add(record["speaker"])
-            cut += len(record["segments"]) > 1
-            trimmed += "trimmed" in record
-            padded += "padded" in record
-            faceless["frames"] += record.get("faceless", 0)
-            faceless["clips"] += record.get("faceless", 0) > 0
-            continue
+    for clip, record in lost.items():
         if "skipped" in record:
             skipped.setdefault(record["skipped"], []).append({"id": clip, "message": record["message"]})
         else:
             bug = failed.setdefault(record["failed"], {"ids": [], "traceback": record["traceback"]})
             bug["ids"].append(clip)
-        lost["clips"] += 1
-        lost["hours"] += (record["seconds"] or 0) / 3600
-        lost["unknown"] += record["seconds"] is None
+    counts = {}
+    for split, found in sorted(Counter(splits.values()).items()):
+        of_split = [record for clip, record in kept.items() if splits[clip] == split]
+        frames = [segment[2] for record in of_split for segment in record["segments"]]
+        speakers = {record["speaker"] for record in of_split}
+        counts[split] = {"found": found, "clips": len(frames), "hours": _hours(sum(frames))}
+        counts[split]["speakers"] = len(speakers)
+    segments = [record["segments"] for record in kept.values()]
+    faceless = [record.get("faceless", 0) for record in kept.values()]
+    seconds = [record["seconds"] for record in lost.values()]
     return {
         "corpus": corpus,
         "found": len(splits),
-        "clips": stored.total(),
-        "cut": cut,
-        "trimmed": trimmed,
-        "padded": padded,
-        "faceless": faceless,
-        "hours": _hours(frames.total()),
-        "splits": {
-            split: {
-                "found": found[split],
-                "clips": stored[split],
-                "hours": _hours(frames[split]),
-                "speakers": len(speakers[split]),
-            }
-            for split in sorted(found)
+        "clips": sum(map(len, segments)),
+        "cut": sum(len(parts) > 1 for parts in segments),
+        "trimmed": sum("trimmed" in record for record in kept.values()),
+        "padded": sum("padded" in record for record in kept.values()),
+        "faceless": {"frames": sum(faceless), "clips": sum(count > 0 for count in faceless)},
+        "hours": _hours(sum(segment[2] for parts in segments for segment in parts)),
+        "splits": counts,
+        "lost": {
+            "clips": len(lost),
+            "hours": round(sum(filter(None, seconds)) / 3600, 4),
+            "unknown": seconds.count(None),
         },
-        "lost": lost | {"hours": round(lost["hours"], 4)},
         "skipped": dict(sorted(skipped.items())),
         "failed": failed,
         "warnings": [{"id": clip, "message": text} for clip in splits for text in records[clip]["warnings"]],
@@ -125,16 +110,13 @@ def write_manifest(
             original = clip(source)
             for segment in (Segment(*entry) for entry in records[source]["segments"]):
                 text, words = words_of(original, segment)
-                entries = [{"word": word.word, "start": word.start, "end": word.end} for word in words]
+                entries = json.dumps([asdict(word) for word in words], ensure_ascii=False)
                 row: dict[str, Any] = {"id": segment.id, "speaker": original.speaker, "split": split}
-                row |= {"text": text, "words": json.dumps(entries, ensure_ascii=False)}
-                row |= {"frames": segment.frames, "source": source, "start": segment.start}
+                row |= {"text": text, "words": entries, "frames": segment.frames, "source": source}
+                row["start"] = segment.start
                 yield row | {column: folder.relative(column, segment.id) for column in COLUMNS}
 
-    with (
-        folder.writing(folder.manifest) as path,
-        pyarrow.parquet.ParquetWriter(path, schema) as writer,
-    ):
+    with folder.writing(folder.manifest) as path, pyarrow.parquet.ParquetWriter(path, schema) as writer:
         every = rows()
         while group := list(islice(every, ROW_GROUP)):
             writer.write_table(pyarrow.Table.from_pylist(group, schema=schema))
@@ -153,14 +135,8 @@ def write_contact_sheet(folder: PreparedFolder, ids: Sequence[str], seed: int) -
         crops = read_crops(folder.path("video", clip))
         top, left = side * (number // SHEET_COLUMNS), side * (number % SHEET_COLUMNS)
         page[top : top + MOUTH_SIZE, left : left + MOUTH_SIZE] = crops[len(crops) // 2]
-    encoder = av.CodecContext.create("png", "w")
-    assert isinstance(encoder, av.VideoCodecContext)
-    encoder.height, encoder.width = page.shape
-    encoder.pix_fmt = "gray"
-    encoder.time_base = Fraction(1)
-    packets = [*encoder.encode(av.VideoFrame.from_ndarray(page, format="gray")), *encoder.encode(None)]
     with folder.writing(folder.contact_sheet) as path:
-        path.write_bytes(b"".join(bytes(packet) for packet in packets))
+        Image.fromarray(page).save(path)
     return shown
 
 

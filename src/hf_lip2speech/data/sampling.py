@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ..audio.pitch import f0_of_mel_frames
+from ..audio.speech import f0_of_mel_frames
 from ..constants import MEL_FLOOR, MEL_PER_FRAME, SAMPLES_PER_FRAME, SAMPLES_PER_UNIT, UNITS_PER_FRAME
 from ..errors import Lip2SpeechError
 from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
-from ..losses.av_offset import best_lags, move_labels
+from ..losses.multi_target import best_lags, move_labels
 from .augmentation import VideoAugmentation, evaluation_transform, sample_generator
 
 # of `Lip2SpeechModel.forward`, by field of a `PreparedDataset`, where they differ
@@ -52,9 +52,8 @@ class AugmentedDataset(EpochDataset):
     Args:
         dataset: A `PreparedDataset` with at least the field "frames".
         augmentation: What to do to the video; None: the evaluation's centre crop.
-        max_frames: Longer clips are cut to this many frames at a random place (a place drawn from seed, epoch
-            and index), together with their targets; None: never (evaluation).
-        seed: Of all draws.
+        max_frames: Longer clips are cut to this many frames at a place drawn from seed, epoch and index,
+            together with their targets; None: never (evaluation).
         extractor: The model's feature extractor: size of the crop, mean and deviation of the pixels.
 
     An item holds the fields of `dataset` as tensors, named as the arguments of `Lip2SpeechModel.forward`:
@@ -109,8 +108,7 @@ class VocoderSegmentDataset(EpochDataset):
     Args:
         dataset: A `PreparedDataset` with "mel", "unit_ids", "speaker_embeddings" and "waveform".
         segment_units: Units U of a segment (28: 56 mel frames, 8,960 samples).
-        augmentation: What to do to the mel that goes in (blur and noise, say), called with (2U, 80) and a
-            generator; None: nothing.
+        augmentation: What to do to the mel that goes in, called with (2U, 80) and a generator; None: nothing.
         predictions: For each clip a dict with "mel" and "unit_ids" as a lip-to-speech model predicts them;
             they replace the true ones in half of the items, without augmentation. None: always the true ones.
         pitch: Items have "f0", float32 (2U,), Hz every 10 ms, 0 where unvoiced: Praat's, of the recording.
@@ -135,9 +133,7 @@ class VocoderSegmentDataset(EpochDataset):
         if segment_units < 1:
             raise Lip2SpeechError(f"segment_units={segment_units}; expected at least one.")
         if predictions is not None and len(predictions) != len(self):
-            raise Lip2SpeechError(
-                f"{len(predictions)} predictions for {len(self)} clips; expected one per clip."
-            )
+            raise Lip2SpeechError(f"{len(predictions)} predictions for {len(self)} clips; expected one each.")
         self.predictions = predictions
         self.segment_units = segment_units
         self.augmentation = augmentation

@@ -39,11 +39,6 @@ Units = str | Path | SpeechUnitExtractor
 def unfitted_config(units: Units, num_units: int) -> SpeechUnitExtractorConfig | None:
     """The config of an extractor that has to be fitted; None if `units` is a fitted extractor.
 
-    Args:
-        units: "mfcc", the Hub name or path of a self-supervised model, those of a saved SpeechUnitExtractor,
-            "bundled", or a loaded extractor.
-        num_units: Clusters to fit.
-
     Raises:
         DatasetError: Nothing is found under that name.
     """
@@ -61,14 +56,16 @@ def unfitted_config(units: Units, num_units: int) -> SpeechUnitExtractorConfig |
         ) from error
     if {"features", "num_units"} <= config.keys():  # a saved extractor's, under any of its model types
         return None
-    if not config:
-        raise DatasetError(f"The unit model {str(units)!r} has no config.json. {ADVICE}")
-    if not isinstance(config.get("hidden_size"), int) or "conv_kernel" not in config:
-        raise DatasetError(
-            f"The model {str(units)!r} is not a speech model that units can come from. {ADVICE}"
-        )
-    return SpeechUnitExtractorConfig(
-        features=str(units), num_units=num_units, feature_size=config["hidden_size"]
+    if not isinstance(size := config.get("hidden_size"), int) or "conv_kernel" not in config:
+        what = "is not a speech model that units can come from" if config else "has no config.json"
+        raise DatasetError(f"The unit model {str(units)!r} {what}. {ADVICE}")
+    return SpeechUnitExtractorConfig(features=str(units), num_units=num_units, feature_size=size)
+
+
+def given_extractor(units: Units) -> SpeechUnitExtractor:
+    """A fitted extractor, loaded if need be."""
+    return (
+        units if isinstance(units, SpeechUnitExtractor) else SpeechUnitExtractor.from_pretrained(str(units))
     )
 
 
@@ -86,16 +83,12 @@ def place_unit_extractor(
 ) -> dict:
     """Put the extractor into the prepared folder, unless it is there. Units of another extractor are removed.
 
-    Args:
-        train: The IDs of all training clips of the corpus.
-        clip: ID -> clip.
-        device: Where features are computed.
-        replace: Whether another extractor may be replaced.
+    It is fitted on the `device`, on the sound of `train`, the IDs of all training clips, or as many as have
+    10,000 s, drawn with `seed`. Only with `replace` does it take the place of another one.
 
     Returns:
-        What it was made of: {"units", "num_units", "seed", "clips", "fingerprint"} if fitted (on clips drawn
-        from `train` with `seed`: all, or as many as have 10,000 s of sound), {"units", "fingerprint"} if
-        given.
+        What it was made of: {"units", "num_units", "seed", "clips", "fingerprint"} if fitted, {"units",
+        "fingerprint"} if given.
 
     Raises:
         DatasetError: Another extractor is there and must not be replaced.
@@ -107,17 +100,18 @@ def place_unit_extractor(
         origin["fingerprint"] = ids
         extractor = SpeechUnitExtractor(config).eval()
     else:
-        name, extractor = "given", units
-        if not isinstance(extractor, SpeechUnitExtractor):
-            name, extractor = str(units), SpeechUnitExtractor.from_pretrained(str(units))
-        origin = {"units": name, "fingerprint": _fingerprint(extractor)}
+        extractor = given_extractor(units)
+        origin = {
+            "units": "given" if extractor is units else str(units),
+            "fingerprint": _fingerprint(extractor),
+        }
     placed = _origin(folder)
     if placed == origin:
         return origin
     if placed is not None and not replace:
         raise DatasetError(
             f"{folder.unit_extractor} was made of {placed}; this shard asks for {origin}. Give every shard "
-            "the same corpus and arguments, or another folder; a run without a shard replaces the extractor."
+            "the same corpus and arguments; a run without a shard replaces the extractor."
         )
     if config is not None:
         extractor.to(device).fit(_sounds(shuffled(train, seed), clip, progress), seed=seed)

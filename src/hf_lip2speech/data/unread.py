@@ -23,8 +23,8 @@ UNREAD = "unread"  # in a batch: the list of its `UnreadClip`s
 class UnreadClip:
     """Stands in a list of items for a clip that could not be read.
 
-    bug: Where a bug of this package was met, "" where the clip is damaged. fatal: The trouble is not this
-    clip's (no permission, a lost network, a setting): the run must stop.
+    `bug` is where a bug of this package was met, "" where the clip is damaged. If `fatal`, the trouble is not
+    this clip's (no permission, a lost network, a setting): the run must stop.
     """
 
     clip: str
@@ -119,10 +119,8 @@ class ReadableCollator:
 class SkippedClips:
     """Counts and names the clips of one split that are not read, and stops the run where they are too many.
 
-    Args:
-        split: Its name.
-        clips: The number of its clips that this process reads in an epoch.
-        path: A file (JSON lines) to which each is written, with the traceback where a bug was met.
+    `clips` is the number of its clips that this process reads in an epoch; to the file `path` (JSON lines)
+    each is written, with the traceback where a bug was met.
     """
 
     def __init__(self, split: str, clips: int, path: Path):
@@ -133,10 +131,8 @@ class SkippedClips:
     def take(self, batch: dict[str, Any]) -> dict[str, Any]:
         """The batch without UNREAD, whose clips are counted.
 
-        Raises:
-            DatasetError: More than 5 % of the clips are damaged, or one cannot be read for a reason that
-                holds for others too.
-            UnexpectedError: Several clips met the same bug; the message has the traceback.
+        A DatasetError where more than 5 % of the clips are damaged, or one cannot be read for a reason that
+        holds for others too; an UnexpectedError, with the traceback, where several clips met the same bug.
         """
         for clip in batch.pop(UNREAD, ()):
             self.note(clip)
@@ -153,10 +149,8 @@ class SkippedClips:
         self.found[unread.clip] = unread
         number, share = len(self.found), len(self.found) / self.clips
         why = f"a bug of this package ({unread.bug}: {unread.reason})" if unread.bug else unread.reason
-        print(
-            f"skipped {unread.clip}, clip {number} of {self.clips:,} of {self.split} ({share:.1%}): {why}",
-            flush=True,
-        )
+        line = f"skipped {unread.clip}, clip {number} of {self.clips:,} of {self.split} ({share:.1%}): {why}"
+        print(line, flush=True)
         self._write(unread)
         if unread.bug:
             self._bugs[unread.bug] += 1
@@ -173,11 +167,11 @@ class SkippedClips:
             )
 
     def _write(self, unread: UnreadClip) -> None:
-        line = {name: value for name, value in asdict(unread).items() if value}
+        line = {"split": self.split} | {name: value for name, value in asdict(unread).items() if value}
         with named_output(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"split": self.split, **line}) + "\n")
+                file.write(json.dumps(line) + "\n")
 
     def summary(self) -> str:
         """A line for the end of a run; "" where all clips were read."""

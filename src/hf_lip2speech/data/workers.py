@@ -42,17 +42,11 @@ _worker: tuple[str, Any] | None = None  # in a worker process: the pool's name a
 
 @contextmanager
 def sole_use(root: Path, state: Path, part: str = "") -> Generator[None]:
-    """Keep other runs out of a folder, and remove the unfinished files of a killed one.
+    """Keep other runs out of the folder `root`, and remove the unfinished files of a killed one.
 
-    The locks die with the process.
-
-    Args:
-        root: The folder, for the error message.
-        state: Its hidden folder, which holds the locks, and unfinished files in staging/.
-        part: The name of a shard. Shards run side by side, each once; a run without a part runs alone.
-
-    Raises:
-        DatasetError: Another run is at work.
+    `state` is its hidden folder, which holds the locks, which die with the process, and unfinished files in
+    staging/. Shards, whose names are `part`, run side by side, each once; a run without a part runs alone. A
+    DatasetError where another run is at work.
     """
     staging = state / "staging" / part
     state.mkdir(parents=True, exist_ok=True)
@@ -81,15 +75,10 @@ def _lock(file: IO, shared: bool, root: Path) -> None:
 
 @contextmanager
 def local_pool(make: Callable[[], Any], num_proc: int, doing: str) -> Generator[Run]:
-    """This process (`num_proc` 1), or `num_proc` others.
+    """This process (`num_proc` 1), or `num_proc` others, each with a worker object of its own.
 
-    Args:
-        make: Makes the worker object; with several processes, something that pickle knows.
-        num_proc: Processes.
-        doing: What the error message says they do, such as "preparing OUT".
-
-    Raises:
-        WorkerDiedError: A process died.
+    `make`, which pickle must know, makes the worker object; `doing`, such as "preparing OUT", is for the
+    error's message. A WorkerDiedError where a process died.
     """
     if num_proc == 1:
         threads = torch.get_num_threads()
@@ -132,11 +121,8 @@ def ray_pool(make: Callable[[], Any], num_proc: int, doing: str) -> Generator[Ru
     `num_proc` processes of Ray's on this machine. A call takes one CPU.
 
     Machines may join, and may die in the middle of a call, which Ray then repeats elsewhere. All of them see
-    the same paths and have this package installed. Arguments as for `local_pool`.
-
-    Raises:
-        ImportError: Ray is not installed.
-        WorkerDiedError: The workers of one call died again and again.
+    the same paths and have this package installed. Arguments as for `local_pool`; a WorkerDiedError where the
+    workers of one call died again and again.
     """
     ray = require_extra("ray", "ray")
     died = require_extra("ray.exceptions", "ray")

@@ -60,17 +60,11 @@ def check_signal(name: str, signal: np.ndarray) -> np.ndarray:
 
 
 def match_length(reference: np.ndarray, speech: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both signals from their first samples, with the reference's length.
+    """Both signals, mono at one rate, (N,) and (M,), from their first samples, with the reference's length:
+    float64.
 
     Longer speech loses its end; shorter speech is padded with silence. (Cutting both to the shorter one, as
     is often done, would score a system that stops after its best second on that second alone.)
-
-    Args:
-        reference: float (N,), N > 0, mono.
-        speech: float (M,), M > 0, mono, at the same rate.
-
-    Returns:
-        Two float64 arrays (N,).
     """
     reference, speech = check_signal("reference", reference), check_signal("speech", speech)
     speech = speech[: len(reference)]

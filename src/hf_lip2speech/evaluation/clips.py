@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from ..data.clip_files import file_signature
 from ..data.corpora import GRID, LRS2, LRS3, Clip, FaceVideoFolder, ListedCorpus
-from ..data.layout import MANIFEST, PreparedFolder
+from ..data.layout import PreparedFolder
 from ..errors import DatasetError
 from ..synthetic import RenderedTalker
 
@@ -24,8 +24,6 @@ class EvaluationSet:
     Attributes:
         corpus: "grid", "folder", ... or "prepared".
         name: Its name in tables.
-        path: The folder.
-        split: "train", "val" or "test".
         clips: Sorted by ID. In a prepared folder a clip's video holds its mouth crops.
         unit_extractor: Folder of the extractor that made a prepared folder's units.
     """
@@ -66,24 +64,27 @@ def open_evaluation_set(
     path = Path(path)
     if not path.is_dir():
         raise DatasetError(
-            f"{path} is not a folder; expected a corpus (GRID, LRS2, LRS3, rendered speakers), a folder that "
-            "`hf-lip2speech prepare` wrote, or any folder of talking-face videos with sound."
+            f"{path} is not a folder; expected a corpus, a folder that `hf-lip2speech prepare` wrote, or any "
+            "folder of talking-face videos with sound."
         )
-    prepared = (path / MANIFEST).is_file()
-    corpus, splits, read = _prepared(path) if prepared else _raw(open_corpus(path))
+    folder = PreparedFolder(path)
+    prepared = folder.manifest.is_file()
+    if prepared:
+        corpus, splits, read = _prepared(folder)
+    else:
+        raw = open_corpus(path)
+        corpus, splits, read = raw.name, raw.splits, raw.clip
     present = sorted(set(splits.values()))
     chosen = split or next((name for name in PREFERRED_SPLITS if name in present), present[0])
     if chosen not in present:
-        raise DatasetError(
-            f"{path} has no clip in the split {chosen!r}; expected one of {', '.join(present)}."
-        )
+        known = ", ".join(present)
+        raise DatasetError(f"{path} has no clip in the split {chosen!r}; expected one of {known}.")
     for clip_id in splits:  # files of this name will be written
         if PurePosixPath(clip_id).is_absolute() or ".." in PurePosixPath(clip_id).parts:
             raise DatasetError(f"{path} has a clip {clip_id!r}; expected relative IDs without '..'.")
     ids = sorted(clip_id for clip_id, of in splits.items() if of == chosen)[:limit]
-    name = TITLES.get(_prepared_from(path) if prepared else corpus, path.resolve().name)
-    extractor = PreparedFolder(path).unit_extractor
-    known = extractor if prepared and extractor.is_dir() else None
+    name = TITLES.get(_prepared_from(folder) if prepared else corpus, path.resolve().name)
+    known = folder.unit_extractor if prepared and folder.unit_extractor.is_dir() else None
     return EvaluationSet(corpus, name, path, chosen, tuple(map(read, ids)), known)
 
 
@@ -104,31 +105,21 @@ def open_corpus(path: Path) -> ListedCorpus:
 _Listing = tuple[str, dict[str, str], Callable[[str], Clip]]  # corpus, splits by ID, ID -> clip
 
 
-def _raw(corpus: ListedCorpus) -> _Listing:
-    return corpus.name, corpus.splits, corpus.clip
-
-
-def _prepared(path: Path) -> _Listing:
+def _prepared(folder: PreparedFolder) -> _Listing:
     from ..data.prepared import PreparedDataset  # needs pyarrow, which publishing does not
 
-    folder = PreparedFolder(path)
-    rows = {row["id"]: row for row in PreparedDataset(path, fields=()).rows}
+    rows = {row["id"]: row for row in PreparedDataset(folder.root, fields=()).rows}
 
     def read(clip_id: str) -> Clip:
         row = rows[clip_id]
-        return Clip(
-            id=clip_id,
-            video=folder.root / row["video"],
-            audio=folder.root / row["audio"],
-            speaker=row["speaker"],
-            split=row["split"],
-            text=row["text"],
-        )
+        video, audio = folder.root / row["video"], folder.root / row["audio"]
+        return Clip(clip_id, video, audio, row["speaker"], row["split"], row["text"])
 
     return "prepared", {clip_id: row["split"] for clip_id, row in rows.items()}, read
 
 
-def _prepared_from(path: Path) -> str:
+def _prepared_from(folder: PreparedFolder) -> str:
     """The corpus that a prepared folder was made from, "" where its report does not say."""
-    report = PreparedFolder(path).report
-    return json.loads(report.read_text(encoding="utf-8")).get("corpus", "") if report.is_file() else ""
+    if not folder.report.is_file():
+        return ""
+    return json.loads(folder.report.read_text(encoding="utf-8")).get("corpus", "")

@@ -1,14 +1,14 @@
-"""Error rates of sequences: words and characters that a recogniser hears, and speech units."""
+"""Error rates of words, characters and units; what is done to sentences before they are compared."""
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
 
-from ..errors import MetricError
+from ..errors import Lip2SpeechError, MetricError
 from ..extras import require_extra
 
 NORMALISATION = (
@@ -43,16 +43,11 @@ class EditErrors:
 
 
 def normalise_text(text: str) -> str:
-    """A sentence as it is compared word by word; the rules are in NORMALISATION.
+    """A sentence, in a script that separates words by spaces, as it is compared word by word; see
+    NORMALISATION.
 
     "Place blue at F2, now!" -> "place blue at f two now". Numbers are read digit by digit, so "19" becomes
     "one nine" and differs from "nineteen". Applying it twice changes nothing.
-
-    Args:
-        text: In a script that separates words by spaces.
-
-    Returns:
-        Words separated by single spaces, "" where there is none.
     """
     text = unicodedata.normalize("NFKC", text).lower().replace("\u2019", "'")
     words = _WORDS.findall(text)
@@ -164,3 +159,35 @@ def _unit_pairs(references: Sequence[Units], units: Sequence[Units]) -> list[tup
                 "integers of shape (U,), U > 0, and (V,)."
             )
     return pairs
+
+
+@dataclass(frozen=True)
+class Normaliser:
+    """A function of a sentence to its words, separated by single spaces, and what it does in words, for
+    results."""
+
+    about: str
+    apply: Callable[[str], str]
+
+
+OWN = Normaliser(NORMALISATION, normalise_text)
+
+
+def whisper_normaliser(spelling: Mapping[str, str] | None = None) -> Normaliser:
+    """The English text normaliser of Whisper (Radford et al. 2022, appendix C), as transformers has it.
+
+    It writes numbers as digits, spells contractions out, and leaves out fillers ("um") and brackets. A
+    Whisper tokenizer brings the table of British words and their American spelling.
+    """
+    from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
+
+    table = "with" if spelling else "without"
+    about = f"Whisper's English normaliser (transformers), {table} its table of British spellings"
+    return Normaliser(about, EnglishTextNormalizer(dict(spelling or {})))
+
+
+def choose_normaliser(name: str | None, spelling: Mapping[str, str] | None = None) -> Normaliser:
+    """The normaliser of a name: "own" (the rules in `NORMALISATION`; default) or "whisper"."""
+    if name not in (None, "own", "whisper"):
+        raise Lip2SpeechError(f"There is no text normaliser {name!r}: expected own or whisper.")
+    return whisper_normaliser(spelling) if name == "whisper" else OWN

@@ -46,10 +46,8 @@ class Lip2SpeechMetric(evaluate.Metric):
 
     def _info(self) -> evaluate.MetricInfo:
         if self.config_name not in metrics.EVALUATE_METRICS:
-            raise MetricError(
-                f"There is no metric {self.config_name!r}; expected one of "
-                f"{', '.join(metrics.EVALUATE_METRICS)}."
-            )
+            known = ", ".join(metrics.EVALUATE_METRICS)
+            raise MetricError(f"There is no metric {self.config_name!r}; expected one of {known}.")
         own = {"lip_sync": score_lip_sync}
         self.function: Any = own.get(self.config_name) or getattr(metrics, self.config_name)
         predictions, references = TYPES.get(self.config_name, (SIGNAL, SIGNAL))
@@ -74,7 +72,8 @@ class Lip2SpeechMetric(evaluate.Metric):
         per_clip: list[Any] = []
         for arguments in zip(*columns, strict=True):
             try:
-                score = self.function(*map(_as_array, arguments), **options)
+                arrays = [np.float32(one) if isinstance(one, list) else one for one in arguments]
+                score = self.function(*arrays, **options)
             except (UndefinedMetricError, NoSpeechError):  # counted, not hidden in the mean
                 score = None
             per_clip.append(asdict(score) if is_dataclass(score) else score)
@@ -84,10 +83,6 @@ class Lip2SpeechMetric(evaluate.Metric):
         else:
             means = {name: _mean(defined)}
         return means | {"per_clip": per_clip, "undefined": len(per_clip) - len(defined)}
-
-
-def _as_array(value: Any) -> Any:
-    return np.asarray(value, dtype=np.float32) if isinstance(value, list) else value
 
 
 def _mean(values: list[float]) -> float | None:

@@ -67,14 +67,10 @@ def lip_sync(faces: np.ndarray, speech: np.ndarray, syncnet: "SyncNet") -> LipSy
     """
     faces = np.asarray(faces)
     if faces.ndim != 4 or faces.shape[1:] != (FACE_SIZE, FACE_SIZE, 3) or faces.dtype != np.uint8:
-        raise MetricError(
-            f"Got faces {faces.dtype} {faces.shape}; expected uint8 (T, {FACE_SIZE}, {FACE_SIZE}, 3), which "
-            "face_crops makes from a video."
-        )
+        expected = f"uint8 (T, {FACE_SIZE}, {FACE_SIZE}, 3), which face_crops makes from a video"
+        raise MetricError(f"Got faces {faces.dtype} {faces.shape}; expected {expected}.")
     if len(faces) < SHORTEST:
-        raise UndefinedMetricError(
-            f"Got {len(faces)} frames; lip-sync scores need {SHORTEST}. Leave the clip out."
-        )
+        raise UndefinedMetricError(f"Got {len(faces)} frames; lip-sync scores need {SHORTEST}.")
     length = len(faces) * SAMPLES_PER_FRAME
     speech = check_signal("speech", speech)[:length]
     seen = syncnet.embed_faces(faces)
@@ -84,14 +80,9 @@ def lip_sync(faces: np.ndarray, speech: np.ndarray, syncnet: "SyncNet") -> LipSy
 
 
 def best_offset(faces: torch.Tensor, sound: torch.Tensor, reach: int) -> tuple[float, float, int]:
-    """Slide sound along faces and take the shift with the least distance.
+    """Slide sound along faces, (W, D) embeddings of the same video frames, by up to `reach` frames.
 
     Beyond the ends of the sound there is the zero vector, as in the published scores.
-
-    Args:
-        faces: (W, D) embeddings, one per video frame.
-        sound: (W, D) embeddings of the same frames.
-        reach: Largest shift that is tried, frames.
 
     Returns:
         The least mean distance; the median of the mean distances of all 2 reach + 1 shifts less the least;
@@ -105,22 +96,19 @@ def best_offset(faces: torch.Tensor, sound: torch.Tensor, reach: int) -> tuple[f
 
 
 def face_crops(source: Any, face: int | str = TALKING) -> np.ndarray:
-    """The face of a video's speaker, framed as SyncNet's training videos were.
+    """The face of a video's speaker, framed as SyncNet's training videos were: uint8 (T, 224, 224, 3) RGB at
+    25 fps.
 
     A square of 1.4 times the face's longer side whose top is the face's top; place and size are medians over
     13 frames. The face comes from this package's detector, not from S3FD as in the published pipeline, so
     scores are close to published ones, not equal.
 
     Args:
-        source: A video, as `media.video.open_video` takes it. It shows the whole face, not a mouth crop.
+        source: A video of the whole face, as `media.video.open_video` takes it, whose errors it raises.
         face: Which of several faces, see `video.mouth.follow_mouth`.
-
-    Returns:
-        uint8 (T, 224, 224, 3) RGB at 25 fps.
 
     Raises:
         NoFaceError: no frame shows a face.
-        UnreadableVideoError, NoVideoStreamError, EmptyVideoError: see `media.video.open_video`.
     """
     from ..media.video import open_video
     from ..video.landmarks import borrowed_detector
@@ -197,18 +185,13 @@ class SyncNet(nn.Module):
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> "SyncNet":
-        """The network with the weights of a file such as syncnet_v2.model, in eval mode.
-
-        Args:
-            path: A state dict written by torch.save; only tensors are read from it (weights_only).
-
-        Raises:
-            Lip2SpeechError: there is no such file, or it does not hold SyncNet's weights.
-        """
+        """The network, in eval mode, with the weights of a file such as syncnet_v2.model: a state dict
+        written by torch.save, from which only tensors are read (weights_only). A Lip2SpeechError where it is
+        none."""
         if not Path(path).is_file():
             raise Lip2SpeechError(
                 f"There is no file {os.fspath(path)!r}. Lip-sync scores need SyncNet's weights, the file "
-                "syncnet_v2.model that its authors publish; this package does not contain it. Give its path."
+                "syncnet_v2.model that its authors publish. Give its path."
             )
         network = cls()
         try:
@@ -221,14 +204,7 @@ class SyncNet(nn.Module):
 
     @torch.no_grad()
     def embed_faces(self, faces: np.ndarray) -> torch.Tensor:
-        """Embed every 5 successive frames.
-
-        Args:
-            faces: uint8 (T, 224, 224, 3) RGB at 25 fps, T >= 5.
-
-        Returns:
-            float32 (T - 4, 1024).
-        """
+        """Embed every 5 successive frames, uint8 (T, 224, 224, 3) RGB at 25 fps: float32 (T - 4, 1024)."""
         device = next(self.parameters()).device
         parts = []
         for start in range(0, len(faces) - WINDOW + 1, _FRAMES_AT_ONCE):
@@ -240,14 +216,7 @@ class SyncNet(nn.Module):
 
     @torch.no_grad()
     def embed_sound(self, mfcc: np.ndarray) -> torch.Tensor:
-        """Embed the sound of every 5 successive frames.
-
-        Args:
-            mfcc: float (F, 13), 100 per second (`sync_mfcc`), F >= 20.
-
-        Returns:
-            float32 ((F - 20) // 4 + 1, 1024).
-        """
+        """Embed the sound of 5 successive frames, `sync_mfcc` (F, 13): float32 ((F - 20) // 4 + 1, 1024)."""
         device = next(self.parameters()).device
         features = torch.from_numpy(np.ascontiguousarray(mfcc.T, dtype=np.float32)).to(device)  # (13, F)
         windows = features.unfold(1, WINDOW * MFCC_PER_FRAME, MFCC_PER_FRAME)  # (13, W, 20)
@@ -259,13 +228,8 @@ def sync_mfcc(waveform: np.ndarray) -> np.ndarray:
 
     Pre-emphasis 0.97; 25 ms every 10 ms without a window; power spectrum of 512 points over 512; 26
     triangular mel filters (2595 log10(1 + f / 700)), 0 to 8 kHz; natural logarithm; orthonormal type-II
-    cosine transform; lifter 22; the first coefficient replaced by the log energy.
-
-    Args:
-        waveform: (N,) 16 kHz mono in [-1, 1]; clipped where it leaves that range.
-
-    Returns:
-        float64 (max(1, 1 + ceil((N - 400) / 160)), 13).
+    cosine transform; lifter 22; the first coefficient replaced by the log energy. 16 kHz mono (N,), clipped
+    to [-1, 1] -> float64 (max(1, 1 + ceil((N - 400) / 160)), 13).
     """
     samples = np.round(np.clip(np.asarray(waveform, dtype=np.float64), -1, 1) * 32767)
     emphasised = np.concatenate([samples[:1], samples[1:] - 0.97 * samples[:-1]])

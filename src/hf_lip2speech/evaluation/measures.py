@@ -18,9 +18,8 @@ from ..models.modeling_speaker_encoder import SpeakerEncoder
 from . import metrics
 from .error_rates import EditErrors, normalise_text
 from .lip_sync import SyncNet
-from .lip_text import GRAMMAR, GREEDY
-from .speaker_encoders import XVectorEncoder
-from .systems import Reference
+from .systems import GRAMMAR, GREEDY, Reference
+from .voice import XVectorEncoder
 
 Numbers = dict[str, float | None]  # one clip's columns; None where a measure is not defined on it
 
@@ -33,7 +32,7 @@ class ScoredSpeech:
         speech: float32 (N,) in [-1, 1], 16 kHz.
         reference: The clip's own ground truth, or another clip's in the shuffled row.
         heard: The recogniser's text, None without a recogniser.
-        read: What the model's text head reads from the lips (`lip_text.read_lips`), where it has one.
+        read: What the model's text head reads from the lips (`systems.read_lips`), where it has one.
         units: int64 (2T,), the predicted units that were spoken, where there are any.
         faces: uint8 (T, 224, 224, 3), where lip-sync is scored.
         shuffled: The reference is another clip's: measures without a reference are skipped.
@@ -82,11 +81,10 @@ Compute = Callable[[ScoredSpeech, MetricModels], Numbers]
 
 @dataclass(frozen=True)
 class Measure:
-    """One column.
+    """One column of the table.
 
     Attributes:
-        label: Its name in a table.
-        metric: The metric, whose docstring defines it and whose alignment `metrics.ALIGNMENT` states.
+        metric: Its docstring defines it, and `metrics.ALIGNMENT` states its alignment.
         compute: (speech, models) -> the clip's numbers, by `columns`; default: `metric` of the two signals.
         key: Its name in results.json and the Parquet file; default: the metric's.
         about: Its definition; default: the first paragraph of the metric's docstring.
@@ -94,8 +92,7 @@ class Measure:
         columns: The clip's numbers that it needs; default: one of the name `key`.
         statistic: How clips become one figure: their "mean" or "median", or a "ratio": the sum of the first
             of `columns` over that of the second.
-        factor: Applied to the value that is shown.
-        digits: Shown after the point.
+        factor, digits: Applied to the value that is shown, and its digits after the point.
         main: Part of the first table.
         needs: A package without which it is left out, and the extra that brings it.
     """
@@ -186,8 +183,8 @@ def _units(clip: ScoredSpeech, models: MetricModels) -> Numbers:
 
 
 def _speaker(clip: ScoredSpeech, models: MetricModels) -> Numbers:
-    similarity = metrics.speaker_similarity(clip.reference.sound, clip.speech, models.speaker_encoder)
-    return {"speaker_similarity": similarity}
+    encoder = models.speaker_encoder
+    return {"speaker_similarity": metrics.speaker_similarity(clip.reference.sound, clip.speech, encoder)}
 
 
 def _naturalness(clip: ScoredSpeech, models: MetricModels) -> Numbers:

@@ -13,11 +13,9 @@ from urllib.parse import quote
 import numpy as np
 import torch
 from jinja2 import Environment, StrictUndefined
-from transformers.audio_utils import hertz_to_mel
 
-from ..audio.mel import log_mel_spectrogram
+from ..audio.mel import log_mel_spectrogram, mel_height
 from ..cards import ARROWS, model_name, show_score, show_value, shown_facts
-from ..constants import SAMPLING_RATE
 from ..extras import require_extra
 from ..files import atomic_file, write_text
 from .error_rates import normalise_text
@@ -25,20 +23,15 @@ from .systems import END_TO_END, GROUND_TRUTH, ROWS, SHUFFLED
 
 TEMPLATE = Path(__file__).with_name("page.html")
 SHOWN = 5  # unfolded clips at either end of the ranking
-FREQUENCIES = (500, 1000, 2000, 4000)  # Hz, labelled beside the spectrograms
+FREQUENCIES = {"500": 500, "1k": 1000, "2k": 2000, "4k": 4000}  # labels beside the spectrograms, Hz
 RANGE = 9.0  # natural-log units below the recording's loudest bin that are told apart: 78 dB
 DECIBELS = 20 * RANGE / 2.302585  # of the colours' range
 
 
-def write_page(
-    path: Path,
-    results: Mapping[str, Any],
-    clips: Sequence[Mapping[str, Any]],
-) -> None:
-    """Write the page.
+def write_page(path: Path, results: Mapping[str, Any], clips: Sequence[Mapping[str, Any]]) -> None:
+    """Write index.html, beside the evaluation's sounds, spectrograms and mouth clips.
 
     Args:
-        path: index.html, beside the evaluation's sounds, spectrograms and mouth clips.
         results: See `results.summarise`.
         clips: The marker of each clip, with the relative paths of its files.
     """
@@ -65,7 +58,7 @@ def write_page(
         worst=ranked[len(ranked) - ends :][::-1],
         best=ranked[:ends],
         rest=ranked[ends : len(ranked) - ends],
-        frequencies=[(_label(hertz), round(100 * _height(hertz), 2)) for hertz in FREQUENCIES],
+        frequencies=[(label, round(100 * mel_height(hertz), 2)) for label, hertz in FREQUENCIES.items()],
         decibels=round(DECIBELS),
     )
     write_text(path, text)
@@ -74,10 +67,7 @@ def write_page(
 def write_spectrogram(path: Path, waveform: np.ndarray, *, like: np.ndarray) -> None:
     """Write a waveform's log-mel spectrogram as a PNG, 80 pixels high, 100 wide per second, without axes.
 
-    Args:
-        path: Ends in .png.
-        waveform: float32 (N,), 16 kHz.
-        like: float32 (M,), the waveform whose loudest bin has the brightest colour.
+    Waveforms are 16 kHz; the loudest bin of `like` has the brightest colour.
     """
     image = require_extra("matplotlib.image", "eval")
     mel, reference = (log_mel_spectrogram(torch.from_numpy(signal)).numpy() for signal in (waveform, like))
@@ -149,13 +139,3 @@ def _marked(text: str, heard: str) -> list[tuple[str, bool]]:
         if kind == "delete":
             marked += [("…", False)] * (end - start)
     return marked
-
-
-def _label(hertz: int) -> str:
-    return f"{hertz / 1000:g}k" if hertz >= 1000 else str(hertz)
-
-
-def _height(hertz: int) -> float:
-    """The place of a frequency in a spectrogram, from 0 at the bottom to 1 at the top."""
-    top = hertz_to_mel(SAMPLING_RATE / 2, mel_scale="slaney")
-    return float(hertz_to_mel(float(hertz), mel_scale="slaney") / top)

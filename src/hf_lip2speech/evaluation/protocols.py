@@ -9,12 +9,9 @@ from ..errors import Lip2SpeechError
 class Protocol:
     """How words and voices are judged.
 
-    Attributes:
-        follows: whose table, for results.
-        differs: what is not as there.
-        recogniser, normaliser, speaker_encoder: names for `choose_recogniser`, `choose_normaliser`,
-            `XVectorEncoder`; None: the default.
-        language: that a multilingual Whisper is told; None: it guesses.
+    `follows` and `differs` say whose table it is, and what is not as there; the others are names for
+    `choose_recogniser`, `choose_normaliser`, `XVectorEncoder` (None: the default), and the language that a
+    multilingual Whisper is told (None: it guesses).
     """
 
     follows: str = ""
@@ -51,13 +48,7 @@ PROTOCOLS = {
 
 
 def find_protocol(name: str | None) -> Protocol:
-    """The preset of a name; None: the defaults.
-
-    Raises:
-        Lip2SpeechError: there is none.
-    """
-    if name is None:
-        return Protocol()
-    if name not in PROTOCOLS:
+    """The preset of a name; None: the defaults. A Lip2SpeechError where there is none."""
+    if name is not None and name not in PROTOCOLS:
         raise Lip2SpeechError(f"There is no protocol {name!r}: expected one of {', '.join(PROTOCOLS)}.")
-    return PROTOCOLS[name]
+    return Protocol() if name is None else PROTOCOLS[name]

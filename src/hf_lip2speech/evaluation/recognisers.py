@@ -20,8 +20,7 @@ from ..data.corpora import GRID_SENTENCE
 from ..errors import Lip2SpeechError
 from ..extras import require_extra
 from .alignment import check_signal
-from .error_rates import normalise_text
-from .normalisers import OWN, Normaliser, choose_normaliser
+from .error_rates import OWN, Normaliser, choose_normaliser, normalise_text
 
 BEAMS = 5
 
@@ -161,8 +160,8 @@ class TransformersRecogniser(Recogniser):
             )
         except (OSError, ValueError, KeyError) as error:
             raise Lip2SpeechError(
-                f"{source!r} cannot be loaded as a speech recogniser: {error} Give the folder or Hub name of "
-                "a model that pipeline('automatic-speech-recognition') takes."
+                f"{source!r} cannot be loaded as a speech recogniser: {error} Give the folder or Hub name "
+                "of a model that pipeline('automatic-speech-recognition') takes."
             ) from error
         self._options = dict(generate_kwargs or {})
         generation = getattr(self._pipeline.model, "generation_config", None)
@@ -232,8 +231,7 @@ class FasterWhisper(Recogniser):
         except (OSError, ValueError, RuntimeError) as error:
             raise Lip2SpeechError(
                 f"{source!r} cannot be loaded as a Whisper model: {error} Give the folder of a model "
-                "converted for CTranslate2 (model.bin, config.json, tokenizer.json, vocabulary), or a name "
-                "such as 'small.en'."
+                "converted for CTranslate2, or a name such as 'small.en'."
             ) from error
         self._prompt, self._language = prompt, language
         super().__init__(

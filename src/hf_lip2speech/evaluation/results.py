@@ -52,7 +52,6 @@ def interval(
         denominators: One number per clip, such as words, for sum(errors) / sum(words). None: the mean or
             median of the numerators.
         statistic: "mean" or "median"; of a ratio it is "mean", the ratio of the sums.
-        seed: Of the draws.
         resamples: Number of draws of N clips.
         confidence: Share of the draws between the two ends, 0.95 for the 2.5th and 97.5th percentile.
 
@@ -63,8 +62,7 @@ def interval(
     bottom = np.ones_like(top) if denominators is None else np.asarray(denominators, dtype=np.float64)
     if top.ndim != 1 or not len(top) or top.shape != bottom.shape:
         raise MetricError(
-            f"Got numbers of shapes {top.shape} and {bottom.shape}; expected one per clip, and at least one "
-            "clip."
+            f"Got numbers of shapes {top.shape} and {bottom.shape}; expected one for each clip."
         )
     if not (np.isfinite(top).all() and np.isfinite(bottom).all()) or (bottom < 0).any() or not bottom.any():
         raise MetricError("Got numbers that are not finite, or no denominator above 0; expected both.")
@@ -95,14 +93,13 @@ def summarise(
         rows: The table's rows, in order.
         facts: Everything that the numbers depend on.
         skipped: Clips that count in no row: {"id", "skipped", "message"}.
-        seed: Of the intervals.
 
     Returns:
         {"facts", "measures": see `Measure.described`, "rows": [{"row", "name", "about", "voice", "scores":
         {key: {"value", "low", "high", "clips", "undefined"[, "count", "total"]} or None}}], "ranking": IDs
         from the best clip to the worst, "ranked_by", "skipped", "faceless": {ID: frames in which nobody is
-        seen for longer than a second}}. A measure that no row has is left out. A
-        rate such as WER is a fraction of 1; tables show it times its factor.
+        seen for longer than a second}}. A measure that no row has is left out. A rate such as WER is a
+        fraction of 1.
     """
     table: list[dict[str, Any]] = []
     for row in rows:

@@ -16,7 +16,8 @@ import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from ..cards import write_evaluation_card
 from ..constants import FRAME_RATE
 from ..data.corpora import Clip
 from ..errors import DatasetError, Lip2SpeechError
-from ..files import write_text
+from ..files import write_json
 from ..media.audio import write_audio
 from ..media.video import write_video
 from .error_rates import normalise_text
@@ -42,8 +43,8 @@ from .naturalness import dnsmos_name
 from .page import write_page, write_spectrogram
 from .recognisers import Recogniser
 from .results import summarise, write_lines, write_table
-from .speaker_encoders import XVectorEncoder
 from .systems import END_TO_END, GROUND_TRUTH, SHUFFLED, ClipSpeech, Reference, RowSpeaker, fingerprint
+from .voice import XVectorEncoder
 
 LIBRARIES = ("torch", "transformers", "numpy", "pystoi", "pesq", "jiwer")
 
@@ -99,7 +100,7 @@ def evaluate(
         for index in own:
             others = (clips[other] for other in _cycle(order, index))
             marker = _evaluate_clip(root, systems, recogniser, models, clips[index], others)
-            _write_json(_marker(root, clips[index].id), marker)
+            write_json(_marker(root, clips[index].id), marker, indent=1)
             bar.update()
     state.wait_for_everyone()
     if state.is_main_process:
@@ -117,11 +118,7 @@ def process_state() -> PartialState:
 
 
 def derangement(count: int, seed: int) -> list[int]:
-    """A random order of 0..count-1, one cycle through all of them: clip i is scored against clip order[i].
-
-    Raises:
-        DatasetError: there are fewer than two clips.
-    """
+    """A random order of 0..count-1, one cycle through all of them: clip i is scored against clip order[i]."""
     if count < 2:
         raise DatasetError(f"Got {count} clips; at least 2 are needed to score one against another.")
     order = np.random.default_rng(seed).permutation(count)
@@ -181,7 +178,7 @@ def _claim(root: Path, settings: dict[str, Any]) -> None:
     elif root.exists() and any(root.iterdir()):
         raise DatasetError(f"{root} holds other files: give an empty or new folder.")
     else:
-        _write_json(path, settings)
+        write_json(path, settings, indent=1)
 
 
 def _evaluate_clip(
@@ -279,7 +276,7 @@ def _write_results(
     write_lines(root / "per_clip.jsonl", done)
     write_evaluation_card(root / "card", results)
     write_page(root / "index.html", results, done)
-    _write_json(root / "results.json", results)
+    write_json(root / "results.json", results, indent=1)
 
 
 def _facts(
@@ -309,16 +306,5 @@ def _facts(
         "vocoders_sha256": settings["vocoders"] or None,
         "dtype": settings["dtype"].removeprefix("torch."),
         "versions": {"hf-lip2speech": hf_lip2speech.__version__, "python": platform.python_version()}
-        | {name: found for name in LIBRARIES if (found := _version(name))},
+        | {name: version(name) for name in LIBRARIES if find_spec(name)},
     }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
-def _write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

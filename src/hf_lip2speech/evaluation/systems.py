@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ import torch
 from ..audio.mel import log_mel_spectrogram
 from ..constants import FRAME_RATE, MEL_PER_FRAME, SAMPLES_PER_FRAME, UNITS_PER_FRAME
 from ..data.clip_files import common_frames, read_sound
-from ..data.corpora import Clip
+from ..data.corpora import GRID_SENTENCE, Clip
 from ..data.layout import UNIT_EXTRACTOR, PreparedFolder
 from ..errors import Lip2SpeechError
 from ..models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
@@ -24,12 +24,14 @@ from ..models.modeling_speaker_encoder import SpeakerEncoder
 from ..models.modeling_speech_units import SpeechUnitExtractor
 from ..models.modeling_unit_vocoder import UnitVocoderModel
 from ..pipeline import LipToSpeechPipeline
+from ..text.beam_search import word_graph
+from ..text.transcripts import transcribe
 from ..video.tracks import TALKING, check_face
 from .clips import EvaluationSet
-from .lip_text import read_lips
 from .recognisers import is_grid_sentence
 
 OWN_VOICE, OTHER_VOICE = "own", "other"
+GREEDY, GRAMMAR = "greedy", "grammar"  # how the text head is read
 GROUND_TRUTH, END_TO_END, SHUFFLED, NOISE = "ground_truth", "end_to_end", "shuffled", "noise"
 GIVEN_TEXT = "given_text"
 COPY_SYNTHESIS, UNITS_ONLY, MEL_ONLY = "copy_synthesis", "copy_synthesis_units", "copy_synthesis_mel"
@@ -52,8 +54,8 @@ class Reference:
     Attributes:
         text: What is said, "" where unknown.
         sound: float32 (N,) in [-1, 1], 16 kHz.
-        mel: float32 (M, 80) and
-        units: int64 (U,), as `prepare` computes them from the sound; None without a unit extractor.
+        mel, units: float32 (M, 80) and int64 (U,), as `prepare` computes them from the sound; None without a
+            unit extractor.
     """
 
     text: str
@@ -82,7 +84,7 @@ class ClipSpeech:
         predicted_units: int64 (2T,), the units of the end-to-end row.
         reference: The ground truth, cut to the T frames.
         face_mask: bool (T,), False where nobody is seen for longer than a second.
-        read: What the text head reads from the lips (`lip_text.read_lips`).
+        read: What the text head reads from the lips (`read_lips`).
     """
 
     waveforms: dict[str, np.ndarray]
@@ -153,10 +155,8 @@ class RowSpeaker:
             return
         expected, given = model.config.vocoder.num_units, self.unit_extractor.config.num_units
         if given != expected:
-            raise Lip2SpeechError(
-                f"The unit extractor has {given} units and the model {expected}: give the one whose units "
-                "the model was trained on."
-            )
+            found = f"{given} units and the model {expected}"
+            raise Lip2SpeechError(f"The unit extractor has {found}: give that of its training data.")
         self._copies = {COPY_SYNTHESIS: model}
         for row, vocoder in self.vocoders.items():
             name, inputs = ROWS[row][0], {UNITS_ONLY: "units", MEL_ONLY: "mel"}[row]
@@ -164,7 +164,7 @@ class RowSpeaker:
             if found != (inputs, expected):
                 raise Lip2SpeechError(
                     f"The vocoder for {name} has inputs {found[0]!r} and {found[1]} units in its config; "
-                    f"expected one that was trained with inputs: {inputs} on the model's {expected} units."
+                    f"expected {inputs!r} and the model's {expected} units."
                 )
             vocoder = vocoder.to(model.device).eval()
             self._copies[row] = Lip2SpeechWithVocoder.from_parts(model.lip2speech, vocoder)
@@ -222,9 +222,7 @@ class RowSpeaker:
             waveforms[GIVEN_TEXT] = told["audio"]
         waveforms[NOISE] = self._noise(clip, reference.sound)
         voices = {GROUND_TRUTH: f"{clip.speaker}, as recorded", NOISE: "none"}
-        stored = {
-            row: as_stored(waveform[: frames * SAMPLES_PER_FRAME]) for row, waveform in waveforms.items()
-        }
+        stored = {row: as_stored(sound[: frames * SAMPLES_PER_FRAME]) for row, sound in waveforms.items()}
         return ClipSpeech(
             {row: stored[row] for row in ROWS if row in stored},
             dict.fromkeys(self.rows, voice_name) | voices,
@@ -283,16 +281,32 @@ class RowSpeaker:
         return (noise * np.sqrt(np.mean(np.square(sound, dtype=np.float64)))).astype(np.float32)
 
 
-def find_unit_extractor(given: str | None, model: str) -> SpeechUnitExtractor | None:
-    """The unit extractor that is given, or the one in the model's folder or repository, if there is one.
+def read_lips(pipe: LipToSpeechPipeline, mouth: np.ndarray, frames: int, grid: bool) -> dict[str, str]:
+    """The texts that a clip's lips say: "greedy", the most likely characters, and for clips of GRID
+    "grammar", the most likely of its sentences; {} for a model without text head.
 
     Args:
-        given: Folder or Hub name of one, or a prepared folder.
-        model: Folder or Hub name of the model.
-
-    Raises:
-        Lip2SpeechError: the given one cannot be loaded.
+        mouth: uint8 (T, 96, 96), the model's input, of which `frames` frames count.
+        grid: Whether the clips say sentences of GRID.
     """
+    model: Any = pipe.model
+    extractor: Any = pipe.feature_extractor
+    characters = model.config.lip2speech.text_vocabulary
+    if characters is None:
+        return {}
+    inputs = extractor(mouth, return_tensors="pt")  # all frames: the model saw them
+    logits = model.read_text(inputs["pixel_values_videos"])[0]
+    logits = logits[: frames * (len(logits) // len(mouth))].cpu()
+    texts = {GREEDY: transcribe(logits, characters)["text"]}
+    if grid:
+        graph = word_graph([list(words.values()) for words in GRID_SENTENCE], characters)
+        texts[GRAMMAR] = transcribe(logits, characters, graph=graph)["text"]
+    return texts
+
+
+def find_unit_extractor(given: str | None, model: str) -> SpeechUnitExtractor | None:
+    """The unit extractor that is given (folder or Hub name of one, or a prepared folder), or the one in the
+    model's folder or repository, if any. A Lip2SpeechError where the given one cannot be loaded."""
     try:
         if given is None:
             return SpeechUnitExtractor.from_pretrained(model, subfolder=UNIT_EXTRACTOR).eval()

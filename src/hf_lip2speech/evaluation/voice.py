@@ -1,28 +1,29 @@
 """Whose voice it is, and its melody: speaker similarity, pitch and voicing."""
 
 import math
+import os
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
 
 import numpy as np
+import torch
+from transformers import AutoFeatureExtractor, AutoModelForAudioXVector
 
-from ..audio.pitch import f0
+from ..audio.speech import f0
 from ..constants import SAMPLING_RATE
-from ..errors import MetricError, UndefinedMetricError
+from ..errors import Lip2SpeechError, MetricError, NoSpeechError, UndefinedMetricError
+from ..models.modeling_speaker_encoder import SpeakerEncoder
 from .alignment import check_signal, match_length
+from .recognisers import weights_digest
 
 GROSS = 0.2  # of the true pitch: a larger error is of its own kind, most often an octave
+SHORTEST = 0.5  # seconds; of less, nobody can be told
+FAINTEST = 1e-4  # root mean square, of [-1, 1]
 
 
-class Embeds(Protocol):
-    """A speaker encoder."""
-
-    def embed(self, waveform: np.ndarray) -> np.ndarray:
-        """(N,) at 16 kHz -> (D,)."""
-        ...
-
-
-def speaker_similarity(reference: np.ndarray, speech: np.ndarray, encoder: Embeds) -> float:
+def speaker_similarity(
+    reference: np.ndarray, speech: np.ndarray, encoder: "SpeakerEncoder | XVectorEncoder"
+) -> float:
     """Cosine similarity of the speaker embeddings of two recordings, by GE2E unless another encoder is named.
 
     0 to 1 with GE2E (Wan, Wang, Papir, Lopez Moreno, "Generalized End-to-End Loss for Speaker Verification",
@@ -34,7 +35,7 @@ def speaker_similarity(reference: np.ndarray, speech: np.ndarray, encoder: Embed
     Args:
         reference: (N,) recording of the speaker, 16 kHz mono in [-1, 1].
         speech: (M,) speech to score, 16 kHz mono in [-1, 1].
-        encoder: Such as SpeakerEncoder.bundled() or `speaker_encoders.XVectorEncoder`.
+        encoder: Such as SpeakerEncoder.bundled() or `XVectorEncoder`.
 
     Raises:
         NoSpeechError: no speech was detected in one of them (noise, silence): count such clips separately.
@@ -52,7 +53,7 @@ def embedding_similarity(reference: np.ndarray, embedding: np.ndarray) -> float:
     a, b = np.asarray(reference, dtype=np.float64), np.asarray(embedding, dtype=np.float64)
     if a.ndim != 1 or a.shape != b.shape or not a.any() or not b.any():
         raise MetricError(
-            f"Got embeddings of shapes {a.shape} and {b.shape}; expected two of shape (D,), neither zero."
+            f"Got embeddings of shapes {a.shape} and {b.shape}; expected two (D,), neither zero."
         )
     return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 
@@ -93,9 +94,8 @@ def f0_errors(reference: np.ndarray, speech: np.ndarray, sampling_rate: int = SA
     """
     reference, speech = match_length(reference, speech)
     if len(reference) < sampling_rate / 10:
-        raise UndefinedMetricError(
-            f"The reference lasts {len(reference) / sampling_rate:.3f} s; its pitch needs 0.1. Leave it out."
-        )
+        seconds = len(reference) / sampling_rate
+        raise UndefinedMetricError(f"The reference lasts {seconds:.3f} s; its pitch needs 0.1. Leave it out.")
     true, given = f0(reference, sampling_rate), f0(speech, sampling_rate)
     voiced = (true > 0) & (given > 0)
     voicing = (true > 0) != (given > 0)
@@ -107,3 +107,49 @@ def f0_errors(reference: np.ndarray, speech: np.ndarray, sampling_rate: int = SA
         voicing=float(voicing.mean()),
         frame=float((voicing | gross).mean()),
     )
+
+
+class XVectorEncoder:
+    """A speaker verification network of transformers, a folder or a name on the Hub, such as
+    "microsoft/wavlm-base-plus-sv" (WavLM, Chen et al. 2022, with an x-vector head). A Lip2SpeechError where
+    it cannot be loaded, or embeds no speakers."""
+
+    def __init__(self, model: str | os.PathLike[str], *, device: str = "cpu"):
+        source = os.fspath(model)
+        try:
+            self._extractor = AutoFeatureExtractor.from_pretrained(source)
+            self._model = AutoModelForAudioXVector.from_pretrained(source).to(device).eval()
+        except (OSError, ValueError, KeyError) as error:
+            raise Lip2SpeechError(
+                f"{source!r} cannot be loaded as a speaker encoder: {error} Give the folder or Hub name of a "
+                "model that AutoModelForAudioXVector takes, such as microsoft/wavlm-base-plus-sv."
+            ) from error
+        local = os.path.isdir(source)
+        weights = weights_digest(Path(source)) if local else self._model.config._commit_hash
+        self.description = {
+            "encoder": type(self._model).__name__,
+            "model": Path(source).name if local else source,
+            "weights": weights,
+        }
+
+    @torch.inference_mode()
+    def embed(self, waveform: np.ndarray) -> np.ndarray:
+        """Embed the speaker of one recording.
+
+        Args:
+            waveform: (N,), 16 kHz mono in [-1, 1].
+
+        Returns:
+            float32 (D,).
+
+        Raises:
+            UndefinedMetricError: it is shorter than half a second.
+            NoSpeechError: it is silent.
+        """
+        waveform = check_signal("the waveform", waveform).astype(np.float32)
+        if (seconds := len(waveform) / SAMPLING_RATE) < SHORTEST:
+            raise UndefinedMetricError(f"{seconds:.2f} s do not show who speaks; {SHORTEST} s are needed.")
+        if np.sqrt(np.mean(np.square(waveform))) < FAINTEST:
+            raise NoSpeechError("A silent recording has no speaker: count such clips apart.")
+        inputs = self._extractor(waveform, sampling_rate=SAMPLING_RATE, return_tensors="pt")
+        return self._model(**inputs.to(self._model.device)).embeddings[0].float().cpu().numpy()

@@ -53,10 +53,7 @@ def publish(
             ModelCard.load(Path(folder) / CARD).validate()
             url = api.create_repo(repo_id, private=private or None, exist_ok=True)
             if private and not api.model_info(url.repo_id).private:
-                raise PublishError(
-                    f"{url} exists and is public; expected a private repository. Make it private on its "
-                    "settings page, or give another name."
-                )
+                raise PublishError(f"{url} exists and is public; expected a private repository: make it so.")
             api.create_commit(
                 url.repo_id,
                 _operations(api, url.repo_id, Path(folder)),
@@ -74,19 +71,11 @@ def publish(
 
 
 def preview(checkpoint: str | Path, repo_id: str, out: str | Path, **options: Any) -> list[Path]:
-    """Write what `publish` would send to a new folder; the Hub is not asked.
+    """Write what `publish` would send to a new folder; returns its files, relative to it. The Hub is not
+    asked.
 
-    Args:
-        checkpoint, repo_id: As for `publish`.
-        out: The folder to make.
-        options: `facts`, `evaluation` and `sample` of `make_repository`.
-
-    Returns:
-        The files, relative to the folder.
-
-    Raises:
-        PublishError: as for `publish`, but for what only the Hub knows.
-        Lip2SpeechError: the folder exists.
+    A PublishError as for `publish`, but for what only the Hub knows; a Lip2SpeechError where the folder
+    exists.
     """
     _check_name(repo_id)
     with new_folder(out) as folder:
@@ -117,10 +106,7 @@ def _advice(error: BaseException) -> str:
     if status == 401:
         return _LOG_IN[0].lower() + _LOG_IN[1:]
     if status == 403:
-        return (
-            "you may not write there. Use a name of your own or of an organisation that you may write to, "
-            "and a token with write access."
-        )
+        return "you may not write there. Use a name that you may write to, and a token with write access."
     if status is not None or isinstance(error, HFValidationError):
         return "the Hub answers with an error."
     if isinstance(error, RuntimeError):  # the client's, when a large file did not get through

@@ -13,7 +13,6 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-import torch
 from huggingface_hub import ModelCard
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModel, PreTrainedModel
@@ -25,6 +24,7 @@ from ..errors import MetricError, PublishError
 from ..evaluation.results import read_results
 from ..evaluation.systems import fingerprint
 from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
+from ..files import write_json
 from ..loading import one_line
 from ..media.audio import write_audio
 from ..models.modeling_lip2speech import Lip2SpeechModel
@@ -52,7 +52,7 @@ def make_repository(
     evaluation: str | Path | None = None,
     sample: str | Path | None = None,
 ) -> ModelCard:
-    """Fill a folder with the files of a repository.
+    """Fill a folder with the files of a repository; returns the card.
 
     Weights and configurations are copied bit for bit, after they were loaded once. Added are the feature
     extractor, the code that imports this package, the unit extractor where there is one, a sample (of the
@@ -70,9 +70,6 @@ def make_repository(
         sample: Video of a face that the composite speaks for; only the speech is published. Default: samples/
             in the checkpoint, else the rendered speaker.
 
-    Returns:
-        The card.
-
     Raises:
         PublishError, Lip2SpeechError: the checkpoint is incomplete, or facts, results or sample do not fit.
     """
@@ -83,13 +80,13 @@ def make_repository(
     for name in _weight_files(checkpoint):
         shutil.copyfile(checkpoint / name, out / name)
     names = [type(model).__name__, type(model.config).__name__]
-    _write_json(out / "config.json", _published_config(checkpoint, *names))
+    write_json(out / "config.json", _published_config(checkpoint, *names))
     if isinstance(model, (Lip2SpeechModel, Lip2SpeechWithVocoder)):
         extractor = feature_extractor_for(checkpoint, model)
         extractor.save_pretrained(out)
         settings = json.loads((out / "preprocessor_config.json").read_text(encoding="utf-8"))
         settings["auto_map"] = {"AutoFeatureExtractor": f"{SHIM}.{type(extractor).__name__}"}
-        _write_json(out / "preprocessor_config.json", settings)
+        write_json(out / "preprocessor_config.json", settings)
         names.append(type(extractor).__name__)
     code = f"from hf_lip2speech import {', '.join(sorted(names))}  # noqa: F401\n"
     about = '"""The classes of this model, from the installed package (hf-lip2speech)."""'
@@ -104,21 +101,18 @@ def make_repository(
             shutil.copyfile(checkpoint / name, out / name)
     results = _copy_results(checkpoint, model, evaluation, out)
     samples = _samples(checkpoint, model, extractor, sample, out)
-    card = _card(checkpoint, _kind(model), facts, results, repo_id, samples)
+    kind = next(kind for kind, of in zip(KINDS, CLASSES, strict=True) if isinstance(model, of))
+    card = _card(checkpoint, kind, facts, results, repo_id, samples)
     card.save(out / CARD)
     return card
 
 
 def load_complete(folder: Path) -> PreTrainedModel:
-    """The model in a folder, in eval mode, after a check that all its weights are there, fit and are finite.
-
-    Raises:
-        PublishError: they are not, or no model of this kind is published.
-    """
+    """The model in a folder, in eval mode, after a check that all its weights are there, fit and are finite;
+    else a PublishError, also for a kind of model that is not published."""
     if not (folder / "config.json").is_file():
         raise PublishError(
-            f"{folder} holds no config.json: expected a model's folder, such as `hf-lip2speech compose` "
-            "and `convert` write, or best/ and last/ of a training."
+            f"{folder} holds no config.json: expected the folder of a model or of a training's best/."
         )
     try:
         config = AutoConfig.from_pretrained(folder)
@@ -135,9 +129,6 @@ def load_complete(folder: Path) -> PreTrainedModel:
         if report[what]:
             names = ", ".join(map(str, sorted(report[what])[:5]))
             raise PublishError(f"The weights in {folder} {said}: {names}.")
-    for name, tensor in model.state_dict().items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise PublishError(f"{name} in {folder} holds numbers that are not finite: the model is broken.")
     if isinstance(model, SpeechUnitExtractor):
         if not model.config.fitted:
             raise PublishError(
@@ -155,10 +146,6 @@ def load_complete(folder: Path) -> PreTrainedModel:
 def is_ours(path: str) -> bool:
     """Whether publishing again replaces or removes this file of a repository."""
     return any(fnmatch(path, pattern) for pattern in OURS)
-
-
-def _kind(model: PreTrainedModel) -> str:
-    return next(kind for kind, of in zip(KINDS, CLASSES, strict=True) if isinstance(model, of))
 
 
 def _weight_files(folder: Path) -> list[str]:
@@ -197,8 +184,7 @@ def _copy_results(
         measured = results[-1]["facts"].get("weights_sha256")
         if isinstance(model, Lip2SpeechWithVocoder) and measured not in (None, fingerprint(model)):
             raise PublishError(
-                f"{path} was measured with other weights than those in {checkpoint}: evaluate these, or give "
-                "the folder of their evaluation."
+                f"{path} was measured with other weights than those in {checkpoint}: evaluate these."
             )
         shutil.copyfile(path, out / path.name)
     for folder in (source / ".eval_results", source / "card" / ".eval_results"):
@@ -216,9 +202,8 @@ def _samples(
     out: Path,
 ) -> list[str]:
     """Names of the repository's sound files: those of the checkpoint, else one that the model speaks now."""
-    ready = [
-        path for suffix in ("wav", "flac") for path in sorted((checkpoint / "samples").glob(f"*.{suffix}"))
-    ]
+    samples = checkpoint / "samples"
+    ready = [*sorted(samples.glob("*.wav")), *sorted(samples.glob("*.flac"))]
     folder = out / "samples"
     if video is not None and not isinstance(model, Lip2SpeechWithVocoder):
         raise PublishError("A sample is spoken by the composite (hf-lip2speech compose); this is a part.")
@@ -253,7 +238,3 @@ def _card(
         return existing_card(checkpoint / CARD, kind, results, repo_id, samples)
     stated = {"title": repo_id.rsplit("/", 1)[-1]} if facts is None else read_facts(facts)
     return model_card(kind, stated, results, repo_id=repo_id, samples=samples)
-
-
-def _write_json(path: Path, contents: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(contents, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

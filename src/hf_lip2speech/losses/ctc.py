@@ -8,8 +8,8 @@ import torch
 from torch.nn import functional as F
 
 from ..constants import SAMPLES_PER_UNIT, SAMPLING_RATE
+from ..text.alignment import ctc_states
 from ..text.characters import BLANK
-from ..text.ctc import ctc_states
 
 IMPOSSIBLE = -1e5  # the log probability of what is ruled out; finite, so that its gradient is 0 and not NaN
 

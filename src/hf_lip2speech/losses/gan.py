@@ -1,5 +1,5 @@
-"""Losses of the vocoder's training: least-squares GAN, feature matching, an L1 loss of log-mels, and two for
-segments that are made of a lip-to-speech model's predictions.
+"""Losses of the vocoder's training: least-squares GAN, feature matching, an L1 loss of log-mels, two for
+segments that are made of a lip-to-speech model's predictions, pitch, and spectra of several resolutions.
 
 Kong, Kim, Bae, "HiFi-GAN" (NeurIPS 2020), section 2.4. All losses are float32
 and unweighted; `VOCODER_LOSS_WEIGHTS` holds the published weights. Scores and feature maps are what the
@@ -15,11 +15,15 @@ from torch import nn
 from ..audio.mel import log_mel_spectrogram, slaney_filters
 from ..constants import HOP_LENGTH, MEL_FLOOR, MEL_WINDOW, NUM_MEL_BINS
 from ..errors import Lip2SpeechError
-from .av_offset import best_lags, move_labels
+from .multi_target import best_lags, move_labels
 from .stoi_like import stoi_like_correlation
 
 # The published weights: what the training's settings start from.
 VOCODER_LOSS_WEIGHTS = {"adversarial": 1.0, "feature_matching": 2.0, "mel": 45.0}
+
+_F0_WEIGHT, _VOICING_WEIGHT = 2.0, 0.5
+STFT_WINDOWS = (256, 512, 1024, 2048)  # samples
+_FLOOR = 1e-4  # about the magnitude of 16-bit rounding noise
 
 FeatureMaps = Sequence[Sequence[torch.Tensor]]
 
@@ -27,15 +31,9 @@ FeatureMaps = Sequence[Sequence[torch.Tensor]]
 def discriminator_loss(
     real_scores: Sequence[torch.Tensor], fake_scores: Sequence[torch.Tensor]
 ) -> tuple[torch.Tensor, list[torch.Tensor], list[torch.Tensor]]:
-    """Least squares: the scores of recordings are pulled to 1, those of generated speech to 0.
-
-    Args:
-        real_scores: (B, S) per sub-discriminator, of recorded speech.
-        fake_scores: the same of generated speech, detached.
-
-    Returns:
-        The sum over sub-discriminators (scalar), and its parts: the real and the fake term of each.
-    """
+    """Least squares: the scores (B, S) per sub-discriminator of recordings are pulled to 1, those of
+    generated speech, detached, to 0. Returns the sum over sub-discriminators and its parts: the real and the
+    fake term of each."""
     real = [torch.mean((1 - scores.float()) ** 2) for scores in real_scores]
     fake = [torch.mean(scores.float() ** 2) for scores in fake_scores]
     return torch.stack(real + fake).sum(), real, fake
@@ -97,10 +95,8 @@ class LogMelLoss(nn.Module):
     def distances(self, fake: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
         """Waveforms (B, N) and (B, N) to (B,)."""
         if fake.shape != real.shape:
-            raise Lip2SpeechError(
-                f"The mel loss was given waveforms of shapes {tuple(fake.shape)} and {tuple(real.shape)}; "
-                "they must agree."
-            )
+            shapes = f"{tuple(fake.shape)} and {tuple(real.shape)}"
+            raise Lip2SpeechError(f"The mel loss was given waveforms of shapes {shapes}; they must agree.")
         with torch.no_grad():
             target = self.log_mel(real)
         return (self.log_mel(fake) - target).abs().mean(dim=(1, 2))
@@ -116,14 +112,9 @@ def input_mel_loss(mel: torch.Tensor, spectrogram: torch.Tensor) -> torch.Tensor
     """Distance of generated speech from the log-mel that it was generated from, at any loudness.
 
     What a lip-to-speech model predicts differs from the recording in ways that no vocoder can know (in GRID,
-    even in time): trained against the recording, the vocoder would learn to blur.
-
-    Args:
-        mel: (B, L, bins), `made_mel` of the speech.
-        spectrogram: (B, L, bins), what it was generated from; natural-log mel.
-
-    Returns:
-        float32 (B,): mean absolute differences, without the ends whose windows reach beyond the segment.
+    even in time): trained against the recording, the vocoder would learn to blur. From `made_mel` of the
+    speech and the given natural-log mel, both (B, L, bins): float32 (B,), mean absolute differences, without
+    the ends whose windows reach beyond the segment.
     """
     edge = MEL_WINDOW // (2 * HOP_LENGTH) + 1
     error = (mel - spectrogram.float())[:, edge : spectrogram.shape[1] - edge]
@@ -156,13 +147,40 @@ def correlation_loss(
     return 1 - stoi_like_correlation(mel, move_labels(true_mel, moves, mask.sum(1)), mask).mean()
 
 
-__all__ = [
-    "VOCODER_LOSS_WEIGHTS",
-    "LogMelLoss",
-    "adversarial_loss",
-    "correlation_loss",
-    "discriminator_loss",
-    "feature_matching_loss",
-    "input_mel_loss",
-    "made_mel",
-]
+def pitch_loss(log_f0: torch.Tensor, voicing_logits: torch.Tensor, f0: torch.Tensor) -> torch.Tensor:
+    """Twice the mean absolute error of log F0 where it is voiced, plus half the cross entropy of voicing:
+    scalar.
+
+    Args:
+        log_f0, voicing_logits: (B, L), natural logarithm of the predicted F0 in Hz, and whether it is voiced.
+        f0: (B, L), the recording's in Hz, 0 where unvoiced.
+    """
+    voiced = f0 > 0
+    errors = (log_f0.float() - f0.clamp(min=1).log()).abs() * voiced
+    voicing = F.binary_cross_entropy_with_logits(voicing_logits.float(), voiced.float())
+    return _F0_WEIGHT * errors.sum() / voiced.sum().clamp(min=1) + _VOICING_WEIGHT * voicing
+
+
+def stft_distances(
+    fake: torch.Tensor, real: torch.Tensor, windows: Sequence[int] = STFT_WINDOWS
+) -> torch.Tensor:
+    """Distance of two batches of waveforms (B, N), N at least the largest window: float32 (B,).
+
+    Per window, hops of a quarter: the mean absolute difference of natural-log magnitudes, plus the norm of
+    the difference relative to that of `real`; the mean over windows.
+    """
+    total = torch.zeros(len(real), device=real.device)
+    with torch.autocast(fake.device.type, enabled=False):
+        for window in windows:
+            given, true = (_magnitude(waveform.float(), window) for waveform in (fake, real))
+            total = total + (given.log() - true.log()).abs().mean(dim=(1, 2))
+            norms = torch.linalg.vector_norm(true, dim=(1, 2))
+            total = total + torch.linalg.vector_norm(given - true, dim=(1, 2)) / norms
+    return total / len(windows)
+
+
+def _magnitude(waveform: torch.Tensor, window: int) -> torch.Tensor:
+    weights = torch.hann_window(window, device=waveform.device)
+    spectrum = torch.stft(waveform, window, window // 4, window=weights, center=False, return_complex=True)
+    power = spectrum.real**2 + spectrum.imag**2  # abs() has no gradient at 0
+    return power.clamp(min=_FLOOR**2).sqrt()

@@ -50,13 +50,9 @@ def read_audio(source: AudioSource, sampling_rate: int = SAMPLING_RATE, *, track
     else:
         samples, rate = _decode(source, track)
     if not len(samples):
-        raise NoAudioError(
-            f"{describe(source)} has a sound track without samples. Give a recording that has sound."
-        )
+        raise NoAudioError(f"{describe(source)} has a sound track without samples: give one that has sound.")
     if not np.isfinite(samples).all():
-        raise NoAudioError(
-            f"{describe(source)} has samples that are not numbers (NaN or infinite). Export it again."
-        )
+        raise NoAudioError(f"{describe(source)} has samples that are not numbers (NaN, infinite): export it.")
     if rate != sampling_rate:
         samples = soxr.resample(samples, rate, sampling_rate)
     return np.clip(samples, -1.0, 1.0)
@@ -65,12 +61,9 @@ def read_audio(source: AudioSource, sampling_rate: int = SAMPLING_RATE, *, track
 def write_audio(
     path: str | os.PathLike[str], waveform: np.ndarray, sampling_rate: int = SAMPLING_RATE
 ) -> None:
-    """Write one channel of sound as 16-bit PCM. The file appears under its name only when it is complete.
+    """Write a waveform, float (N,), clipped to [-1, 1], as 16-bit PCM, .wav or .flac.
 
-    Args:
-        path: ends in .wav or .flac.
-        waveform: float (N,); samples outside [-1, 1] are clipped.
-        sampling_rate: samples per second.
+    The file appears under its name only when it is complete.
 
     Raises:
         Lip2SpeechError: another file format, not a 1-D waveform, samples that are not finite, or a sampling
@@ -79,15 +72,11 @@ def write_audio(
     check_sampling_rate(sampling_rate)
     path = Path(path)
     if path.suffix.lower() not in (".wav", ".flac"):
-        raise Lip2SpeechError(
-            f"Sound is written as .wav or .flac, got {path.name!r}. Choose one of these endings."
-        )
+        raise Lip2SpeechError(f"Sound is written as .wav or .flac, got {path.name!r}.")
     waveform = as_waveform(waveform)
     if not np.isfinite(waveform).all():
-        raise Lip2SpeechError(
-            f"{(~np.isfinite(waveform)).sum()} of the waveform's {len(waveform)} samples are not finite; "
-            "sound is made of finite ones. Look at the model that made them."
-        )
+        broken = f"{(~np.isfinite(waveform)).sum()} of the waveform's {len(waveform)} samples"
+        raise Lip2SpeechError(f"{broken} are not finite. Look at the model that made them.")
     pcm = np.clip(np.round(waveform * 32768.0), -32768, 32767).astype(np.int16)
     buffer = io.BytesIO()  # libsndfile does not say that a disk is full
     soundfile.write(buffer, pcm, sampling_rate, subtype="PCM_16", format=path.suffix[1:].upper())
@@ -119,17 +108,17 @@ def check_sampling_rate(rate: Any) -> None:
 
 def _from_array(source: Mapping[str, Any]) -> tuple[np.ndarray, int]:
     if not {"array", "sampling_rate"} <= set(source):
+        keys = sorted(map(str, source))
         raise NoAudioError(
-            'Sound in memory is {"array": samples, "sampling_rate": int}, got the keys '
-            f"{sorted(map(str, source))}."
+            f'Sound in memory is {{"array": samples, "sampling_rate": int}}, got the keys {keys}.'
         )
     try:
         array, rate = source["array"], int(source["sampling_rate"])
         array = np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        kind, rate = type(source["array"]).__name__, source["sampling_rate"]
         raise NoAudioError(
-            "Sound in memory has one array of samples and a whole number of them per second, got a "
-            f"{type(source['array']).__name__} at {source['sampling_rate']!r} Hz: {error}."
+            f"Sound in memory is one array of samples, got a {kind} at {rate!r} Hz: {error}."
         ) from error
     if array.ndim not in (1, 2):
         raise NoAudioError(f"Sound in memory has 1 or 2 dimensions, got an array of shape {array.shape}.")
@@ -166,10 +155,8 @@ def sound_tracks(source: str | os.PathLike[str] | bytes | BinaryIO) -> list[str]
 def _check_rate(rate: int, name: str) -> None:
     """Raise NoAudioError for a rate that no recording has: resampled, it would fill the memory."""
     if not LOWEST_RATE <= rate <= HIGHEST_RATE:
-        raise NoAudioError(
-            f"{name} claims {rate} samples per second; expected {LOWEST_RATE} to {HIGHEST_RATE}. Give its "
-            "true sampling rate, or export it again."
-        )
+        expected = f"expected {LOWEST_RATE} to {HIGHEST_RATE}"
+        raise NoAudioError(f"{name} claims {rate} samples per second; {expected}. Export it again.")
 
 
 def _decode(source: str | os.PathLike[str] | bytes | BinaryIO, track: int = 0) -> tuple[np.ndarray, int]:
@@ -183,8 +170,9 @@ def _decode(source: str | os.PathLike[str] | bytes | BinaryIO, track: int = 0) -
         try:
             chunks = list(_in_time(container, stream))
         except (av.FFmpegError, OSError) as error:
+            reason = error.strerror or error
             raise NoAudioError(
-                f"{name} cannot be read as sound: {error.strerror or error}. Does it play elsewhere?"
+                f"{name} cannot be read as sound: {reason}. Does it play elsewhere?"
             ) from error
         return np.concatenate(chunks or [np.zeros(0, dtype=np.float32)]), stream.rate
 

@@ -58,12 +58,7 @@ def rate_error(name: str, seconds: Fraction) -> UnreadableVideoError:
 
 
 def main_stream(container: InputContainer, name: str) -> av.VideoStream:
-    """The video stream that a player shows, such as the default one, and never a cover picture.
-
-    Raises:
-        NoVideoStreamError: there is none (sound only).
-        UnreadableVideoError: FFmpeg has no decoder for it.
-    """
+    """The video stream that a player shows, never a cover picture; an error where none can be decoded."""
     streams = video_streams(container)
     if not streams:
         raise NoVideoStreamError(f"{name} has no video stream: expected a video of a talking face")
@@ -121,13 +116,10 @@ def stated_seconds(container: InputContainer, name: str) -> Fraction | None:
 def timed_pictures(
     container: InputContainer, name: str, quiet: bool = False, seek: float = 0.0
 ) -> Iterator[Timed]:
-    """Every picture that can be decoded, as an av.VideoFrame, deinterlaced.
+    """Every picture of a video that can be decoded, as an av.VideoFrame, deinterlaced.
 
-    Args:
-        container: of a video.
-        name: what messages call it.
-        quiet: do not warn about damage.
-        seek: seconds; pictures that are shown before may be left out.
+    `name` is what messages call it; if `quiet`, there is no warning about damage; pictures that are shown
+    before `seek` seconds may be left out.
 
     Raises:
         NoVideoStreamError, UnreadableVideoError, EmptyVideoError: see the messages.

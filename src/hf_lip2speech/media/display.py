@@ -54,9 +54,8 @@ class Display:
             shown = self._graphs[kind].vpull()
         except av.FFmpegError as error:
             size = f"{picture.format.name} pictures of {picture.width}x{picture.height} pixels"
-            raise UnreadableVideoError(
-                f"FFmpeg cannot convert {size}: {error}. Encode the video again."
-            ) from error
+            size = f"{picture.format.name} pictures of {picture.width}x{picture.height} pixels"
+            raise UnreadableVideoError(f"FFmpeg cannot convert {size}: {error}. Encode it again.") from error
         shown.pts, shown.time_base = picture.pts, picture.time_base
         return shown
 
@@ -75,10 +74,7 @@ class Display:
         if picture.color_trc in TONE_MAPS:
             table = files("hf_lip2speech") / "assets" / "tone_maps" / TONE_MAPS[picture.color_trc]
             yield "scale", {"flags": "bilinear"}
-            yield (
-                "format",
-                {"pix_fmts": "gbrpf32le"},
-            )  # for which lut3d is three times as fast as for integers
+            yield "format", {"pix_fmts": "gbrpf32le"}  # lut3d is three times as fast as for integers
             yield "lut3d", {"file": str(table)}
         width, height = map(str, size)
         other = self._square(picture) != size

@@ -1,17 +1,25 @@
-"""Pictures as they are taken: from a camera, from a pipe, or from a file that is shown at its own pace."""
+"""Live media: pictures as they are taken, from a camera, a pipe or a paced file; sound that is played or
+written piece by piece."""
 
 import os
 import stat
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import av
 import numpy as np
+import soundfile
 from av.container import InputContainer
 
-from ..errors import MissingVideoError, UnreadableVideoError
+from ..constants import SAMPLING_RATE
+from ..errors import Lip2SpeechError, MissingVideoError, UnreadableVideoError
+from ..extras import require_extra
+from ..files import atomic_file
 from .decoding import check_size, main_stream, timed_pictures
 from .display import Display
 from .sources import describe, local_source, open_container
@@ -25,6 +33,7 @@ CAMERAS = {
 CAMERA_OPTIONS = {"video_size": "640x480", "framerate": "30"}
 PIPE_OPTIONS = {"analyzeduration": "500000"}  # microseconds, at most, before the first picture
 FARTHEST = 0.2  # seconds between a picture's time stamp and its arrival; the stamps start anew beyond
+LONGEST_DELAY = SAMPLING_RATE  # samples that wait to be played; older ones are dropped
 
 
 def live_frames(
@@ -115,10 +124,8 @@ def _open_pipe(source: str) -> InputContainer:
         return av.open("pipe:0" if source == "-" else os.path.abspath(source), options=PIPE_OPTIONS)
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UnreadableVideoError(
-            f"cannot read video from the pipe: {reason}. Send a format that is read without seeking, such as "
-            "Matroska, MPEG-TS or y4m."
-        ) from error
+        advice = "Send a format that is read without seeking, such as Matroska, MPEG-TS or y4m."
+        raise UnreadableVideoError(f"cannot read video from the pipe: {reason}. {advice}") from error
 
 
 def _as_they_come(
@@ -139,3 +146,67 @@ def _as_they_come(
         if offset is None or abs(stamp + offset - arrived) > FARTHEST:
             offset = arrived - stamp
         yield stamp + offset, display(picture).to_ndarray()
+
+
+class Speakers:
+    """The default sound device: plays what it is given as soon as it can, and silence in between.
+
+    Raises:
+        MissingExtraError: sounddevice is not installed (extra "live").
+        Lip2SpeechError: PortAudio or a device that plays 16 kHz is missing.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[float] = deque(maxlen=LONGEST_DELAY)
+        self._lock = threading.Lock()
+        try:
+            sounddevice: Any = require_extra("sounddevice")
+        except OSError as error:
+            raise Lip2SpeechError(
+                "The library PortAudio, which plays sound, is missing: install it (Debian, Ubuntu: apt "
+                "install libportaudio2), or write the sound to a file."
+            ) from error
+        try:
+            self._device = sounddevice.OutputStream(
+                SAMPLING_RATE, channels=1, dtype="float32", latency="low", callback=self._fill
+            )
+            self._device.start()
+        except sounddevice.PortAudioError as error:
+            raise Lip2SpeechError(f"There is no loudspeaker ({error}): write the sound to a file.") from error
+
+    def __enter__(self) -> "Speakers":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._device.stop()  # after what the device has taken already
+        self._device.close()
+
+    def play(self, samples: np.ndarray) -> None:
+        """Play float32 (N,) in [-1, 1] after what waits already; returns at once."""
+        with self._lock:
+            self._waiting.extend(samples.tolist())
+
+    def drain(self, seconds: float = 2.0) -> None:
+        """Wait until everything is played, at most so many seconds."""
+        event = threading.Event()
+        for _ in range(int(seconds / 0.02)):
+            if not self._waiting:
+                break
+            event.wait(0.02)
+
+    def _fill(self, out: np.ndarray, frames: int, *_: Any) -> None:
+        with self._lock:
+            count = min(frames, len(self._waiting))
+            out[:count, 0] = [self._waiting.popleft() for _ in range(count)]
+        out[count:] = 0
+
+
+@contextmanager
+def open_wav(path: str | os.PathLike[str]) -> Generator[Callable[[np.ndarray], None]]:
+    """A function that appends float32 (N,) in [-1, 1] to a WAV file (16 kHz, 16 bits).
+
+    The file appears under its name, whole, when the block ends well.
+    """
+    with atomic_file(path) as unfinished:
+        with soundfile.SoundFile(unfinished, "w", SAMPLING_RATE, 1, "PCM_16", format="WAV") as file:
+            yield file.write

@@ -141,7 +141,8 @@ def _write(
         track.codec_context.subtitle_header = SUBTITLE_STYLE
         track.time_base = track.codec_context.time_base = SUBTITLE_CLOCK
         tracks.append(_subtitle_packets(track, subtitles))
-    for packet in _by_time(*tracks):
+    # By decoding time, so that a player finds sound beside its pictures.
+    for packet in heapq.merge(*tracks, key=lambda packet: (packet.dts or 0) * packet.time_base):
         target.mux(packet)
 
 
@@ -224,8 +225,3 @@ def _subtitle_packets(track: Any, cues: Iterable[Cue]) -> Iterator[av.Packet]:
         packet.pts = packet.dts = round(cue.start / SUBTITLE_CLOCK)
         packet.duration = max(round(cue.end / SUBTITLE_CLOCK) - packet.pts, 1)
         yield packet
-
-
-def _by_time(*tracks: Iterable[av.Packet]) -> Iterator[av.Packet]:
-    """Streams of packets merged by decoding time, so that a player finds sound beside its pictures."""
-    return heapq.merge(*tracks, key=lambda packet: (packet.dts or 0) * packet.time_base)

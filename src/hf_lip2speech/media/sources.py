@@ -46,16 +46,9 @@ class Medium:
     others: str  # what else the reader takes, for the message about an unknown type
 
 
-VIDEO = Medium(
-    "a video",
-    UnreadableVideoError,
-    MissingVideoError,
-    EmptyVideoError,
-    '{"frames": RGB frames (T, H, W, 3), "fps": float}',
-)
-SOUND = Medium(
-    "a recording", NoAudioError, NoAudioError, NoAudioError, '{"array": samples, "sampling_rate": int}'
-)
+_FRAMES, _SAMPLES = '{"frames": RGB (T, H, W, 3), "fps": float}', '{"array": samples, "sampling_rate": int}'
+VIDEO = Medium("a video", UnreadableVideoError, MissingVideoError, EmptyVideoError, _FRAMES)
+SOUND = Medium("a recording", NoAudioError, NoAudioError, NoAudioError, _SAMPLES)
 
 
 @dataclass(frozen=True)

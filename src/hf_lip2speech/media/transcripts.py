@@ -1,5 +1,6 @@
 """Transcripts as files: subtitles (.srt, .vtt), plain text (.txt), or words with their times (.json)."""
 
+import html
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -52,14 +53,8 @@ def subtitle_cues(words: Sequence[dict[str, Any]]) -> list[Cue]:
 
 
 def write_transcript(path: str | os.PathLike[str], transcript: dict[str, Any]) -> None:
-    """Write a transcript; the path's ending says how: .srt or .vtt (subtitles), .txt (the text), .json.
-
-    Args:
-        transcript: {"text", "words", ...}, as the pipeline gives it; .json holds it as it is.
-
-    Raises:
-        Lip2SpeechError: The path has another ending.
-    """
+    """Write a transcript, {"text", "words", ...}, as the pipeline gives it; the path's ending says how: .srt
+    or .vtt (subtitles), .txt (the text), .json (as it is). A Lip2SpeechError for another ending."""
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
         raise Lip2SpeechError(f"A transcript is written as {', '.join(FORMATS)}, got {Path(path).name!r}.")
@@ -78,12 +73,9 @@ def subrip(cues: Sequence[Cue]) -> str:
 def _webvtt(transcript: dict[str, Any]) -> str:
     cues = subtitle_cues(transcript["words"])
     return "WEBVTT\n" + "".join(
-        f"\n{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}\n{_escaped(cue.text)}\n" for cue in cues
+        f"\n{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}\n{html.escape(cue.text, quote=False)}\n"
+        for cue in cues
     )
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _clock(seconds: float, point: str) -> str:

@@ -54,14 +54,8 @@ class Video:
         self._count: int | None = None  # frames of the first complete iteration
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """uint8 (H, W, 3) RGB frames.
-
-        Raises:
-            UnreadableVideoError: not a video, nothing in it can be decoded, or it has another number of
-                frames than when it was first read.
-            NoVideoStreamError: no video stream (sound only).
-            EmptyVideoError: no frame.
-        """
+        """uint8 (H, W, 3) RGB frames; an error where it is no video, has no video stream or no frame, nothing
+        in it can be decoded, or it has another number of frames than when it was first read."""
         count = 0
         for frame in self._frames():
             count += 1
@@ -71,15 +65,14 @@ class Video:
         if self._count not in (None, count):
             raise UnreadableVideoError(
                 f"{self.name} had {self._count} frames when it was first read and has {count} or more now: "
-                "did the file change, or is it damaged? Encode it again."
+                "did it change, or is it damaged? Encode it again."
             )
         self._count = count
 
     def _frames(self) -> Iterator[np.ndarray]:
         if isinstance(self._source, dict):
-            yield from (
-                timed.picture for timed in _resample(self._part(_timed_array(self._source)), self._fps)
-            )
+            for timed in _resample(self._part(_timed_array(self._source)), self._fps):
+                yield timed.picture
             return
         with open_container(self._source, self.name) as container:
             self.expected = self._expected(stated_seconds(container, self.name))
@@ -156,17 +149,15 @@ def _check_fps(fps: Any) -> None:
 def _timed_array(source: dict) -> Iterator[Timed]:
     """Frames in memory, as uint8 (H, W, 3) RGB."""
     if not {"frames", "fps"} <= set(source):
-        raise UnreadableVideoError(
-            f'expected a dict with "frames" and "fps", not with {sorted(map(str, source))}'
-        )
+        keys = sorted(map(str, source))
+        raise UnreadableVideoError(f'expected a dict with "frames" and "fps", not with {keys}')
     frames, fps = source["frames"], source["fps"]
     try:
         if hasattr(frames, "detach"):  # a tensor of PyTorch, perhaps with a gradient or on a GPU
             frames = frames.detach().cpu()
         frames = np.asarray(frames)
-        duration = (
-            1 / Fraction(float(fps)) if isinstance(fps, numbers.Real) and 0 < fps < float("inf") else None
-        )
+        sound = isinstance(fps, numbers.Real) and 0 < fps < float("inf")
+        duration = 1 / Fraction(float(fps)) if sound else None
     except OverflowError:
         duration = None
     except (ValueError, TypeError, RuntimeError) as error:
@@ -178,8 +169,10 @@ def _timed_array(source: dict) -> Iterator[Timed]:
         frames = np.moveaxis(frames, 1, 3)
     if frames.ndim == 3 and shape[2] not in (3, 4):  # gray; with 3 or 4 it is rather one colour picture
         frames = frames[..., None]
-    if not (frames.ndim == 4 and frames.shape[3] in (1, 3)) or not (
-        frames.dtype == np.uint8 or frames.dtype.kind == "f"
+    if (
+        frames.ndim != 4
+        or frames.shape[3] not in (1, 3)
+        or not (frames.dtype == np.uint8 or frames.dtype.kind == "f")
     ):
         raise UnreadableVideoError(f"expected frames as {FRAMES}, not {frames.dtype} {shape}")
     if duration is None:
@@ -195,7 +188,7 @@ def _timed_array(source: dict) -> Iterator[Timed]:
             if not (frame.min() >= 0 and frame.max() <= 1):  # nor NaN
                 raise UnreadableVideoError(
                     f"frames of floats are in 0..1, but {index} has {frame.min():.4g} to {frame.max():.4g}: "
-                    "divide them by their range, or give uint8 in 0..255"
+                    "divide them by their range, or give uint8"
                 )
             frame = np.round(frame * 255).astype(np.uint8)
         frame = np.repeat(frame, 3, axis=2) if frame.shape[2] == 1 else frame

@@ -15,7 +15,7 @@ from transformers import AutoFeatureExtractor, AutoModel, PreTrainedConfig, PreT
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
-from ..audio.mfcc import add_deltas, mfcc
+from ..audio.mel import add_deltas, mfcc
 from ..constants import SAMPLES_PER_UNIT
 from ..errors import Lip2SpeechError, NotFittedError
 from ..loading import StrictLoadingMixin, readable_hub_errors

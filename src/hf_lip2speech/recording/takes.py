@@ -19,8 +19,7 @@ from ..loading import BUNDLED, json_object
 from ..media.audio import read_audio
 from ..media.video import open_video
 from ..text.characters import encode_text
-from ..video.mouth import follow_mouth
-from ..video.view import view_problems
+from ..video.mouth import follow_mouth, view_problems
 
 LEAST_SECONDS, MOST_SECONDS = 1.0, 20.0
 DARKEST, BRIGHTEST = 40.0, 215.0  # mean gray value 0..255 of mouths that are lit as those of most recordings

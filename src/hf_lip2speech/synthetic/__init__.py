@@ -3,6 +3,6 @@
 `render` writes a folder of clips (it needs flite and the extra `render`); `RenderedTalker` reads it.
 """
 
-from .corpus import RenderedTalker
+from .render import RenderedTalker
 
 __all__ = ["RenderedTalker"]

@@ -32,13 +32,8 @@ from .paint import (
 
 @dataclass(frozen=True)
 class Head:
-    """What is painted once.
-
-    Attributes:
-        colour: float32 (H, W, 3), sRGB in 0..1.
-        alpha: float32 (H, W), where the head is.
-        height: float32 (H, W), towards the viewer, in units.
-        light: float32 (H, W, 3), by which the light multiplies sRGB colours there, about 1.
+    """What is painted once: float32 colour (H, W, 3), sRGB in 0..1; alpha (H, W), where the head is; height
+    (H, W), towards the viewer, in units; light (H, W, 3), by which it multiplies sRGB colours there, about 1.
     """
 
     colour: Array

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..audio.pitch import CEILING, FLOOR
+from ..audio.speech import CEILING, FLOOR
 from ..constants import SAMPLING_RATE
 from ..data.corpora import Word
 from ..extras import require_extra

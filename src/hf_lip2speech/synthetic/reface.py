@@ -41,14 +41,11 @@ def reface(
     """Draw every prepared clip of a split on random people of a scanned head.
 
     Args:
-        corpus: the videos from which `prepared` was made.
-        prepared: the prepared folder.
+        corpus: the videos from which the folder `prepared` was made.
         head: see `scanned_head.read_head`.
         out: the prepared folder to write.
-        people: per clip, each another one.
+        people: per clip, each another one, drawn with `seed`.
         shard: (i, n): only the i-th of n parts; a run without shard then writes the manifest.
-        seed: of the people.
-        num_proc: processes.
 
     Returns:
         {"clips": number of drawn clips, "left_out": {clip ID: reason}}.
@@ -56,8 +53,7 @@ def reface(
     Raises:
         DatasetError: an impossible argument, `prepared` is no prepared folder or does not fit the corpus, no
             clip could be drawn, or another run is at work in `out`.
-        Lip2SpeechError: there is no head.
-        ImportError: OpenCV is missing; the message names the extra that holds it.
+        Lip2SpeechError, ImportError: there is no head, or OpenCV is missing.
         WorkerDiedError: a process died.
     """
     if people < 1 or num_proc < 1 or seed < 0:

@@ -37,15 +37,9 @@ SCALE = 2  # pixels drawn per pixel of the picture, on a side
 
 @dataclass(frozen=True)
 class ScannedHead:
-    """Shapes of one topology.
-
-    Attributes:
-        neutral: float32 (V, 3).
-        identities: float32 (N, V, 3), to be added with coefficients ~ N(0, 1).
-        expressions: name -> float32 (V, 3), to be added with 0..1.
-        quads: int32 (Q, 4); a triangle repeats its last corner.
-        materials: (Q,) names.
-    """
+    """Shapes of one topology: neutral float32 (V, 3); identities float32 (N, V, 3), to be added with
+    coefficients ~ N(0, 1); expressions by name, float32 (V, 3), to be added with 0..1; quads int32 (Q, 4), of
+    which a triangle repeats its last corner, and their materials' names (Q,)."""
 
     neutral: np.ndarray
     identities: np.ndarray

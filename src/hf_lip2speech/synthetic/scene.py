@@ -6,10 +6,9 @@ import cv2
 import numpy as np
 
 from ..constants import FRAME_RATE
-from .eyes import Eye
 from .head import paint_head
 from .looks import Look
-from .mouth import Mouth, shape_lips
+from .mouth import Eye, Mouth, shape_lips
 from .paint import LEFT, PIXELS, TOP, Patch, bell, over, smoothstep
 from .visemes import Phone, articulate
 
@@ -21,15 +20,8 @@ BLINK = np.array([0.4, 1.0, 0.95, 0.6, 0.25, 0.08])  # how far the eyes are shut
 
 
 class Scene:
-    """A speaker before a camera.
-
-    Args:
-        look: Of the speaker in this clip.
-        phones: What is said, with times in the clip.
-        num_frames: Of the clip, at 25 per second.
-        size: Width and height of a frame.
-        seed: Of everything that moves or is noise.
-    """
+    """A speaker before a camera: a clip of `num_frames` at 25 per second, of width and height `size`, in
+    which `phones` are said. The seed is of everything that moves or is noise."""
 
     def __init__(
         self, look: Look, phones: Sequence[Phone], num_frames: int, size: tuple[int, int], seed: int

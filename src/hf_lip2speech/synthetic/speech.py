@@ -27,13 +27,8 @@ LETTER_A = "ay"  # flite takes the letter for the article
 
 @dataclass(frozen=True)
 class Speech:
-    """What flite said, without the silence around it.
-
-    Attributes:
-        waveform: float32 (N,), 16 kHz, from the first phone's start to the last one's end.
-        phones: With times in it, silences between words included.
-        words: With times in it.
-    """
+    """What flite said, without the silence around it: float32 (N,), 16 kHz, from the first phone's start to
+    the last one's end, with the times in it of phones, silences between words included, and words."""
 
     waveform: np.ndarray
     phones: tuple[Phone, ...]

@@ -101,15 +101,10 @@ _RELEASE = 0.03  # seconds from a closure to lips that move freely
 
 
 def articulate(phones: Sequence[Phone], times: np.ndarray, effort: float = 1.0) -> np.ndarray:
-    """The articulators at some times.
+    """The articulators at `times` (T,) in seconds, float32 (T, 9), in the order of ARTICULATORS.
 
-    Args:
-        phones: in order of time; silence is assumed before and after.
-        times: (T,) seconds.
-        effort: scales the opening of jaw and lips; 1 is clear speech.
-
-    Returns:
-        float32 (T, 9), in the order of ARTICULATORS.
+    Phones are in order of time; silence is assumed before and after. `effort` scales the opening of jaw and
+    lips; 1 is clear speech.
     """
     names, starts, ends = zip(*_parts(phones), strict=True)
     start, end = np.array(starts)[:, None], np.array(ends)[:, None]

@@ -1,14 +1,37 @@
-"""Forced alignment: which character of a given text is said when, by a CTC head's posteriors (Viterbi)."""
+"""The paths of a text through a CTC head's posteriors: its states, and which character is said when
+(Viterbi).
 
+Graves, Fernández, Gomez, Schmidhuber, "Connectionist Temporal Classification: Labelling Unsegmented Sequence
+Data with Recurrent Neural Networks", ICML 2006.
+"""
+
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch.nn import functional as F
 
-from .characters import BLANK
-from .ctc import ctc_states
+from .characters import BLANK, SPACE, encode_text
 
 TOLERANCE = 0.1  # seconds by which a character may lie outside of its word's time
+
+
+def ctc_states(ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The states that a path through texts visits: a blank, the first character, a blank, ...
+
+    From int64 (B, L), classes 1..V, then 0: the states' classes (B, 2L + 1), and which states can follow the
+    one two before (bool, the same shape): a character, straight after another one.
+    """
+    classes = F.pad(torch.stack([torch.full_like(ids, BLANK), ids], dim=-1).flatten(1), (0, 1))
+    skips = F.pad((ids[:, 1:] != ids[:, :-1])[..., None], (1, 0)).flatten(1)
+    return classes, F.pad(skips, (2, 1))[:, : classes.shape[1]]
+
+
+def greedy_classes(logits: torch.Tensor) -> list[int]:
+    """The characters (classes 1..V) of the most likely class of each position: repeats collapsed, blanks left
+    out. logits: (2T, V + 1) of one clip, without padding."""
+    best = torch.unique_consecutive(logits.argmax(dim=-1)).tolist()
+    return [index for index in best if index != BLANK]
 
 
 def character_times(spaces: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
@@ -83,3 +106,33 @@ def align_text(logits: torch.Tensor, ids: torch.Tensor, lengths: torch.Tensor | 
         state = state - moves[position].gather(1, state)
         path.append(state)
     return Alignment(torch.cat(path[::-1], dim=1).clamp(min=0), score.squeeze(1))
+
+
+def word_scores(logits: torch.Tensor, text: str, characters: Sequence[str]) -> list[tuple[str, float]]:
+    """How well each word of a text, which is claimed to be said, fits what a CTC head reads, where it fits
+    best.
+
+    Args:
+        logits: (2T, V + 1) of the head for one clip, without padding; classes 1..V are the `characters`.
+
+    Returns:
+        Each word, and the mean over its characters of log(its probability / that of the head's own choice),
+        at the position of the character where this is greatest: 0 where the head reads the same, -7 where it
+        takes each character to be 1000 times less likely than another or none. -inf for all words of a text
+        that the clip is too short for.
+    """
+    logits = logits.float()
+    ids = encode_text(text, characters)
+    alignment = align_text(logits[None], torch.tensor([ids], device=logits.device))
+    possible = bool(alignment.score.isfinite())
+    behind = logits - logits.max(dim=-1, keepdim=True).values
+    words: list[tuple[str, list[float]]] = [("", [])]
+    for index, character in enumerate(ids):
+        spelled = characters[character - 1]
+        if spelled == SPACE:
+            words.append(("", []))
+            continue
+        there = alignment.states[0] == 2 * index + 1
+        score = float(behind[there, character].max()) if possible else -torch.inf
+        words[-1] = (words[-1][0] + spelled, [*words[-1][1], score])
+    return [(word, sum(scores) / len(scores)) for word, scores in words if scores]

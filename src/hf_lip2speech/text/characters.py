@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from ..errors import Lip2SpeechError
 
 BLANK = 0
+SPACE = " "
 ENGLISH = " 'abcdefghijklmnopqrstuvwxyz"
 
 

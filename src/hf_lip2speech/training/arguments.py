@@ -17,8 +17,7 @@ from transformers.integrations.integration_utils import (
 
 from ..constants import SAMPLES_PER_UNIT
 from ..errors import ConfigError
-from ..losses.gan import VOCODER_LOSS_WEIGHTS
-from ..losses.stft import WINDOWS as STFT_WINDOWS
+from ..losses.gan import STFT_WINDOWS, VOCODER_LOSS_WEIGHTS
 from ..losses.stoi_like import WINDOW
 
 # what stage 1 measures in validation, the last one for models with a text head

@@ -11,14 +11,13 @@ from torch.utils.data import Dataset, Sampler
 from transformers import EvalPrediction, TrainerCallback
 
 from ..constants import UNITS_PER_FRAME
-from ..data.batching import FrameBatchSampler
-from ..data.collation import Lip2SpeechCollator
+from ..data.collation import FrameBatchSampler, Lip2SpeechCollator
 from ..data.sampling import AugmentedDataset
 from ..errors import ConfigError
 from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from ..losses.stoi_like import stoi_like_correlation
 from ..models.modeling_lip2speech import Lip2SpeechModel
-from ..text.ctc import greedy_classes
+from ..text.alignment import greedy_classes
 from .arguments import Lip2SpeechTrainingArguments
 from .monitoring import Sample
 from .stage_trainer import StageTrainer, Voice

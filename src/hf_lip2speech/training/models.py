@@ -12,7 +12,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from ..composite import feature_extractor_for
 from ..constants import CLIP_MEAN, CLIP_STD
 from ..data.layout import PreparedFolder
-from ..data.voices import speaker_voices
+from ..data.prepared import speaker_voices
 from ..errors import ConfigError, Lip2SpeechError
 from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from ..loading import model_source, states_type

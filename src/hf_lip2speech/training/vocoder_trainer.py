@@ -30,9 +30,9 @@ from ..losses.gan import (
     feature_matching_loss,
     input_mel_loss,
     made_mel,
+    pitch_loss,
+    stft_distances,
 )
-from ..losses.pitch import pitch_loss
-from ..losses.stft import stft_distances
 from ..models.discriminators import Discriminators
 from ..models.modeling_unit_vocoder import UnitVocoderModel
 from .arguments import VocoderTrainingArguments

@@ -171,11 +171,9 @@ class CropsAhead:
         """The crops uint8 (T, 96, 96) of a mouth whose averaged anchor points are (T, 6, 2).
 
         Args:
-            points: where the mouth is.
             wanted: bool (T,), the frames whose crops are needed; the others' are left undefined.
             faces: the parts that were kept of it.
-            frames: those that were kept, to be read again where a part is missing.
-            name: what messages call them.
+            frames: those that were kept, to be read again where a part is missing; messages call them `name`.
             progress: called as progress(done).
 
         Raises:

@@ -31,18 +31,9 @@ TALKING, LARGEST = "talking", "largest"
 
 @dataclass
 class Track:
-    """One face over time.
-
-    Attributes:
-        box: the newest, float32 (4,).
-        last: the newest frame with it.
-        area: sum over its frames, in pixels.
-        frames: those with it.
-        anchors: per frame the points that place the crop, (6, 2).
-        boxes: per frame, (4,).
-        shapes: per frame the points that tell whether the lips move, float32 (32, 2).
-        parts: of the frames, to cut the crops from.
-    """
+    """One face over time: of its newest frame (`last`) the box, float32 (4,), and its area summed over
+    frames, in pixels. By frame: its number, the points that place the crop (6, 2), the box (4,), the points
+    that tell whether the lips move, float32 (32, 2). And the parts of the frames, to cut the crops from."""
 
     box: np.ndarray
     last: int

@@ -13,16 +13,11 @@ import torch.nn.functional as F
 
 
 def similarity_transform(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """The rotation, uniform scale and shift that bring `source` nearest to `target` (least squares).
+    """The rotation, uniform scale and shift that bring points (N, 2), N >= 2, nearest to others (least
+    squares).
 
-    OpenCV's estimateAffinePartial2D is a robust estimate instead, which leaves points out.
-
-    Args:
-        source: (N, 2) points, N >= 2, not all equal.
-        target: (N, 2) points.
-
-    Returns:
-        (2, 3) float64 matrix M with target ~ M[:, :2] @ source + M[:, 2].
+    OpenCV's estimateAffinePartial2D is a robust estimate instead, which leaves points out. Returns the (2, 3)
+    float64 matrix M with target ~ M[:, :2] @ source + M[:, 2].
     """
     source = np.asarray(source, dtype=np.float64)
     target = np.asarray(target, dtype=np.float64)

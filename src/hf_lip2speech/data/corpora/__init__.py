@@ -7,19 +7,3 @@ from .clip import VIDEO_SUFFIXES, Clip, Corpus, ListedCorpus, Word
 from .folder import FaceVideoFolder
 from .grid import GRID, GRID_SENTENCE, read_grid_alignment, spell_grid_id
 from .lrs import LRS2, LRS3, read_lrs_transcript
-
-__all__ = [
-    "GRID",
-    "GRID_SENTENCE",
-    "LRS2",
-    "LRS3",
-    "VIDEO_SUFFIXES",
-    "Clip",
-    "Corpus",
-    "FaceVideoFolder",
-    "ListedCorpus",
-    "Word",
-    "read_grid_alignment",
-    "read_lrs_transcript",
-    "spell_grid_id",
-]

@@ -1,13 +1,16 @@
-"""The parts of a corpus: clips, each with its files, its speaker, its words."""
+"""The parts of a corpus: clips, each with its files, its speaker, its words; long ones are cut."""
 
 import hashlib
+import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
+from ...constants import FRAME_RATE
 from ...errors import DatasetError
 
 VIDEO_SUFFIXES = (".mp4", ".mpg", ".mpeg", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ogv", ".mts", ".3gp")
@@ -64,13 +67,9 @@ class Corpus(Protocol):
 class ListedCorpus(ABC):
     """A corpus in a folder: names alone tell its clips, transcripts are read clip by clip.
 
-    Attributes:
-        name: The corpus's name in reports.
-        data_dir: Its folder.
-        splits: The split of each clip, in the order of the IDs.
-        draw_seed: Of the random draw of held-out clips; None where lists or folders give the splits.
-        names_speakers: Whether `Clip.speaker` is a speaker that the corpus names, and not a substitute for
-        one.
+    `splits` has the split of each clip, in the order of the IDs. `draw_seed` is that of the random draw of
+    held-out clips; None where lists or folders give the splits. `names_speakers` says whether `Clip.speaker`
+    is a speaker that the corpus names, and not a substitute for one.
     """
 
     name: str
@@ -99,15 +98,10 @@ class ListedCorpus(ABC):
 
 
 def existing_folder(path: str | Path | None, corpus: str, layout: str) -> Path:
-    """The corpus's folder.
-
-    Args:
-        path: As the user gave it.
-        corpus: Its usual name.
-        layout: Where it comes from, and what the folder must hold.
+    """The corpus's folder, as the user gave it.
 
     Raises:
-        DatasetError: None was given, or it is not a folder.
+        DatasetError: None was given, or it is not a folder; with the corpus's usual name and its `layout`.
     """
     if path is None:
         raise DatasetError(f"{corpus} needs data_dir=, the folder that holds it. {layout}")
@@ -126,11 +120,7 @@ def videos_in(folder: Path, *, recursive: bool) -> Iterator[Path]:
 
 
 def read_text(path: Path) -> str:
-    """A text file of a corpus.
-
-    Raises:
-        DatasetError: It is not UTF-8.
-    """
+    """A text file of a corpus; a DatasetError where it is not UTF-8."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -160,8 +150,65 @@ def some(names: Sequence[object]) -> str:
 def warn_of_ignored(files: Sequence[Path], expected: str) -> None:
     """Warn once of the files of a corpus folder whose names are not those of clips."""
     if files:
-        warnings.warn(
-            f"{len(files)} files are not named as clips ({expected}) and are left out: "
-            f"{some(sorted(files))}.",
-            stacklevel=3,
-        )
+        message = f"{len(files)} files are not named as clips ({expected}) and are left out"
+        warnings.warn(f"{message}: {some(sorted(files))}.", stacklevel=3)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of a clip that is stored as a clip: its ID, the clip's, with a number appended where there are
+    several ("pretrain/VIDEO/00001_00"), its first video frame in the clip, and how many it has."""
+
+    id: str
+    start: int
+    frames: int
+
+
+def segments_of(clip: Clip, frames: int, limit: int) -> list[Segment]:
+    """The whole clip if it has at most `limit` frames or no word times, else its parts, in order."""
+    edges = [0, *cuts(clip.words, frames, limit), frames]
+    if len(edges) == 2:
+        return [Segment(clip.id, 0, frames)]
+    return [
+        Segment(f"{clip.id}_{number:02d}", start, end - start)
+        for number, (start, end) in enumerate(pairwise(edges))
+    ]
+
+
+def cuts(words: Sequence[Word], frames: int, limit: int) -> list[int]:
+    """The frames (25 fps) at which a clip is cut so that no part is longer than `limit` and all are about as
+    long.
+
+    A cut is in the middle of the pause between two words. Where no word begins or ends for half the limit,
+    nobody speaks, and the cut is at the limit. Without words there is no cut.
+    """
+    if not words:
+        return []
+    seconds = [
+        words[0].start,
+        *((word.end + after.start) / 2 for word, after in pairwise(words)),
+        words[-1].end,
+    ]
+    pauses = [round(FRAME_RATE * second) for second in seconds]
+    found: list[int] = []
+    start = 0
+    while frames - start > limit:
+        rest = frames - start
+        aim = start + rest / math.ceil(rest / limit)
+        near = [pause for pause in pauses if start + limit / 2 <= pause <= min(start + limit, frames - 1)]
+        start = min(near, key=lambda pause: abs(pause - aim)) if near else start + limit
+        found.append(start)
+    return found
+
+
+def words_of(clip: Clip, segment: Segment) -> tuple[str, list[Word]]:
+    """The text of a segment, and its words with times from the segment's start."""
+    if segment.id == clip.id:
+        return clip.text, list(clip.words)
+    start, end = segment.start / FRAME_RATE, (segment.start + segment.frames) / FRAME_RATE
+    inside = [word for word in clip.words if start <= (word.start + word.end) / 2 < end]
+    shifted = [
+        Word(word.word, round(max(0.0, word.start - start), 3), round(min(word.end, end) - start, 3))
+        for word in inside
+    ]
+    return " ".join(word.word for word in inside), shifted

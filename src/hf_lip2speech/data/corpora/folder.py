@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ...errors import DatasetError
-from .clip import VIDEO_SUFFIXES, Clip, ListedCorpus, existing_folder, read_text, shuffled, videos_in
+from .clip import VIDEO_SUFFIXES, Clip, ListedCorpus, existing_folder, read_text, shuffled, some, videos_in
 
 SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
@@ -38,12 +38,9 @@ class FaceVideoFolder(ListedCorpus):
         seed: int = 0,
     ):
         if not 0 <= validation_fraction < 1:
-            raise DatasetError(
-                f"validation_fraction={validation_fraction}; expected at least 0 and less than 1."
-            )
-        self.data_dir = existing_folder(
-            data_dir, "a user's talking-face videos", "It may hold one folder per speaker."
-        )
+            raise DatasetError(f"validation_fraction={validation_fraction}; expected 0 to less than 1.")
+        layout = "It may hold one folder per speaker."
+        self.data_dir = existing_folder(data_dir, "a user's talking-face videos", layout)
         self.speaker = speaker
         self._videos: dict[str, Path] = {}
         for path in videos_in(self.data_dir, recursive=True):
@@ -51,7 +48,7 @@ class FaceVideoFolder(ListedCorpus):
             if clip in self._videos:
                 raise DatasetError(
                     f"{self._videos[clip].name} and {path.name} in {path.parent} are two videos of one name, "
-                    "after which the prepared files are named. Rename or remove one."
+                    "which prepared files cannot share. Rename or remove one."
                 )
             self._videos[clip] = path
         if not self._videos:
@@ -69,15 +66,8 @@ class FaceVideoFolder(ListedCorpus):
             text = " ".join(read_text(transcript).split()) if transcript.is_file() else ""
         except DatasetError as error:
             problem = str(error)
-        return Clip(
-            id=clip_id,
-            video=video,
-            audio=None,
-            speaker=self.speaker or (folders[0] if folders else self.data_dir.resolve().name),
-            split=self.splits[clip_id],
-            text=text,
-            problem=problem,
-        )
+        speaker = self.speaker or (folders[0] if folders else self.data_dir.resolve().name)
+        return Clip(clip_id, video, None, speaker, self.splits[clip_id], text, problem=problem)
 
     def files(self, clip_id: str) -> list[Path]:
         video = self._videos[clip_id]
@@ -90,9 +80,8 @@ class FaceVideoFolder(ListedCorpus):
             outside = [clip for clip, top in tops.items() if top not in SPLIT_FOLDERS]
             if outside:
                 raise DatasetError(
-                    f"{self.data_dir} holds a train/ folder, but {len(outside)} videos are outside train/, "
-                    f"val/ and test/ ({', '.join(sorted(outside)[:3])}). Move them into one of these, or "
-                    "rename train/."
+                    f"{self.data_dir} holds train/, but {len(outside)} videos are outside train/, val/ and "
+                    f"test/ ({some(sorted(outside))}). Move them into one of these, or rename train/."
                 )
             return {clip: SPLIT_FOLDERS[top] for clip, top in tops.items()}
         count = max(1, round(fraction * len(tops))) if fraction and len(tops) > 1 else 0

@@ -17,6 +17,7 @@ from .clip import (
     existing_folder,
     read_text,
     shuffled,
+    some,
     videos_in,
     warn_of_ignored,
 )
@@ -69,7 +70,7 @@ def read_grid_alignment(path: Path) -> tuple[Word, ...]:
         if match is None:
             raise DatasetError(
                 f"{path}, line {number} is {line!r}; expected 'start end word', times in 1/{CLOCK} s. "
-                "Put the corpus's own file there, or none: the words are then spelled from the name."
+                "Put the corpus's own file there, or none."
             )
         start, end, word = match.groups()
         if word.lower() not in SILENCES:
@@ -115,22 +116,16 @@ class GRID(ListedCorpus):
             raise DatasetError(f"setting={setting!r}; expected one of {', '.join(SETTINGS)}.")
         if setting == "33-speaker":
             if speakers is not None:
-                raise DatasetError(
-                    "setting='33-speaker' takes all speakers; expected no speakers=. Leave it out, or choose "
-                    "setting='speaker-dependent'."
-                )
+                raise DatasetError("setting='33-speaker' takes all speakers; leave speakers= out.")
             speakers = ALL_SPEAKERS
         if setting == "unseen-speaker" and split_dir is not None:
             raise DatasetError(
-                f"split_dir={split_dir} with setting='unseen-speaker', which splits by speakers; expected "
-                "one or the other."
+                "setting='unseen-speaker' splits by speakers; expected one or the other of it and split_dir=."
             )
         self.setting = setting
         lists = self.data_dir / "splits" if split_dir is None else Path(split_dir)
         if split_dir is not None and not lists.is_dir():
-            raise DatasetError(
-                f"split_dir={lists} is not a folder; expected lists such as s1_train.txt in it."
-            )
+            raise DatasetError(f"split_dir={lists} is not a folder; expected s1_train.txt and so on.")
         self.speakers = self._find_speakers(speakers)
         self.draw_seed = None if setting == "unseen-speaker" or lists.is_dir() else seed
         self._videos: dict[str, Path] = {}
@@ -145,15 +140,16 @@ class GRID(ListedCorpus):
                     f"None of the {len(paths)} videos in {paths[0].parent} has a GRID name. {LAYOUT}"
                 )
             if setting == "unseen-speaker":
-                splits = {_split_of_unseen(speaker): sorted(videos)}
+                split = next((split for split, names in UNSEEN.items() if speaker in names), "train")
+                splits = {split: sorted(videos)}
             else:
                 splits = _read_split_lists(lists, speaker) if lists.is_dir() else _random_splits(videos, seed)
             for split, ids in splits.items():
                 if not videos.keys() & set(ids):
                     raise DatasetError(
-                        f"None of the {len(ids)} clips of {speaker}'s {split} list ({', '.join(ids[:3])}, "
-                        f"...) is in {self.data_dir / speaker}, which holds {', '.join(sorted(videos)[:3])}, "
-                        "... Unpack the videos there, or point split_dir to lists of these videos' names."
+                        f"None of the {len(ids)} clips of {speaker}'s {split} list ({some(ids)}) is in "
+                        f"{self.data_dir / speaker}, which holds {some(sorted(videos))}. Unpack the videos "
+                        "there, or point split_dir to lists of these videos' names."
                     )
                 # A listed video that is missing is kept: its preparation fails and the report names it.
                 self.splits |= {f"{speaker}/{clip}": split for clip in ids}
@@ -169,53 +165,30 @@ class GRID(ListedCorpus):
             words = read_grid_alignment(alignment) if alignment.is_file() else ()
         except DatasetError as error:
             problem = str(error)
-        return Clip(
-            id=clip_id,
-            video=video,
-            audio=next((sound for sound in sounds if sound.is_file()), None),
-            speaker=speaker,
-            split=self.splits[clip_id],
-            text=" ".join(word.word for word in words) or spell_grid_id(name),
-            words=words,
-            problem=problem,
-        )
+        text = " ".join(word.word for word in words) or spell_grid_id(name)
+        sound = next((sound for sound in sounds if sound.is_file()), None)
+        return Clip(clip_id, video, sound, speaker, self.splits[clip_id], text, words, problem)
 
     def files(self, clip_id: str) -> list[Path]:
-        return [
-            self._videos.get(clip_id, self.data_dir / f"{clip_id}.mpg"),
-            self.data_dir / "alignments" / f"{clip_id}.align",
-            *(
-                self.data_dir / f / f"{clip_id}{suffix}"
-                for f in SOUND_FOLDERS
-                for suffix in (".flac", ".wav")
-            ),
-        ]
+        video = self._videos.get(clip_id, self.data_dir / f"{clip_id}.mpg")
+        sounds = [f"{folder}/{clip_id}.{suffix}" for folder in SOUND_FOLDERS for suffix in ("flac", "wav")]
+        return [video, *(self.data_dir / name for name in (f"alignments/{clip_id}.align", *sounds))]
 
     def drawn_from(self, clip_id: str) -> str:
         return clip_id.split("/")[0]
 
     def _find_speakers(self, wanted: Iterable[str] | None) -> list[str]:
-        folders = [
-            path for path in self.data_dir.iterdir() if re.fullmatch(r"s\d+", path.name) and path.is_dir()
-        ]
-        found = sorted(
-            (path.name for path in folders if any(videos_in(path, recursive=False))),
-            key=lambda name: int(name[1:]),
-        )
-        names = found if wanted is None else list(wanted)
+        folders = [path for path in self.data_dir.iterdir() if re.fullmatch(r"s\d+", path.name)]
+        found = [path.name for path in folders if path.is_dir() and any(videos_in(path, recursive=False))]
+        names = sorted(found, key=lambda name: int(name[1:])) if wanted is None else list(wanted)
         missing = [name for name in names if name not in found]
         if missing or not names:
-            expected = "s1/, s2/, ..." if not missing else ", ".join(f"{name}/" for name in missing)
+            expected = ", ".join(f"{name}/" for name in missing) or "s1/, s2/, ..."
             raise DatasetError(
                 f"{self.data_dir} holds {contents(self.data_dir)}; expected one folder of videos per speaker "
-                f"({expected}), as in s1/bbaf2n.mpg. Give the folder that holds the speakers' folders. "
-                f"{LAYOUT}"
+                f"({expected}), as in s1/bbaf2n.mpg. {LAYOUT}"
             )
         return names
-
-
-def _split_of_unseen(speaker: str) -> str:
-    return next((split for split, speakers in UNSEEN.items() if speaker in speakers), "train")
 
 
 def _random_splits(names: Iterable[str], seed: int) -> dict[str, list[str]]:
@@ -237,7 +210,7 @@ def _read_split_lists(folder: Path, speaker: str) -> dict[str, list[str]]:
             if clip in seen:
                 raise DatasetError(
                     f"{clip} is listed twice, in {speaker}_{seen[clip]}.txt and in {path.name} of {folder}; "
-                    "expected each clip once. Remove it from one of them."
+                    "expected each clip once."
                 )
             seen[clip] = split
     if not any(splits.values()):

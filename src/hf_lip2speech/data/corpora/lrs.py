@@ -56,10 +56,8 @@ def read_lrs_transcript(path: Path) -> tuple[str, tuple[Word, ...]]:
     ASDSCORE", then one line per word, times in seconds from the clip's start. Tables end at an empty line.
 
     Returns:
-        The text; the words with their times, none where the file has no table of them.
-
-    Raises:
-        DatasetError: The file is missing or malformed, or the words are not in the order of time.
+        The text; the words with their times, none where the file has no table of them. A DatasetError is
+        raised where the file is missing or malformed, or the words are not in the order of time.
     """
     if not path.is_file():
         raise DatasetError(f"{path} is missing, which should hold the clip's text.")
@@ -105,8 +103,7 @@ class _LRS(ListedCorpus):
         return Clip(clip_id, video, None, speaker, self.splits[clip_id], text, words, problem)
 
     @abstractmethod
-    def files(self, clip_id: str) -> list[Path]:
-        """Video and transcript."""
+    def files(self, clip_id: str) -> list[Path]: ...
 
 
 class LRS2(_LRS):
@@ -239,10 +236,7 @@ class LRS3(_LRS):
         if isinstance(valid_ids, str | Path):
             path = Path(valid_ids).expanduser()
             if not path.is_file():
-                raise DatasetError(
-                    f"valid_ids={str(valid_ids)!r} is not a file; expected a list of trainval clips, one per "
-                    "line, or the IDs themselves."
-                )
+                raise DatasetError(f"valid_ids={str(valid_ids)!r} is not a file; expected a list of clips.")
             valid_ids = read_text(path).splitlines()
         wanted = dict.fromkeys(_trainval_id(line) for line in valid_ids if line.strip())
         present = set(trainval)
@@ -254,11 +248,8 @@ class LRS3(_LRS):
                 f"{self.data_dir / 'trainval'}; expected IDs such as {trainval[0]}."
             )
         if missing:
-            warnings.warn(
-                f"{len(missing)} of the {len(wanted)} clips of valid_ids are not in trainval: "
-                f"{some(missing)}.",
-                stacklevel=3,
-            )
+            many = f"{len(missing)} of the {len(wanted)} clips of valid_ids are not in trainval"
+            warnings.warn(f"{many}: {some(missing)}.", stacklevel=3)
         return found
 
 

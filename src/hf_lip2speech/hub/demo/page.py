@@ -14,22 +14,13 @@ from ...pipeline import LipToSpeechPipeline
 from ...web import look
 from ..repository import RENDERED_SPEAKER
 from .live import live_html
-from .speaking import (
-    MAX_MEGABYTES,
-    MAX_RECORDING_SECONDS,
-    MAX_SECONDS,
-    Spoken,
-    message_of,
-    speak_to_files,
-)
+from .speaking import MAX_MEGABYTES, MAX_RECORDING_SECONDS, MAX_SECONDS, Spoken, message_of, speak_to_files
 
 QUEUE = 20  # visitors that can wait; one is served at a time
 SWEEP, AGE = 600, 3600  # seconds: how often files are deleted, and how old they are then
 EXAMPLES = [str(path) for path in sorted(RENDERED_SPEAKER.parent.glob("*.mp4"))]
-CAMERA = {
-    "video": {"facingMode": "user", "width": {"ideal": 1280}},
-    "audio": False,
-}  # lips need no microphone
+# lips need no microphone
+CAMERA = {"video": {"facingMode": "user", "width": {"ideal": 1280}}, "audio": False}
 RECORDING = "<recording>"  # the choice of a voice that is not one of the model's
 
 # The pipeline's stages: the name on the page, and its begin and end in the progress bar.
@@ -79,13 +70,8 @@ def make_page(speak: LipToSpeechPipeline) -> gr.Blocks:
                         webcam_options=gr.WebcamOptions(constraints=CAMERA),
                         elem_id="video",
                     )
-                    gr.Examples(
-                        EXAMPLES,
-                        video,
-                        label="Or try a rendered one",
-                        cache_examples=False,
-                        elem_id="examples",
-                    )
+                    label = "Or try a rendered one"
+                    gr.Examples(EXAMPLES, video, label=label, cache_examples=False, elem_id="examples")
                     voice, recording = _voices(speak)
                     button = gr.Button("Make it speak", variant="primary", size="lg", elem_id="speak")
                     gr.Markdown(CONSENT, elem_id="consent")
@@ -212,11 +198,5 @@ def _bar(progress: gr.Progress) -> Any:
 
 
 def _shown(spoken: Spoken) -> list:
-    return [
-        str(spoken.video),
-        str(spoken.mouth),
-        str(spoken.speech),
-        str(spoken.picture),
-        gr.Row(visible=True),
-        gr.Column(visible=True),
-    ]
+    files = (spoken.video, spoken.mouth, spoken.speech, spoken.picture)
+    return [*map(str, files), gr.Row(visible=True), gr.Column(visible=True)]

@@ -59,15 +59,8 @@ MESSAGES: dict[type[Lip2SpeechError], str] = {
 
 @dataclass
 class Spoken:
-    """The files of one video.
-
-    Attributes:
-        video: mp4, the video with its new speech.
-        speech: wav, the speech alone.
-        mouth: mp4, the mouth as the model sees it, with the speech.
-        picture: png of mouth frames, mel spectrogram and units.
-        notes: Warnings about the video, such as that it shows several faces.
-    """
+    """The files of one video: mp4 with its new speech, wav, mp4 of the mouth as the model sees it, with the
+    speech, png of mouth frames, mel spectrogram and units; and warnings about the video."""
 
     video: Path
     speech: Path
@@ -88,10 +81,10 @@ def speak_to_files(
     """Make speech from a video, in a voice of the model or that of a recording.
 
     Args:
-        video, recording: Files, never URLs: a visitor must not make this machine fetch anything.
+        video, recording: Files, never URLs: a visitor must not make this machine fetch anything. A recording
+            of somebody's speech takes precedence over `voice`.
         folder: For the files.
         voice: One of `speak.voices`; None: the default voice.
-        recording: Of somebody's speech; takes precedence over `voice`.
         progress: Called as progress(stage, done, total) in frames, see `LipToSpeechPipeline`.
 
     Raises:
@@ -147,14 +140,10 @@ def message_of(error: Lip2SpeechError) -> str:
 
 
 def check_video(path: str | Path) -> float | None:
-    """Check a video's header before any of it is decoded.
+    """Check a video's header before any of it is decoded, and return its seconds.
 
-    Returns:
-        Seconds; None where the header does not say (browser recordings), or the file cannot be read: the
-        decoder says why.
-
-    Raises:
-        LimitError: it is too long, or its frames are too large.
+    None where the header does not say (browser recordings), or the file cannot be read: the decoder says why.
+    A LimitError where it is too long, or its frames are too large.
     """
     try:
         with av.open(ffmpeg_name(path), options=one_file()) as container:
@@ -173,11 +162,7 @@ def check_video(path: str | Path) -> float | None:
 
 
 def check_recording(path: str | Path) -> None:
-    """Count the samples of a recording, whose header may be wrong.
-
-    Raises:
-        LimitError: it is too long.
-    """
+    """Count the samples of a recording, whose header may be wrong; a LimitError where it is too long."""
     seconds = 0.0
     try:
         with av.open(ffmpeg_name(path), options=one_file()) as container:
