@@ -218,8 +218,10 @@ EXTRAS_OF = {
     "media": {"live"},
     "models": {"train"},
     "plotting": {"plot"},
-    "synthetic": {"render"},
+    "recording": {"demo"},
+    "synthetic": {"eval", "pitch", "render"},
     "training": {"train"},
+    "web": {"demo"},
 }
 
 
