@@ -178,7 +178,7 @@ def read_facts(path: str | Path) -> dict[str, Any]:
     """The stated facts in a YAML file; a Lip2SpeechError where it is none, or holds no mapping."""
     try:
         facts = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise Lip2SpeechError(f"The facts in {path} cannot be read as YAML: {error}.") from error
     if not isinstance(facts, dict):
         raise Lip2SpeechError(f"{path} holds a {type(facts).__name__}; expected `name: value` lines in YAML.")

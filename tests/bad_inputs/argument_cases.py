@@ -30,6 +30,7 @@ VALUES = {
     "NaN": math.nan,
     "infinity": math.inf,
     "1e300": 1e300,
+    "1e20": 1e20,
     "10**30": 10**30,
     "str": "x",
     "empty": "",

@@ -28,6 +28,7 @@ def all_cases(web: str) -> Iterator[Case]:
     yield from data_cases.settings()
     yield from data_cases.prepared()
     yield from data_cases.journals()
+    yield from data_cases.results()
     yield from data_cases.outputs()
 
 

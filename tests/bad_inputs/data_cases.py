@@ -12,12 +12,15 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
+from hf_lip2speech.cards import read_facts
 from hf_lip2speech.data.layout import Journal
 from hf_lip2speech.data.prepared import PreparedDataset
+from hf_lip2speech.evaluation.results import read_results
 from hf_lip2speech.media.audio import write_audio
 from hf_lip2speech.media.mux import mux_speech
 from hf_lip2speech.models.modeling_lip2speech import Lip2SpeechModel
 from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
+from hf_lip2speech.synthetic.scanned_head import MOUTH_SHAPES, read_head
 from hf_lip2speech.training.arguments import Lip2SpeechTrainingArguments, VocoderTrainingArguments
 from hf_lip2speech.training.config import load_arguments
 from hf_lip2speech.training.models import build_model
@@ -148,6 +151,7 @@ def prepared(amount: int = 2, seed: int = 0) -> Iterator[Case]:
     for part, file in names.items():
         changes = {title: functools.partial(replaced, file, number) for number, title in enumerate(titles)}
         changes["missing"] = functools.partial(_gone, file)
+        changes["of another kind"] = functools.partial(_subtitles, file)
         changes["is a folder"] = functools.partial(_into_folder, file)
         for title, change in changes.items():
             yield Case("prepared file", f"{part} {title}", functools.partial(act, change))
@@ -176,6 +180,11 @@ def _gone(file: str, folder: Path) -> None:
     (folder / file).unlink()
 
 
+def _subtitles(file: str, folder: Path) -> None:
+    """What FFmpeg opens, and which has neither sound nor pictures."""
+    (folder / file).write_text("1\n00:00:00,000 --> 00:00:01,000\nhello\n")
+
+
 def _into_folder(file: str, folder: Path) -> None:
     (folder / file).unlink()
     (folder / file).mkdir()
@@ -192,6 +201,35 @@ def _column(name: str, values: list | None, folder: Path) -> None:
     if values is not None:
         table = table.append_column(name, pyarrow.array(values))
     pyarrow.parquet.write_table(table, folder / "manifest.parquet")
+
+
+def results() -> Iterator[Case]:
+    """What else is read from files of its own: results of an evaluation, facts of a card, a scanned head."""
+    texts = {"text": b"x", "list": b"[]", "deep": b"[" * 1000, "binary": bytes(range(256))}
+    whole = b'{"facts": {}, "measures": [], "rows": [7], "skipped": []}'
+    for name, content in (texts | {"a number for a row": whole}).items():
+        yield Case("results.json", name, functools.partial(_read, read_results, "results.json", content))
+        yield Case("facts", name, functools.partial(_read, read_facts, "facts.yaml", content))
+    objects = {
+        "empty": b"",
+        "text": b"v a b c",
+        "binary": bytes(range(256)),
+        "faces of nothing": b"v 0 0 0\nf 1 2 99\n",
+        "short": b"v 1 2\nf 1 1 1\n",
+    }
+    for name, content in objects.items():
+        yield Case("head", name, functools.partial(_head_of, content))
+
+
+def _read(reader: Callable[[Path], Any], file: str, content: bytes, folder: Path) -> Any:
+    (folder / file).write_bytes(content)
+    return reader(folder / file)
+
+
+def _head_of(content: bytes, folder: Path) -> Any:
+    for name in ("generic_neutral_mesh", "identity000", *MOUTH_SHAPES):
+        (folder / f"{name}.obj").write_bytes(content)
+    return read_head(folder)
 
 
 def journals() -> Iterator[Case]:

@@ -57,6 +57,20 @@ def test_without_a_split_all_clips_come_in_the_order_of_their_ids(out):
     assert [item["id"] for item in PreparedDataset(out, "val", fields=[])] == ["anna/two"]
 
 
+@pytest.mark.parametrize("content", [b"", b"no video", b"1\n00:00:00,000 --> 00:00:01,000\nhello\n"])
+def test_a_damaged_video_is_named_by_whoever_reads_it_and_made_anew_without_it(out, corpus, units, content):
+    path = out / "video" / "anna" / "one.mp4"
+    whole = path.read_bytes()
+    path.write_bytes(content)
+    with pytest.raises(DatasetError, match=r"one\.mp4 is damaged .*Remove it"):
+        PreparedDataset(out)[0]
+    with pytest.raises(DatasetError, match=r"one\.mp4 is damaged .*Remove it"):
+        prepare(corpus, out, unit_extractor=units, progress=False)
+    path.unlink()
+    prepare(corpus, out, unit_extractor=units, progress=False)
+    assert path.read_bytes() == whole
+
+
 def test_what_is_not_a_prepared_folder_is_refused(out, tmp_path):
     with pytest.raises(DatasetError, match="Make one with hf-lip2speech prepare"):
         PreparedDataset(tmp_path / "corpus")

@@ -62,6 +62,12 @@ def test_sentences_without_a_rate_are_refused(references, hypotheses):
         word_errors(references, hypotheses)
 
 
+@pytest.mark.parametrize("sentences", [[None], [["a"]], [1]])
+def test_what_is_no_text_has_no_error_rate(sentences):
+    with pytest.raises(MetricError, match="Sentences are texts"):
+        word_errors(["a"], sentences)
+
+
 def test_unit_accuracy_is_over_all_steps_of_all_clips_in_their_place():
     assert unit_accuracy([[1], [1, 2, 3, 4, 5, 6, 7, 8, 9]], [[0], [1, 2, 3, 4, 5, 6, 7, 8, 9]]) == 0.9
     units = np.random.default_rng(0).integers(0, 200, 100)

@@ -192,6 +192,16 @@ def test_a_clip_that_cannot_be_used_counts_in_no_row_and_is_named(untrained, qui
         evaluate(RowSpeaker(untrained, open_evaluation_set(folder)), tmp_path / "none", progress=False)
 
 
+@pytest.mark.parametrize("file", ["mel", "units"])
+def test_a_clip_of_damaged_targets_is_left_out_and_named(untrained, tmp_path, file):
+    folder = write_prepared(tmp_path / "set", clips=2)
+    (folder / file / "ann" / "clip 0.npy").write_bytes(b"no array")
+    systems = RowSpeaker(untrained, open_evaluation_set(folder))
+    with pytest.raises(DatasetError, match="of ann/clip 0 in .* is damaged"):
+        systems.reference(systems.clips.clips[0])
+    assert systems.reference(systems.clips.clips[1]).units.shape == (2 * FRAMES,)
+
+
 def test_a_clip_without_sound_takes_no_other_clip_with_it(untrained, quick_measures, tmp_path):
     folder = write_prepared(tmp_path / "set", clips=4)
     for silent, kept in ((("ann/clip 0", "carl/clip 1"), 2), (("ann/clip 2",), 1)):

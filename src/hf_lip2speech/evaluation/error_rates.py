@@ -67,7 +67,7 @@ def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> EditErr
         hypotheses: N recognised sentences; an empty one counts as deletions.
 
     Raises:
-        MetricError: the numbers of sentences differ, there is none, or a reference is empty.
+        MetricError: the numbers of sentences differ, there is none, a reference is empty, or one is no text.
         ImportError: jiwer is not installed; names the extra.
     """
     return _edits("process_words", references, hypotheses)
@@ -141,6 +141,8 @@ def _check_counts(references: Sequence, given: Sequence) -> None:
 
 def _edits(process: str, references: Sequence[str], hypotheses: Sequence[str]) -> EditErrors:
     _check_counts(references, hypotheses)
+    if others := {type(text).__name__ for text in (*references, *hypotheses) if not isinstance(text, str)}:
+        raise MetricError(f"Sentences are texts (str), got also: {', '.join(sorted(others))}.")
     if empty := [index for index, reference in enumerate(references) if not reference.strip()]:
         raise MetricError(f"References {empty} hold no word: they have no error rate. Leave them out.")
     counts = getattr(require_extra("jiwer", "eval"), process)(list(references), list(hypotheses))
@@ -152,8 +154,8 @@ def _unit_pairs(references: Sequence[Units], units: Sequence[Units]) -> list[tup
     _check_counts(references, units)
     pairs = [(np.asarray(true), np.asarray(given)) for true, given in zip(references, units, strict=True)]
     for index, (true, given) in enumerate(pairs):
-        whole = all(np.issubdtype(array.dtype, np.integer) for array in (true, given) if len(array))
-        if true.ndim != 1 or given.ndim != 1 or not len(true) or not whole:
+        flat = true.ndim == given.ndim == 1 and len(true) > 0
+        if not flat or not all(array.dtype.kind in "iu" for array in (true, given) if len(array)):
             raise MetricError(
                 f"Clip {index} has units {true.dtype} {true.shape} and {given.dtype} {given.shape}; expected "
                 "integers of shape (U,), U > 0, and (V,)."

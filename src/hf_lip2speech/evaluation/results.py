@@ -132,17 +132,18 @@ def read_results(path: str | Path) -> dict[str, Any]:
     Raises:
         MetricError: the file holds something else.
     """
+    described = {measure.key: measure.described() for measure in MEASURES}
     try:
         results = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError:
-        results = None
-    if not isinstance(results, dict) or not {"facts", "measures", "rows", "skipped"} <= set(results):
+        for row in results["rows"]:
+            row["row"] = _OLD_ROWS.get(row["row"], row["row"])
+            row["name"], row["about"] = ROWS.get(row["row"], (row["name"], row["about"]))
+        results["measures"] = [entry | described.get(entry["key"], {}) for entry in results["measures"]]
+        whole = isinstance(results["facts"], dict) and isinstance(results["skipped"], list)
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        whole = False
+    if not whole:
         raise MetricError(f"{path} is not what `hf-lip2speech evaluate` writes.")
-    for row in results["rows"]:
-        row["row"] = _OLD_ROWS.get(row["row"], row["row"])
-        row["name"], row["about"] = ROWS.get(row["row"], (row["name"], row["about"]))
-    described = {measure.key: measure.described() for measure in MEASURES}
-    results["measures"] = [entry | described.get(entry["key"], {}) for entry in results["measures"]]
     return results
 
 

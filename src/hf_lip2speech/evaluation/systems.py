@@ -17,7 +17,7 @@ from ..audio.mel import log_mel_spectrogram
 from ..constants import FRAME_RATE, MEL_PER_FRAME, SAMPLES_PER_FRAME, UNITS_PER_FRAME
 from ..data.clip_files import common_frames, read_sound
 from ..data.corpora import GRID_SENTENCE, Clip
-from ..data.layout import UNIT_EXTRACTOR, PreparedFolder
+from ..data.layout import UNIT_EXTRACTOR
 from ..errors import Lip2SpeechError
 from ..models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
 from ..models.modeling_speaker_encoder import SpeakerEncoder
@@ -141,11 +141,16 @@ class RowSpeaker:
             self._encoder = SpeakerEncoder.bundled()
         elif self.speaker is not None or not speakers <= set(model.config.voices):
             self._speaker = self.speak.resolve_speaker(self.speaker)
-        self._prepared_units = False
+        self._targets: Any = None  # of a prepared set, whose files can be read
         if self.clips.unit_extractor is not None:
             of_set = SpeechUnitExtractor.from_pretrained(self.clips.unit_extractor).eval()
             self.unit_extractor = self.unit_extractor or of_set
-            self._prepared_units = fingerprint(self.unit_extractor) == fingerprint(of_set)
+            if fingerprint(self.unit_extractor) == fingerprint(of_set):
+                from ..data.prepared import PreparedDataset  # needs pyarrow, which publishing does not
+
+                fields = ("mel", "unit_ids")
+                self._targets = PreparedDataset(self.clips.path, self.clips.split, fields=fields)
+                self._place = {clip: index for index, clip in enumerate(self._targets.column("id"))}
         if self.unit_extractor is None:
             if self.vocoders:
                 raise Lip2SpeechError(
@@ -181,14 +186,14 @@ class RowSpeaker:
         """What a clip's speech is compared with.
 
         Raises:
-            Lip2SpeechError: its sound cannot be read.
+            Lip2SpeechError: its sound, mel or units cannot be read.
         """
         sound = read_sound(clip)
         if self.unit_extractor is None:
             return Reference(clip.text, sound)
-        if self._prepared_units:
-            folder = PreparedFolder(self.clips.path)
-            mel, units = (np.load(folder.path(name, clip.id)) for name in ("mel", "units"))
+        if self._targets is not None:
+            item = self._targets[self._place[clip.id]]
+            mel, units = item["mel"], item["unit_ids"]
         else:
             mel = log_mel_spectrogram(torch.from_numpy(sound)).numpy()
             units = self.unit_extractor.encode(sound)

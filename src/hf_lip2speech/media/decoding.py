@@ -20,6 +20,7 @@ from .sources import video_streams
 SHORTEST_FRAME = Fraction(1, 1000)  # seconds; less is a broken duration
 LONGEST_GAP = 10  # seconds between two pictures; more is a broken time stamp ...
 LONGEST_STILL = 600  # ... or a still picture, if the container is as long as that; more than this is broken
+LATEST = 1e9  # seconds of a video
 SMALLEST_SIDE = 16  # pixels
 MOST_ELONGATED = 20  # the longer side over the shorter
 SEEK_FROM = 10  # seconds; the start of a part that lies later is sought, not decoded up to
@@ -73,8 +74,10 @@ def main_stream(container: InputContainer, name: str) -> av.VideoStream:
 def check_part(start: float, end: float | None) -> None:
     """Refuse seconds between which nothing of a video lies."""
     for seconds in (start, end):
-        if seconds is not None and not (isinstance(seconds, numbers.Real) and 0 <= seconds < float("inf")):
-            raise Lip2SpeechError(f"start and end are seconds of the video, at least 0, got {seconds!r}.")
+        if seconds is not None and not (isinstance(seconds, numbers.Real) and 0 <= seconds <= LATEST):
+            raise Lip2SpeechError(
+                f"start and end are seconds of the video, from 0 to {LATEST:.0e}, got {seconds!r}."
+            )
     if end is not None and end <= start:
         raise Lip2SpeechError(f"The part ends at {end} s, before its start at {start} s: give a later end.")
 

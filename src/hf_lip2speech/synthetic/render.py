@@ -40,7 +40,7 @@ SPLITS = ("train", "val", "test")
 NUM_SENTENCES = math.prod(len(table) for table in GRID_SENTENCE)  # 64,000
 ADVICE = "Make it with `hf-lip2speech render FOLDER --clips 800`."
 SIZE = (360, 288)  # of a frame, width and height in pixels: GRID's
-LEAST_SIDE = 96  # pixels of a frame
+LEAST_SIDE, MOST_SIDE = 96, 4096  # pixels of a frame
 NUM_FRAMES = 75
 LEAST_SILENCE = 0.2  # seconds before and after the speech
 QUALITY = 20  # x264's: at 12 a clip is five times as large, and the difference is all camera noise
@@ -192,8 +192,10 @@ def render(
             f"num_clips={num_clips}, num_proc={num_proc}, seed={seed}; expected 1 to {NUM_SENTENCES} clips "
             "(each sentence of the grammar comes once), at least 1 process and a seed of at least 0."
         )
-    if min(size) < LEAST_SIDE or any(side % 2 for side in size):
-        raise DatasetError(f"size={tuple(size)}; expected even numbers of at least {LEAST_SIDE} pixels.")
+    if min(size) < LEAST_SIDE or max(size) > MOST_SIDE or any(side % 2 for side in size):
+        raise DatasetError(
+            f"size={tuple(size)}; expected even numbers of pixels from {LEAST_SIDE} to {MOST_SIDE}."
+        )
     require_extra("cv2", "render")
     folder = RenderedFolder(out)
     recipe = {"seed": seed, "size": list(size), "flite": flite_version()}

@@ -4,6 +4,7 @@ The head is a clone's FaceXModel folder of .obj files, or its arrays in two .npz
 scans' units: the head is about 25 wide, x to the picture's right, y up, z to the viewer.
 """
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,9 +54,24 @@ def read_head(source: str | Path) -> ScannedHead:
     ex M names) and topology.npz (q (Q, 4), mats Q names), fields as in `ScannedHead`.
 
     Raises:
-        Lip2SpeechError: the folder has neither, or lacks a shape.
+        Lip2SpeechError: the folder has neither, lacks a shape, or is damaged.
     """
     folder = Path(source)
+    try:
+        head = _read_head(folder)
+        vertices, quads = head.neutral, head.quads
+        whole = vertices.shape[1:] == (3,) and quads.shape == (len(head.materials), 4)
+        whole = whole and 0 <= quads.min() <= quads.max() < len(vertices)
+    except Lip2SpeechError:
+        raise
+    except (EOFError, IndexError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise Lip2SpeechError(f"The head in {folder} is damaged ({error}): copy it again.") from error
+    if not whole:
+        raise Lip2SpeechError(f"The head in {folder} is damaged (faces of no vertices): copy it again.")
+    return head
+
+
+def _read_head(folder: Path) -> ScannedHead:
     if (folder / "shapes.npz").is_file() and (folder / "topology.npz").is_file():
         shapes, topology = np.load(folder / "shapes.npz"), np.load(folder / "topology.npz")
         names = [str(name) for name in shapes["ex"]]
