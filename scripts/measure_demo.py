@@ -86,7 +86,7 @@ def ask(url: str, content: bytes) -> tuple[str, float]:
         with httpx.Client(base_url=url, timeout=900) as client:
             (path,) = client.post("gradio_api/upload", files={"files": ("a.mp4", content)}).json()
             video = {"path": path, "meta": {"_type": "gradio.FileData"}}
-            asked = client.post("gradio_api/call/speak", json={"data": [video, None, None]})
+            asked = client.post("gradio_api/call/speak", json={"data": [video, None, None, None, None]})
             if asked.status_code != 200:
                 kind = "busy" if BUSY in asked.text.lower() else f"HTTP {asked.status_code}"
                 return kind, time.monotonic() - begin

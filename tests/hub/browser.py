@@ -125,6 +125,7 @@ class Visitor:
         return name in self.script(code, f"{place} video, {place} audio, {place} a[download]")
 
     def speak(self) -> None:
+        self.wait_for("the button", lambda: self.one("#speak").is_enabled())
         self.click("#speak")
         self.wait_for("the picture", lambda: self.script(LOADED, "#picture img"))
         for place in ("#talking", "#mouth"):
@@ -161,6 +162,31 @@ class Visitor:
         self.driver.quit()
 
 
+# Texts whose contrast is below that of WCAG AA: 4.5 to 1, of large ones 3 to 1. Disabled ones may be fainter.
+FAINT = """
+const channel = (c) => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+const colour = (text) => (text.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number);
+const behind = (element) => {
+  for (; element; element = element.parentElement) {
+    const found = colour(getComputedStyle(element).backgroundColor);
+    if (found.length < 4 || found[3] === 1) return found;
+  }
+  return [255, 255, 255];
+};
+const found = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+for (let node; (node = walker.nextNode());) {
+  const element = node.parentElement, style = getComputedStyle(element);
+  const visible = element.checkVisibility({visibilityProperty: true, opacityProperty: true});
+  if (!visible || !node.data.trim()) continue;
+  if (element.closest("script, style, button:disabled, [aria-hidden=true]")) continue;
+  const [a, b] = [light(colour(style.color)), light(behind(element))].sort((x, y) => y - x);
+  const large = parseFloat(style.fontSize) >= (style.fontWeight >= 700 ? 18.66 : 24);
+  const contrast = (a + 0.05) / (b + 0.05);
+  if (contrast < (large ? 3 : 4.5)) found.push(`${node.data.trim().slice(0, 40)}: ${contrast.toFixed(1)}`);
+}
+return found;
+"""
 LOADED = (
     "let image = document.querySelector(arguments[0]); return image && image.complete && image.naturalWidth"
 )

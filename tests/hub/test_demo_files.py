@@ -65,7 +65,7 @@ def upload(url: str, content: bytes, name: str = "mine.mp4") -> str:
 
 def speech(url: str, video: object, voice: str = "ann", recording: object = None) -> tuple[str, str]:
     """What the page answers to a request made by hand: the event, and what comes with it."""
-    answer = httpx.post(f"{url}gradio_api/call/speak", json={"data": [video, voice, recording]})
+    answer = httpx.post(f"{url}gradio_api/call/speak", json={"data": [video, voice, recording, None, None]})
     if answer.status_code != 200:
         return "refused", answer.text
     with httpx.stream(

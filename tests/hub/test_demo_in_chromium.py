@@ -5,7 +5,8 @@ them is docs/demo.jpg, made anew where page or bundled model have changed:
 
     pytest tests/hub/test_demo_in_chromium.py -k desktop --basetemp SHOTS
     python -c "from PIL import Image; import glob; page = Image.open(*glob.glob('SHOTS/*0/after.png')); \\
-        page.convert('RGB').crop((90, 0, 1190, 1500)).resize((1000, 1364)).save('docs/demo.jpg', quality=80)"
+        page = page.convert('RGB').crop((90, 0, 1190, page.height)); \\
+        page.resize((1000, page.height * 10 // 11)).save('docs/demo.jpg', quality=80)"
 """
 
 import os
@@ -14,13 +15,14 @@ import socket
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import hf_lip2speech
 from hf_lip2speech.hub.repository import RENDERED_SPEAKER
-from hf_lip2speech.media.video import iter_frames
+from hf_lip2speech.media.video import iter_frames, write_video
 
-from .browser import Visitor, camera_options, require_chromium
+from .browser import FAINT, LOADED, Visitor, camera_options, require_chromium
 from .demo_server import served
 from .test_demo import VOICE, faceless, long, sound_alone, text
 
@@ -61,17 +63,61 @@ def visit(url, tmp_path):
 def test_an_upload_speaks_and_everything_is_shown_without_scrolling_sideways(visit, tmp_path, size):
     visitor = visit(size)
     visitor.photograph(tmp_path / "before.png")
+    assert not visitor.one("#speak").is_enabled()
     visitor.give(RENDERED_SPEAKER)
     visitor.speak()
     top = "return document.querySelector('#talking').getBoundingClientRect().top"
     visitor.wait_for("the result on the screen", lambda: -50 < visitor.script(top) < size[1] / 2)
     visitor.photograph(tmp_path / "after.png")
+    assert visitor.script(FAINT) == []
     assert visitor.seconds("#talking") == pytest.approx(3.0, abs=0.1)
     assert visitor.seconds("#mouth") == pytest.approx(3.0, abs=0.1)
     for place, name in (("#talking", "speech.mp4"), ("#mouth", "mouth.mp4"), ("#speech", "speech.wav")):
         assert visitor.has(name, place)
     assert visitor.script("return document.documentElement.scrollWidth") <= size[0]
+    # The words are shown over the video, when they are said.
+    words = visitor.one("#words").text.removeprefix("The lips say: ")
+    assert len(words.split()) == 6
+    cues = "return [...document.querySelector('#talking video').textTracks].map("
+    cues += "track => [track.mode, [...track.cues].map(cue => cue.text).join(' ')])"
+    assert visitor.wait_for("subtitles", lambda: visitor.script(cues)) == [["showing", words]]
+    assert "arxiv.org/abs/2305.19603" in visitor.one("#links a").get_attribute("href")
     assert visitor.hosts() == {"127.0.0.1"}
+
+
+def test_voices_are_named_for_people_and_are_heard(visit, tmp_path):
+    visitor = visit(PHONE)
+    assert "Scottish man" in visitor.one("#voice").text and "awb" not in visitor.one("#voice").text
+    visitor.click("#hear")
+    visitor.wait_for("the sample", lambda: visitor.one("#sample #duration").text.strip("0:"))
+    visitor.click("#voice label:nth-of-type(3)")
+    visitor.wait_for(
+        "no sample", lambda: not visitor.driver.find_elements("css selector", "#sample #duration")
+    )
+    assert visitor.hosts() == {"127.0.0.1"}
+
+
+def test_of_two_people_one_is_chosen_by_a_number_in_a_picture(visit, tmp_path):
+    left, right = (list(iter_frames(path)) for path in sorted(RENDERED_SPEAKER.parent.glob("*.mp4"))[:2])
+    both = [np.concatenate(pair, axis=1) for pair in zip(left, right, strict=True)]
+    write_video(tmp_path / "two.mp4", both)
+    visitor = visit(DESKTOP)
+    visitor.give(tmp_path / "two.mp4")
+    visitor.click("#faces button")
+    visitor.click("#show-faces")
+    visitor.wait_for("the picture", lambda: visitor.script(LOADED, "#faces-picture img"))
+    visitor.photograph(tmp_path / "faces.png")
+    assert [label.text for label in visitor.driver.find_elements("css selector", "#face label")] == [
+        "The one that talks",
+        "Face 0",
+        "Face 1",
+    ]
+    visitor.click("#face label:nth-of-type(3)")
+    visitor.speak()
+    first = visitor.one("#words").text
+    visitor.click("#face label:nth-of-type(2)")
+    visitor.click("#speak")
+    visitor.wait_for("other words", lambda: visitor.one("#words").text != first)
 
 
 def test_a_drawn_talker_is_a_click_away_and_speaks_in_the_voice_of_a_recording(visit, tmp_path):
@@ -97,16 +143,15 @@ def test_a_corpus_file_that_browsers_cannot_show_speaks_without_an_error(visit, 
 def test_what_will_not_do_is_told_in_a_sentence_and_never_a_trace(visit, url, tmp_path):
     visitor = visit(PHONE)
     for make, message in {
-        None: "There is no video yet",
         faceless: "No face was found in this video",
         text: "This file cannot be read as a video",
         sound_alone: "This file holds only sound",
         long: "This video lasts 31 s; at most 30 s",
     }.items():
         visitor.open(url)
-        if make is not None:
-            make(tmp_path / f"{make.__name__}.mp4")
-            visitor.give(tmp_path / f"{make.__name__}.mp4")
+        make(tmp_path / f"{make.__name__}.mp4")
+        assert not visitor.one("#speak").is_enabled()
+        visitor.give(tmp_path / f"{make.__name__}.mp4")
         visitor.click("#speak")
         told = visitor.told()
         assert message in told and "Traceback" not in told and str(tmp_path) not in told and "/" not in told

@@ -20,6 +20,7 @@ from ...errors import LimitError
 from ...live import LiveSession
 from ...pipeline import LipToSpeechPipeline
 from ...streaming import LipToSpeechStream
+from .voices import voice_choices
 
 ADDRESS = "/gradio_api/live"  # where Gradio's own addresses are, which proxies know
 MAX_SECONDS = 120  # of one visit
@@ -155,9 +156,10 @@ def add_live(app: fastapi.FastAPI, speak: LipToSpeechPipeline) -> None:
 
 def live_html(speak: LipToSpeechPipeline) -> str:
     """What the tab shows; live.js makes it work."""
-    default = speak.model.config.default_voice
-    names = sorted(speak.voices, key=lambda name: name != default)
-    voices = "".join(f"<option>{html.escape(name)}</option>" for name in names)
+    voices = "".join(
+        f'<option value="{html.escape(voice)}">{html.escape(name)}</option>'
+        for name, voice in voice_choices(speak)
+    )
     return (
         '<div id="live"><video id="live-video" muted playsinline></video>'
         f'<p><label>Voice <select id="live-voice">{voices}</select></label> '

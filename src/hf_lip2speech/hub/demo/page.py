@@ -1,26 +1,41 @@
 """The page of the demo, in Gradio."""
 
 import html
+import re
 import tempfile
 from collections.abc import Iterator
+from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from ...errors import Lip2SpeechError
-from ...loading import BUNDLED
+from ...extras import PACKAGE
 from ...pipeline import LipToSpeechPipeline
+from ...video.tracks import TALKING
 from ...web import look
 from ..repository import RENDERED_SPEAKER
 from .live import live_html
-from .speaking import MAX_MEGABYTES, MAX_RECORDING_SECONDS, MAX_SECONDS, Spoken, message_of, speak_to_files
+from .speaking import (
+    MAX_MEGABYTES,
+    MAX_RECORDING_SECONDS,
+    MAX_SECONDS,
+    OneThread,
+    Spoken,
+    message_of,
+    show_faces,
+    speak_to_files,
+)
+from .voices import is_bundled, samples, voice_choices
 
-QUEUE = 20  # visitors that can wait; one is served at a time
+QUEUE = 8  # visitors that can wait, less than a minute; one is served at a time, others are told to come back
+MODEL = "model"  # Gradio's name for what one visitor uses at a time
 SWEEP, AGE = 600, 3600  # seconds: how often files are deleted, and how old they are then
 EXAMPLES = [str(path) for path in sorted(RENDERED_SPEAKER.parent.glob("*.mp4"))]
 # lips need no microphone
 CAMERA = {"video": {"facingMode": "user", "width": {"ideal": 1280}}, "audio": False}
+MOVING = ("The one that talks", TALKING)
 RECORDING = "<recording>"  # the choice of a voice that is not one of the model's
 
 # The pipeline's stages: the name on the page, and its begin and end in the progress bar.
@@ -33,7 +48,8 @@ STAGES = {
 
 INTRODUCTION = f"""
 # Lip to speech
-Turn a silent video of a talking face into speech. One face, at most {MAX_SECONDS} s and {MAX_MEGABYTES} MB.
+Give a silent video of a talking face, choose a voice, and hear what the lips say. At most {MAX_SECONDS} s and
+{MAX_MEGABYTES} MB.
 """
 CONSENT = (
     "The result is a guess at what was said, in a voice that you choose. Label it as synthetic wherever you "
@@ -42,9 +58,10 @@ CONSENT = (
 )
 PICTURE = "**Over time:** the mouth, the predicted mel spectrogram and speech units"
 
-# On a phone, the result is below the button.
+# The result is above the button on a desktop, and below it on a phone.
 SCROLL = (
-    "() => { if (innerWidth < 700) document.getElementById('talking').scrollIntoView({behavior: 'smooth'}) }"
+    "() => document.getElementById('talking').scrollIntoView("
+    "{behavior: 'smooth', block: innerWidth < 700 ? 'start' : 'nearest'})"
 )
 
 SCRIPTS = [
@@ -59,26 +76,40 @@ LOOK = look() | {
 
 def make_page(speak: LipToSpeechPipeline) -> gr.Blocks:
     """The page, to be launched; one visitor is served at a time."""
+    compute = OneThread()
+    told = speak.model.config.lip2speech.text_conditioning
     with gr.Blocks(title="Lip to speech", analytics_enabled=False, delete_cache=(SWEEP, AGE)) as page:
         gr.Markdown(INTRODUCTION + about(speak))
         with gr.Tab("A video", elem_id="film-tab"):
             with gr.Row():
                 with gr.Column():
                     video = gr.Video(
-                        label="A talking face",
+                        label="1. A talking face",
                         sources=["upload", "webcam"],
                         webcam_options=gr.WebcamOptions(constraints=CAMERA),
                         elem_id="video",
                     )
                     label = "Or try a rendered one"
                     gr.Examples(EXAMPLES, video, label=label, cache_examples=False, elem_id="examples")
-                    voice, recording = _voices(speak)
-                    button = gr.Button("Make it speak", variant="primary", size="lg", elem_id="speak")
+                    face = _faces(video, compute)
+                    voice, recording = _voices(speak, compute)
+                    script = gr.Textbox(
+                        "",
+                        label="What is said, if you know it",
+                        info="The speech keeps to these words, each when the lips say it.",
+                        visible=told,
+                        elem_id="script",
+                    )
+                    button = gr.Button(
+                        "3. Make it speak", variant="primary", size="lg", interactive=False, elem_id="speak"
+                    )
                     gr.Markdown(CONSENT, elem_id="consent")
                 with gr.Column():
                     talking = gr.Video(
                         label="With speech", autoplay=True, buttons=["download"], elem_id="talking"
                     )
+                    words = gr.Markdown(elem_id="words")
+                    subtitles = gr.File(visible=False)
                     with gr.Row(visible=False) as parts:
                         mouth = gr.Video(
                             label="The model's input", buttons=["download"], min_width=140, elem_id="mouth"
@@ -98,12 +129,18 @@ def make_page(speak: LipToSpeechPipeline) -> gr.Blocks:
         with gr.Tab("Live", elem_id="live-tab"):
             gr.HTML(live_html(speak))
             gr.Markdown(CONSENT)
-        outputs = [talking, mouth, speech, picture, parts, below]
+        if described := card(speak):
+            with gr.Accordion("About this model", open=False, elem_id="card"):
+                gr.Markdown(described)
+        gr.Markdown(links(speak), elem_id="links")
+        outputs = [talking, mouth, speech, picture, words, subtitles, parts, below]
 
         def run(
             video: str | None,
             voice: str | None,
             recording: str | None,
+            face: int | str | None = TALKING,
+            script: str | None = "",
             progress: gr.Progress = gr.Progress(),  # noqa: B008  Gradio looks for it here
         ) -> Iterator[list]:
             if video is None:
@@ -112,12 +149,15 @@ def make_page(speak: LipToSpeechPipeline) -> gr.Blocks:
                 raise _error("There is no recording of a voice yet. Add one, or choose another voice.")
             with tempfile.TemporaryDirectory(prefix="lip2speech-") as folder:
                 try:
-                    spoken = speak_to_files(
+                    spoken = compute(
+                        speak_to_files,
                         speak,
                         video,
                         folder,
                         voice=None if voice == RECORDING else voice,
                         recording=recording if voice == RECORDING else None,
+                        face=TALKING if face is None else face,
+                        text=script or "",
                         progress=_bar(progress),
                     )
                 except Lip2SpeechError as error:
@@ -126,54 +166,140 @@ def make_page(speak: LipToSpeechPipeline) -> gr.Blocks:
                     gr.Warning(html.escape(note))
                 yield _shown(spoken)  # Gradio copies the files while it waits here
 
+        video.change(
+            lambda path: gr.Button(interactive=path is not None),
+            video,
+            button,
+            queue=False,
+            api_visibility="private",
+            show_progress="hidden",
+        )
         button.click(js=SCROLL, api_visibility="private")
         spoken = button.click(
             run,
-            [video, voice, recording],
+            [video, voice, recording, face, script],
             outputs,
             api_name="speak",
             show_progress_on=talking,
             concurrency_limit=1,
+            concurrency_id=MODEL,
         )
         spoken.success(js=SCROLL, api_visibility="private")
+        spoken.success(
+            lambda path: gr.Video(subtitles=path),
+            subtitles,
+            talking,
+            queue=False,
+            api_visibility="private",
+            show_progress="hidden",
+        )
     page.queue(max_size=QUEUE)
     return page
 
 
 def about(speak: LipToSpeechPipeline) -> str:
     """A line on the model."""
-    name = speak.model.config._name_or_path
-    if Path(name) == BUNDLED:
+    if is_bundled(speak):
         return (
-            "This model knows only the 51 words of GRID's sentences (“bin red at g four please”): all other "
-            "speech comes out as those words."
+            "**This model knows only the 51 words of GRID's sentences** (“bin red at g four please”): all "
+            "other speech comes out as those words."
         )
-    if name and not Path(name).exists():
-        return f"Model: [{name}](https://huggingface.co/{name})."
     return ""
 
 
-def _voices(speak: LipToSpeechPipeline) -> tuple[gr.components.Component, gr.Audio]:
-    """The choice of a voice, and the upload of a recording that one of the choices needs."""
-    default = speak.model.config.default_voice
-    choices = [(f"{name} (default)" if name == default else name, name) for name in speak.voices]
-    choices.sort(key=lambda choice: choice[1] != default)
+def card(speak: LipToSpeechPipeline) -> str:
+    """The first screen of the card of a model in a folder; "" where there is none."""
+    path = Path(speak.model.config._name_or_path) / "README.md"
+    if not path.is_file():
+        return ""
+    text = path.read_text(encoding="utf-8").split("\n---\n", 1)[-1]
+    return re.split(r"\n## (?:Samples|Evaluation)|\n<", text)[0]
+
+
+def links(speak: LipToSpeechPipeline) -> str:
+    """Where the model's card, the code and the paper are."""
+    name = speak.model.config._name_or_path
+    found = {}
+    if name and not Path(name).exists():
+        found["Model card"] = f"https://huggingface.co/{name}"
+    stated = metadata(PACKAGE).get_all("Project-URL") or []
+    found |= dict(line.split(", ", 1) for line in stated)
+    return " · ".join(f"[{title}]({url})" for title, url in found.items())
+
+
+def _faces(video: gr.Video, compute: OneThread) -> gr.Radio:
+    """The choice of a face, for videos that show several."""
+    with gr.Accordion("Several people in the picture?", open=False, elem_id="faces"):
+        button = gr.Button("Show their numbers", interactive=False, elem_id="show-faces")
+        picture = gr.Image(
+            show_label=False, type="filepath", buttons=[], visible=False, elem_id="faces-picture"
+        )
+        face = gr.Radio([MOVING], value=TALKING, label="Whose lips?", elem_id="face")
+
+    def show(path: str) -> Iterator[tuple]:
+        with tempfile.TemporaryDirectory(prefix="lip2speech-") as folder:
+            numbered = Path(folder) / "faces.png"
+            try:
+                count = compute(show_faces, path, numbered)
+            except Lip2SpeechError as error:
+                raise _error(message_of(error)) from error
+            choices = [MOVING, *((f"Face {number}", number) for number in range(count))]
+            yield gr.Image(str(numbered), visible=True), gr.Radio(choices, value=TALKING)
+
+    button.click(
+        show, video, [picture, face], api_visibility="private", concurrency_limit=1, concurrency_id=MODEL
+    )
+    video.change(
+        lambda path: (
+            gr.Button(interactive=path is not None),
+            gr.Image(None, visible=False),
+            gr.Radio([MOVING], value=TALKING),
+        ),
+        video,
+        [button, picture, face],
+        queue=False,
+        api_visibility="private",
+        show_progress="hidden",
+    )
+    return face
+
+
+def _voices(speak: LipToSpeechPipeline, compute: OneThread) -> tuple[gr.components.Component, gr.Audio]:
+    """The choice of a voice, a sample of it, and the upload of a recording that one of the choices needs."""
+    choices = [*voice_choices(speak), ("That of a recording", RECORDING)]
+    first = choices[0][1]
     kind = gr.Radio if len(choices) < 8 else gr.Dropdown
-    voice = kind(
-        [*choices, ("a recording", RECORDING)], value=default or RECORDING, label="Voice", elem_id="voice"
+    voice = kind(choices, value=first, label="2. Voice", elem_id="voice")
+    named = first != RECORDING
+    hear = gr.Button("Hear this voice", size="sm", visible=named, elem_id="hear")
+    sample = gr.Audio(
+        label="A sample of this voice", autoplay=True, visible=False, buttons=[], elem_id="sample"
     )
     recording = gr.Audio(
         label=f"Recording of one voice, at most {MAX_RECORDING_SECONDS} s",
         buttons=[],  # one of the default buttons shares it with the Hub
         sources=["upload", "microphone"],
         type="filepath",
-        visible=default is None,
+        visible=not named,
         elem_id="recording",
     )
-    voice.change(
-        lambda chosen: gr.Audio(visible=chosen == RECORDING),
+    of = samples(speak)
+    hear.click(
+        lambda chosen: gr.Audio(compute(of, chosen), visible=True),
         voice,
-        recording,
+        sample,
+        api_visibility="private",
+        concurrency_limit=1,
+        concurrency_id=MODEL,
+    )
+    voice.change(
+        lambda chosen: (
+            gr.Audio(visible=chosen == RECORDING),
+            gr.Button(visible=chosen != RECORDING),
+            gr.Audio(None, visible=False),
+        ),
+        voice,
+        [recording, hear, sample],
         queue=False,
         api_visibility="private",
         show_progress="hidden",
@@ -198,5 +324,13 @@ def _bar(progress: gr.Progress) -> Any:
 
 
 def _shown(spoken: Spoken) -> list:
-    files = (spoken.video, spoken.mouth, spoken.speech, spoken.picture)
-    return [*map(str, files), gr.Row(visible=True), gr.Column(visible=True)]
+    return [
+        str(spoken.video),
+        str(spoken.mouth),
+        str(spoken.speech),
+        str(spoken.picture),
+        f"The lips say: **{html.escape(spoken.text)}**" if spoken.text else "",
+        None if spoken.subtitles is None else str(spoken.subtitles),
+        gr.Row(visible=True),
+        gr.Column(visible=True),
+    ]

@@ -5,8 +5,13 @@ The limits keep one visitor's file from blocking the others.
 
 import os
 import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
 
@@ -25,10 +30,12 @@ from ...errors import (
 from ...media.audio import write_audio
 from ...media.mux import mux_speech
 from ...media.sources import ffmpeg_name, one_file
-from ...media.video import iter_frames, write_video
+from ...media.transcripts import write_transcript
+from ...media.video import iter_frames, open_video, write_video
 from ...pipeline import LipToSpeechPipeline
-from ...plotting import plot_speech
+from ...plotting import plot_faces, plot_speech
 from ...video.mouth import Progress
+from ...video.tracks import TALKING
 
 MAX_SECONDS = 30  # of a video
 MAX_RECORDING_SECONDS = 60  # of a voice
@@ -57,15 +64,40 @@ MESSAGES: dict[type[Lip2SpeechError], str] = {
 }
 
 
+class OneThread:
+    """Calls functions in one thread, one at a time.
+
+    Gradio calls from up to 40 threads, each of which would keep memory of its own after it has computed.
+    """
+
+    def __init__(self):
+        self._pool = ThreadPoolExecutor(1, "lip2speech")
+
+    def __call__(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        # Gradio finds the visitor whose progress is told in the context.
+        return self._pool.submit(copy_context().run, partial(function, *args, **kwargs)).result()
+
+
 @dataclass
 class Spoken:
-    """The files of one video: mp4 with its new speech, wav, mp4 of the mouth as the model sees it, with the
-    speech, png of mouth frames, mel spectrogram and units; and warnings about the video."""
+    """The files of one video.
+
+    Attributes:
+        video: mp4, the video with its new speech.
+        speech: wav, the speech alone.
+        mouth: mp4, the mouth as the model sees it, with the speech.
+        picture: png of mouth frames, mel spectrogram and units.
+        text: What was read from the lips, or was given; "" without a text head.
+        subtitles: vtt of it; None where there is none.
+        notes: Warnings about the video, such as that it shows several faces.
+    """
 
     video: Path
     speech: Path
     mouth: Path
     picture: Path
+    text: str
+    subtitles: Path | None
     notes: list[str]
 
 
@@ -76,6 +108,8 @@ def speak_to_files(
     *,
     voice: str | None = None,
     recording: str | None = None,
+    face: int | str = TALKING,
+    text: str = "",
     progress: Progress | None = None,
 ) -> Spoken:
     """Make speech from a video, in a voice of the model or that of a recording.
@@ -85,6 +119,9 @@ def speak_to_files(
             of somebody's speech takes precedence over `voice`.
         folder: For the files.
         voice: One of `speak.voices`; None: the default voice.
+        recording: Of somebody's speech; takes precedence over `voice`.
+        face: Which of several faces, see `LipToSpeechPipeline`.
+        text: What is said, for models that can be told; "": what the lips say.
         progress: Called as progress(stage, done, total) in frames, see `LipToSpeechPipeline`.
 
     Raises:
@@ -109,6 +146,9 @@ def speak_to_files(
         speech = speak(
             video,
             speaker=recording or voice,
+            face=face,
+            **({"text": text} if text else {}),
+            **({"return_text": True} if reads_text(speak) else {}),
             return_mouth=True,
             return_spectrogram=True,
             return_units=True,
@@ -127,7 +167,26 @@ def speak_to_files(
     write_video(files["mouth.mp4"], speech["mouth"][:, seen, seen])
     mux_speech(files["mouth.mp4"], sound, files["mouth.mp4"])
     plot_speech(files["speech.png"], speech["mouth"], speech["spectrogram"], speech["unit_ids"])
-    return Spoken(*files.values(), notes=notes)
+    subtitles = folder / "speech.vtt" if speech.get("words") else None
+    if subtitles is not None:
+        write_transcript(subtitles, speech)
+    return Spoken(*files.values(), text=speech.get("text", ""), subtitles=subtitles, notes=notes)
+
+
+def reads_text(speak: LipToSpeechPipeline) -> bool:
+    """Whether the model has a text head."""
+    return speak.model.config.lip2speech.text_vocabulary is not None
+
+
+def show_faces(video: str, path: str | Path) -> int:
+    """Write a picture of a video's faces with their numbers; returns how many there are.
+
+    Raises:
+        Lip2SpeechError: as `speak_to_files`.
+    """
+    check_video(video)
+    with open_video(video, end=MAX_SECONDS) as frames:
+        return plot_faces(path, frames)
 
 
 def message_of(error: Lip2SpeechError) -> str:
