@@ -4,8 +4,8 @@
     python scripts/measure_export.py MODEL ONNX PREPARED [--split val] [--limit N]
 
 PREPARED is a folder that `hf-lip2speech prepare` wrote from GRID. Every clip is spoken in the default voice
-by the model in torch, the float32 files and the int8 files, in turn and in one process with one thread each;
-pocketsphinx hears GRID sentences. The pace is that of elapsed time; loading is not timed.
+by the model in torch, the float32 files and the int8 lip reader, in turn and in one process with one thread
+each; pocketsphinx hears GRID sentences. The pace is that of elapsed time; loading is not timed.
 """
 
 import argparse
@@ -28,7 +28,7 @@ with needs_extra("eval"):
 with needs_extra("onnx"):
     import onnxruntime
 
-ENDS = {"float32 ONNX": ".onnx", "int8 ONNX": ".int8.onnx"}
+READERS = {"float32 ONNX": "lip_reader.onnx", "int8 ONNX": "lip_reader.int8.onnx"}
 
 
 def main():
@@ -45,7 +45,7 @@ def main():
     model = Lip2SpeechWithVocoder.from_pretrained(arguments.model, dtype=torch.float32).eval()
     extractor = Lip2SpeechFeatureExtractor.from_pretrained(arguments.model)
     speaks = {"torch": model.generate_speech}
-    speaks |= {name: Exported(arguments.exported, end) for name, end in ENDS.items()}
+    speaks |= {name: Exported(arguments.exported, reader) for name, reader in READERS.items()}
     hear, voice = PocketsphinxGrid(), model.voice()[None]
     rows = PreparedDataset(arguments.prepared, arguments.split).rows[: arguments.limit]
     heard, times, error = {name: [] for name in speaks}, {name: [] for name in speaks}, 0.0
@@ -62,23 +62,22 @@ def main():
         error = max(error, float(np.abs(speech["torch"] - speech["float32 ONNX"]).max()))
     texts = [row["text"] for row in rows]
     print(f"{len(rows)} clips; the float32 files differ from torch by at most {error:.1e} of full scale\n")
-    print("| | WER % | times real time, median | lip reader, MB | vocoder, MB |\n|---|---|---|---|---|")
+    print("| | WER % | times real time, median | lip reader, MB |\n|---|---|---|---|")
     for name in speaks:
-        files = [arguments.exported / f"{part}{ENDS.get(name)}" for part in ("lip_reader", "vocoder")]
-        sizes = [f"{path.stat().st_size / 1e6:.1f}" if path.exists() else "" for path in files]
+        reader = arguments.exported / READERS.get(name, "")
+        size = f"{reader.stat().st_size / 1e6:.1f}" if name in READERS else ""
         pace = 1 / np.median(times[name])
-        print(f"| {name} | {100 * wer(texts, heard[name]):.1f} | {pace:.1f} | {' | '.join(sizes)} |")
+        print(f"| {name} | {100 * wer(texts, heard[name]):.1f} | {pace:.1f} | {size} |")
 
 
 class Exported:
     """`generate_speech` of exported files: pixels, mask and voice to waveforms (B, 640 T)."""
 
-    def __init__(self, folder: Path, end: str):
+    def __init__(self, folder: Path, reader: str):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self.lip_reader, self.vocoder = (
-            onnxruntime.InferenceSession(folder / f"{name}{end}", options)
-            for name in ("lip_reader", "vocoder")
+            onnxruntime.InferenceSession(folder / name, options) for name in (reader, "vocoder.onnx")
         )
 
     def __call__(self, pixels: torch.Tensor, mask: torch.Tensor, voice: torch.Tensor) -> np.ndarray:

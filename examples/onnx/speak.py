@@ -26,13 +26,14 @@ def pixel_values(crops: np.ndarray, settings: dict) -> np.ndarray:
     return x[None, :, None].astype(np.float32)
 
 
-def speak(folder: Path, crops: np.ndarray, voice: str | None = None, end: str = ".onnx") -> np.ndarray:
-    """Speech of one clip, float32 (640 T,), 16 kHz; `end` is ".int8.onnx" for the int8 files."""
+def speak(
+    folder: Path, crops: np.ndarray, voice: str | None = None, reader: str = "lip_reader.onnx"
+) -> np.ndarray:
+    """Speech of one clip, float32 (640 T,), 16 kHz; `reader` may be "lip_reader.int8.onnx"."""
     settings = json.loads((folder / "preprocessing.json").read_text())
     voices = json.loads((folder / "voices.json").read_text())
     speaker = np.array([voices[voice or settings["default_voice"]]], dtype=np.float32)
-    names = ("lip_reader", "vocoder")
-    lip_reader, vocoder = (onnxruntime.InferenceSession(folder / f"{name}{end}") for name in names)
+    lip_reader, vocoder = (onnxruntime.InferenceSession(folder / name) for name in (reader, "vocoder.onnx"))
     pixels = pixel_values(crops, settings)
     window, context = settings["window_frames"], settings["context_frames"]
     units, mel = [], []

@@ -45,8 +45,9 @@ def export_onnx(model: str | Path, out: str | Path, *, int8: bool = False) -> di
         model: folder, Hub name or "bundled" of a composite.
         out: a folder that does not exist. It gets lip_reader.onnx, vocoder.onnx, preprocessing.json,
             voices.json and a README.md with names, shapes and units.
-        int8: also write lip_reader.int8.onnx and vocoder.int8.onnx, whose matrix products are computed in 8
-            bits. Convolutions stay float32.
+        int8: also write lip_reader.int8.onnx, whose matrix products are computed in 8 bits, but those that
+            predict units, mel and text. Convolutions stay float32, as does the vocoder, whose words would
+            suffer most (docs/export.md).
 
     Returns:
         The largest difference to torch of each float32 file: of unit logits and natural-log mel, or samples.
@@ -68,8 +69,8 @@ def export_onnx(model: str | Path, out: str | Path, *, int8: bool = False) -> di
         for name, part in parts.items():
             _export(part, folder / name)
             differences[name] = _difference(part, folder / name)
-            if int8:
-                _quantise(folder / name)
+        if int8:
+            _quantise(folder / LIP_READER)
         settings = _preprocessing(extractor, loaded)
         write_json(folder / PREPROCESSING, settings, indent=1)
         voices = {name: voice.tolist() for name, voice in loaded.voices.items()}
@@ -258,11 +259,10 @@ def _difference(part: Any, path: Path) -> float:
 
 
 def _quantise(path: Path) -> None:
-    """Write the int8 file beside a float32 one."""
+    """Write the int8 file beside a float32 lip reader."""
     quantization = require_extra("onnxruntime.quantization", EXTRA)
     graph = require_extra("onnx", EXTRA).load(path, load_external_data=False).graph
-    # what the exporter calls constants that are no weights: Fourier transforms and mel filters
-    fixed = [node.name for node in graph.node if any("lifted_tensor" in name for name in node.input)]
+    heads = [node.name for node in graph.node if any("_head" in entry.value for entry in node.metadata_props)]
     quiet = logging.getLogger()
     level = quiet.level
     quiet.setLevel(logging.ERROR)  # it advises a step that is for static quantisation
@@ -271,7 +271,7 @@ def _quantise(path: Path) -> None:
             path,
             path.with_suffix(INT8),
             op_types_to_quantize=["MatMul", "Gemm"],
-            nodes_to_exclude=fixed,
+            nodes_to_exclude=heads,
             per_channel=True,
             weight_type=quantization.QuantType.QInt8,
             use_external_data_format=path.with_name(f"{path.name}.data").exists(),

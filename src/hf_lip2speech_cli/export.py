@@ -15,7 +15,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", metavar="MODEL", help="folder or Hub name of a composed model, or bundled")
     add("out", metavar="DIR", help="folder to write; it must not exist")
-    int8 = "also write both files with matrix products in 8 bits; convolutions stay float32"
+    int8 = "also write the lip reader with matrix products in 8 bits"
     add("--int8", action="store_true", help=int8)
 
 
