@@ -380,6 +380,10 @@ def speakers(amount: int = 3, seed: int = 0) -> Iterator[Case]:
     for rate in (0, 1, 2**31 - 1, 2**32 - 1, 44_100):
         data = sound()[:24] + rate.to_bytes(4, "little") + sound()[28:]
         yield Case("recording", f"wav of {rate} Hz", lambda _, data=data: _speaker(data))
+    for place in (20, 22, 32, 34):  # of its format, channels, bytes of a sample and bits
+        for value in (0, 3, 255, 65_535):
+            data = sound()[:place] + value.to_bytes(2, "little") + sound()[place + 2 :]
+            yield Case("recording", f"wav with {value} at {place}", lambda _, data=data: _speaker(data))
     voice = np.random.default_rng(0).normal(0, 0.1, 20_000).astype(np.float32)
     for rate in (0, -1, 1, 1e30, np.nan, np.inf, "16000", None, [16_000], 2**80, 1.5, True):
         given = {"array": voice, "sampling_rate": rate}

@@ -41,6 +41,13 @@ def test_every_sample_format_is_scaled_to_one(subtype, tolerance):
     np.testing.assert_allclose(read_audio(wav(waveform, subtype=subtype)), waveform, atol=tolerance)
 
 
+def test_sound_of_a_format_without_a_decoder_is_named():
+    data = wav(babble(0.3))
+    unknown = data[:20] + b"\xff\xff" + data[22:]
+    with pytest.raises(NoAudioError, match="sound in a format that FFmpeg cannot decode"):
+        read_audio(unknown)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int8", "uint8", "int16", "int32", "uint16"])
 def test_arrays_of_every_type_are_scaled_to_one(dtype):
     waveform = babble(0.2)

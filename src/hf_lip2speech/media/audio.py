@@ -166,6 +166,8 @@ def _decode(source: str | os.PathLike[str] | bytes | BinaryIO, track: int = 0) -
         if not container.streams.audio:
             raise NoAudioError(f"{name} has no sound track. Give a file with sound.")
         stream = container.streams.audio[track]
+        if stream.codec_context is None:
+            raise NoAudioError(f"{name} has sound in a format that FFmpeg cannot decode. Export it as .wav.")
         _check_rate(stream.rate, name)
         try:
             chunks = list(_in_time(container, stream))
