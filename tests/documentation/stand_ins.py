@@ -189,7 +189,8 @@ class StandIns:
             self.put(words, args.vocabulary)
         if args.command == "speak":
             for name in args.videos:
-                self.put(face_videos if "." not in name else video, name.replace("*", "a"))
+                local = "MY_VIDEOS" if name.startswith("hf://") else name.replace("*", "a")
+                self.put(video if "." in local else face_videos, local)
             if args.speaker is not None:
                 self.put(recording, args.speaker)
         elif args.command == "read":
