@@ -25,6 +25,7 @@ from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
 from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
 from hf_lip2speech.models.voices import read_voices
 from hf_lip2speech.training import lip2speech_trainer
+from hf_lip2speech.training.arguments import METRICS
 from hf_lip2speech.training.common import is_decayed, set_epoch, training_loader, weight_average
 from hf_lip2speech.training.griffin_lim import griffin_lim
 from hf_lip2speech.training.models import build_model
@@ -159,7 +160,7 @@ def test_best_is_the_model_with_the_best_metric_and_the_latest_checkpoints_stay(
     script, train, tmp_path, monkeypatch, values, best
 ):
     given = iter(values)
-    others = dict.fromkeys(lip2speech_trainer.METRICS, 0.0)
+    others = dict.fromkeys(METRICS, 0.0)
     monkeypatch.setattr(lip2speech_trainer, "_metrics", lambda sums: others | {"loss": next(given)})
     monkeypatch.setattr(VocoderTrainer, "evaluate", lambda self: {"mel_loss": next(given)})
     saved, export = [], TRAINERS[script]._export
