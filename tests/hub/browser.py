@@ -108,7 +108,7 @@ class Visitor:
         raise AssertionError(f"{what} did not come")
 
     def click(self, selector: str) -> None:
-        self.wait_for(selector, lambda: self.one(selector).is_displayed())
+        self.wait_for(selector, lambda: self.one(selector).is_displayed() and self.one(selector).is_enabled())
         self.one(selector).click()
 
     def give(self, file: str | os.PathLike, place: str = "#video") -> None:
@@ -125,7 +125,6 @@ class Visitor:
         return name in self.script(code, f"{place} video, {place} audio, {place} a[download]")
 
     def speak(self) -> None:
-        self.wait_for("the button", lambda: self.one("#speak").is_enabled())
         self.click("#speak")
         self.wait_for("the picture", lambda: self.script(LOADED, "#picture img"))
         for place in ("#talking", "#mouth"):

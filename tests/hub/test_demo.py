@@ -21,6 +21,7 @@ from hf_lip2speech.hub.repository import RENDERED_SPEAKER
 from hf_lip2speech.media.audio import read_audio, write_audio
 from hf_lip2speech.media.video import iter_frames, write_video
 from hf_lip2speech.pipeline import LipToSpeechPipeline
+from hf_lip2speech.text.characters import ENGLISH
 
 from ..tiny_model import tiny_model
 
@@ -218,6 +219,21 @@ def test_the_command_hands_its_arguments_over(monkeypatch):
         ("some/model", {"host": "0.0.0.0", "port": 80, "share": True}),
         ("bundled", {"host": None, "port": None, "share": False}),
     ]
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_the_page_asks_for_a_text_where_the_model_takes_one(second, tmp_path, told):
+    pytest.importorskip("gradio", reason="gradio is not installed (extra demo)")
+    from hf_lip2speech.hub.demo.page import make_page
+
+    model = tiny_model(text_vocabulary=ENGLISH, text_conditioning=told)
+    speak = LipToSpeechPipeline(model=model, device="cpu")
+    blocks = make_page(speak).blocks.values()
+    assert [block.visible for block in blocks if block.elem_id == "script"] == [told]
+    if told:
+        files = speak_to_files(speak, second, tmp_path, text="No!")
+        assert files.text == "no" and files.subtitles is not None
+        assert files.subtitles.read_text().startswith("WEBVTT") and "no" in files.subtitles.read_text()
 
 
 @pytest.fixture(scope="module")

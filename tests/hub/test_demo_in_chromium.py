@@ -77,7 +77,7 @@ def test_an_upload_speaks_and_everything_is_shown_without_scrolling_sideways(vis
     assert visitor.script("return document.documentElement.scrollWidth") <= size[0]
     # The words are shown over the video, when they are said.
     words = visitor.one("#words").text.removeprefix("The lips say: ")
-    assert len(words.split()) == 6
+    assert words.startswith("bin red at")
     cues = "return [...document.querySelector('#talking video').textTracks].map("
     cues += "track => [track.mode, [...track.cues].map(cue => cue.text).join(' ')])"
     assert visitor.wait_for("subtitles", lambda: visitor.script(cues)) == [["showing", words]]
