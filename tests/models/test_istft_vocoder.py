@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from hf_lip2speech import Lip2SpeechWithVocoder
 from hf_lip2speech.audio.mel import log_mel_spectrogram
 from hf_lip2speech.errors import Lip2SpeechError
-from hf_lip2speech.models import modeling_lip2speech_with_vocoder as composite
+from hf_lip2speech.models import windows
 from hf_lip2speech.models.configuration_unit_vocoder import UnitVocoderConfig
 from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
 from hf_lip2speech.models.phase_recovery import BINS, PhaseRecovery, phase_of
@@ -155,7 +155,7 @@ def test_chunks_are_the_whole_to_the_last_digit_with_the_phase_of_the_voice(monk
     mask = (torch.arange(60) < 2 * lengths[:, None]).long()
     with torch.no_grad():
         whole = model.vocoder(*inputs, unit_attention_mask=mask, pitch_shift=pitch_shift)
-        monkeypatch.setattr(composite, "VOCODER_CHUNK_UNITS", 17)
+        monkeypatch.setattr(windows, "VOCODER_CHUNK_UNITS", 17)
         chunks = model.vocode(*inputs, lengths, pitch_shift=pitch_shift)
         pitch = model.predict_pitch(*inputs, lengths)
         predictions = []

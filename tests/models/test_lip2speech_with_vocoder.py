@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModel
 
 from hf_lip2speech.errors import Lip2SpeechError, NotLoadedError
-from hf_lip2speech.models import modeling_lip2speech_with_vocoder as composite_module
+from hf_lip2speech.models import windows
 from hf_lip2speech.models.configuration_lip2speech import Lip2SpeechConfig
 from hf_lip2speech.models.configuration_lip2speech_with_vocoder import Lip2SpeechWithVocoderConfig
 from hf_lip2speech.models.configuration_unit_vocoder import UnitVocoderConfig
@@ -126,7 +126,7 @@ def test_the_chunked_vocoder_gives_the_waveform_of_one_call(model, monkeypatch):
     mask = (torch.arange(90) < torch.tensor([[90], [64]])).long()
     whole = model.generate_speech(videos, mask).waveform
     for chunk in (180, 64, 17):
-        monkeypatch.setattr(composite_module, "VOCODER_CHUNK_UNITS", chunk)
+        monkeypatch.setattr(windows, "VOCODER_CHUNK_UNITS", chunk)
         chunked = model.generate_speech(videos, mask).waveform
         torch.testing.assert_close(chunked, whole, atol=1e-5, rtol=0)
 
@@ -143,7 +143,7 @@ def test_windows_with_enough_context_give_what_the_whole_clip_gives():
 
 
 def test_no_call_sees_more_than_a_window_and_progress_is_told(model, monkeypatch):
-    monkeypatch.setattr(composite_module, "VOCODER_CHUNK_UNITS", 20)
+    monkeypatch.setattr(windows, "VOCODER_CHUNK_UNITS", 20)
     calls, seen = [], {"pixel_values_videos": [], "unit_ids": []}
 
     def note(_, __, given: dict) -> None:
@@ -195,9 +195,9 @@ def test_it_gives_tuples_and_states_where_the_call_or_the_config_asks(model):
     names = ["waveform", "waveform_lengths", "unit_ids", "spectrogram", "unit_logits"]
     assert list(whole) == names
     given = model(video(3), return_dict=False)
-    assert isinstance(given, tuple) and all(
-        torch.equal(one, whole[name]) for one, name in zip(given, names, strict=True)
-    )
+    assert isinstance(given, tuple)  # made with gradients, for which other kernels may be chosen
+    for one, name in zip(given, names, strict=True):
+        torch.testing.assert_close(one, whole[name], atol=1e-5, rtol=1e-5)
     again = Lip2SpeechWithVocoder.from_parts(model.lip2speech, model.vocoder, model.voices, "anna")
     again.config.return_dict, again.config.output_hidden_states = False, True
     assert len(again(video(3))) == 6 and len(again(video(3), output_hidden_states=False)) == 5

@@ -6,19 +6,18 @@ Shapes: B clips of at most T video frames (25 fps), 2T units, 4T mel frames, 640
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn import functional as F
 from transformers import PreTrainedModel
 from transformers.initialization import no_init_weights
 from transformers.modeling_outputs import ModelOutput
 from transformers.utils import can_return_tuple
 
-from ..constants import MEL_PER_FRAME, SAMPLES_PER_FRAME, SAMPLES_PER_UNIT, UNITS_PER_FRAME
+from ..constants import SAMPLES_PER_FRAME, UNITS_PER_FRAME
 from ..errors import Lip2SpeechError, NotLoadedError
 from ..loading import StrictLoadingMixin, model_source, readable_hub_errors
 from .configuration_lip2speech_with_vocoder import Lip2SpeechWithVocoderConfig
@@ -26,16 +25,9 @@ from .configuration_mel_flow import check_sampling
 from .modeling_lip2speech import Lip2SpeechModel
 from .modeling_mel_flow import Generators, MelFlowModel
 from .modeling_unit_vocoder import UnitVocoderModel, fold_weight_norm
-from .padding import Padding
-from .phase_recovery import phase_of, raised
+from .phase_recovery import raised
 from .voices import VOICES, Embedding, read_voices, write_voices
-
-# Units per vocoder call, besides their context. Any value gives the same waveform; this one bounds the memory
-# to about 0.2 GB per clip at the paper's size.
-VOCODER_CHUNK_UNITS = 200
-_MEL_PER_UNIT = MEL_PER_FRAME // UNITS_PER_FRAME
-
-Progress = Callable[[str, int, int], None]
+from .windows import Progress, clip_lengths, lengths_mask, predict_pitch, read_lips, vocode
 
 # of `push_to_hub`, which `save_pretrained(push_to_hub=True)` takes as well
 _PUSH_OPTIONS = ("private", "revision", "create_pr", "commit_message", "commit_description", "tags")
@@ -277,21 +269,22 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
         self.vocoder.check_pitch_shift(pitch_shift)
         sampling = {"num_inference_steps": num_inference_steps, "guidance_scale": guidance_scale}
         self.check_sampling(**sampling, generator=generator)
-        lengths = _lengths(attention_mask, *pixel_values_videos.shape[:2])
+        lengths = clip_lengths(attention_mask, *pixel_values_videos.shape[:2])
         speakers = self._speakers(speaker_embeddings, voice, len(pixel_values_videos))
         if text_ids is not None and not self.config.lip2speech.text_conditioning:
             raise Lip2SpeechError(
                 "A text was given, but the model cannot be told what to say: the text_conditioning of its "
                 "config is False."
             )
-        read = self._read_lips(
+        read = read_lips(
+            self.lip2speech,
             *(pixel_values_videos, lengths, speakers, window_frames, context_frames, progress, text_ids),
             **wanted,
         )
         unit_ids, spectrogram = read["unit_ids"][0], read["spectrogram"][0]
         if self.mel_flow is not None:
             units = unit_ids.shape[1]
-            mask = _mask(lengths * UNITS_PER_FRAME, units, unit_ids.device)
+            mask = lengths_mask(lengths * UNITS_PER_FRAME, units, unit_ids.device)
             given = (spectrogram, unit_ids, speakers, mask)
             spectrogram = self.mel_flow(*given, **sampling, generator=generator).spectrogram
             spectrogram = spectrogram.to(unit_ids.device)
@@ -359,10 +352,12 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
         """
         if self.config.lip2speech.text_vocabulary is None:
             raise Lip2SpeechError("The model has no text head: the text_vocabulary of its config is None.")
-        lengths = _lengths(attention_mask, *pixel_values_videos.shape[:2])
+        lengths = clip_lengths(attention_mask, *pixel_values_videos.shape[:2])
         size = len(lengths), self.config.lip2speech.speaker_embedding_dim
         anybody = torch.zeros(size, device=self._gathering_device)  # the text is the same in every voice
-        read = self._read_lips(pixel_values_videos, lengths, anybody, window_frames, context_frames, progress)
+        read = read_lips(
+            *(self.lip2speech, pixel_values_videos, lengths, anybody, window_frames, context_frames, progress)
+        )
         return read["text_logits"][0]
 
     def check_sampling(self, **options: Any) -> None:
@@ -407,60 +402,6 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
             )
         return embeddings.to(self._gathering_device, torch.float32).expand(batch, size)
 
-    def _read_lips(
-        self,
-        videos: torch.Tensor,
-        lengths: torch.Tensor,
-        speakers: torch.Tensor,
-        window: int,
-        context: int,
-        progress: Progress | None,
-        text_ids: torch.Tensor | None = None,
-        **wanted: bool,
-    ) -> dict[str, tuple[torch.Tensor, ...]]:
-        """The outputs of the lip-to-speech model for the whole clips, joined window by window."""
-        (batch, frames), device, total = videos.shape[:2], speakers.device, int(lengths.max())
-        joined: dict[tuple[str, int], torch.Tensor] = {}
-        # The grid of windows starts at frame 0 whatever the batch, so that a clip meets the same windows
-        # alone. A clip that fits in one window is in the first one, whole.
-        for start in range(0, total, window):
-            end = min(start + window, total)
-            left, right = max(start - context, 0), min(end + context, total)
-            rows = (lengths > start).nonzero().flatten()
-            output = self.lip2speech(
-                pixel_values_videos=videos[rows.to(videos.device), left:right].to(
-                    device, self.lip2speech.dtype
-                ),
-                attention_mask=_mask((lengths[rows] - left).clamp(max=right - left), right - left, device),
-                speaker_embeddings=speakers[rows.to(device)].to(self.lip2speech.dtype),
-                return_dict=True,
-                **wanted,
-            )
-            for name, index, piece in _in_time(output, left, frames - right, text_ids is not None):
-                rate = piece.shape[1] // (right - left)
-                piece = piece[:, (start - left) * rate : (end - left) * rate].float().to(device)
-                if (name, index) not in joined:
-                    joined[name, index] = piece.new_zeros(batch, frames * rate, *piece.shape[2:])
-                joined[name, index][rows.to(device), start * rate : end * rate] = piece
-            if progress is not None:
-                progress("reading lips", end, total)
-        inside = _mask(lengths, frames, device)
-        if text_ids is not None:  # which is said where it fits best in all of a clip
-            padding = None if inside is None else Padding.from_mask(inside.bool()).repeat(UNITS_PER_FRAME)
-            states = joined.pop(("last_hidden_state", 0))
-            dtype = self.lip2speech.dtype
-            told = self.lip2speech.predict_text(
-                states.to(dtype), text_ids.to(device), speakers.to(dtype), padding
-            )
-            joined["unit_logits", 0], joined["spectrogram", 0] = (value.float() for value in told)
-        joined["unit_ids", 0] = self.lip2speech.unit_ids(joined["unit_logits", 0])
-        outputs: dict[str, tuple[torch.Tensor, ...]] = {}
-        for (name, _), whole in joined.items():
-            if inside is not None:
-                whole = Padding.from_mask(inside.bool()).repeat(whole.shape[1] // frames).zero(whole)
-            outputs[name] = (*outputs.get(name, ()), whole.transpose(1, 2) if name == "attentions" else whole)
-        return outputs
-
     def predict_pitch(
         self,
         unit_ids: torch.Tensor,
@@ -470,17 +411,7 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
     ) -> torch.Tensor | None:
         """The pitch that `vocode` speaks, float32 (B, 4T) in Hz, 0 where unvoiced; None if the vocoder
         knows no pitch. The arguments are those of `vocode`."""
-        if self.config.vocoder.generator_type != "istft":
-            return None
-        f0 = torch.zeros(spectrogram.shape[:2], device=unit_ids.device)
-        for rows, start, end, left, _, arguments in self._chunks(
-            unit_ids, spectrogram, speaker_embeddings, lengths
-        ):
-            piece = self.vocoder.predict_pitch(**arguments).to(f0.device)
-            f0[rows, start * _MEL_PER_UNIT : end * _MEL_PER_UNIT] = piece[
-                :, (start - left) * _MEL_PER_UNIT : (end - left) * _MEL_PER_UNIT
-            ]
-        return f0
+        return predict_pitch(self.vocoder, unit_ids, spectrogram, speaker_embeddings, lengths)
 
     def vocode(
         self,
@@ -509,106 +440,8 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
         Raises:
             Lip2SpeechError: a pitch was asked of a vocoder that knows none.
         """
-        if f0 is None:
-            f0 = self.predict_pitch(unit_ids, spectrogram, speaker_embeddings, lengths)
-        phase = None if f0 is None else phase_of(raised(f0, pitch_shift))
-        waveform = torch.zeros(len(unit_ids), unit_ids.shape[1] * SAMPLES_PER_UNIT, device=unit_ids.device)
-        total = unit_ids.shape[1] if lengths is None else int(lengths.max()) * UNITS_PER_FRAME
-        for rows, start, end, left, right, arguments in self._chunks(
-            unit_ids, spectrogram, speaker_embeddings, lengths
-        ):
-            first = left * _MEL_PER_UNIT
-            if f0 is not None:
-                arguments |= {"f0": f0[rows, first : right * _MEL_PER_UNIT], "first_frame": first}
-                if first:
-                    arguments["first_phase"] = phase[rows, first - 1]
-            samples = self.vocoder(**arguments, pitch_shift=pitch_shift, return_dict=True).waveform
-            waveform[rows, start * SAMPLES_PER_UNIT : end * SAMPLES_PER_UNIT] = samples.to(waveform.device)[
-                :, (start - left) * SAMPLES_PER_UNIT : (end - left) * SAMPLES_PER_UNIT
-            ]
-            if progress is not None:
-                progress("speaking", end // UNITS_PER_FRAME, total // UNITS_PER_FRAME)
-        return waveform
-
-    def _chunks(
-        self,
-        unit_ids: torch.Tensor,
-        spectrogram: torch.Tensor,
-        speaker_embeddings: torch.Tensor,
-        lengths: torch.Tensor | None,
-    ) -> Iterator[tuple[torch.Tensor, int, int, int, int, dict[str, Any]]]:
-        """For each chunk the rows that reach it, its first unit and the one after its last, both with the
-        vocoder's receptive field on either side, and the vocoder's arguments for that."""
-        (batch, units), device = unit_ids.shape, unit_ids.device
-        counts = torch.full((batch,), units) if lengths is None else lengths.cpu() * UNITS_PER_FRAME
-        total, context = int(counts.max()), self.config.vocoder.context_units
-        for start in range(0, total, VOCODER_CHUNK_UNITS):
-            end = min(start + VOCODER_CHUNK_UNITS, total)
-            left, right = max(start - context, 0), min(end + context, total)
-            rows = (counts > start).nonzero().flatten()
-            mask = _mask((counts[rows] - left).clamp(max=right - left), right - left, device)
-            rows = rows.to(device)
-            yield (
-                rows,
-                start,
-                end,
-                left,
-                right,
-                {
-                    "unit_ids": unit_ids[rows, left:right],
-                    "spectrogram": spectrogram[rows, left * _MEL_PER_UNIT : right * _MEL_PER_UNIT],
-                    "speaker_embeddings": speaker_embeddings[rows],
-                    "unit_attention_mask": mask,
-                },
-            )
-
-
-def _in_time(output: Any, before: int, after: int, states: bool) -> Iterator[tuple[str, int, torch.Tensor]]:
-    """The outputs of a window as (name, index, tensor (rows, time, ...)). Attention weights become
-    (rows, 2L, heads, 2T), with zeros for the frames `before` and `after` the window."""
-    yield "unit_logits", 0, output.unit_logits
-    yield "spectrogram", 0, output.spectrogram
-    if output.text_logits is not None:
-        yield "text_logits", 0, output.text_logits
-    if states:
-        yield "last_hidden_state", 0, output.last_hidden_state
-    for index, states in enumerate(output.hidden_states or ()):
-        yield "hidden_states", index, states
-    for index, weights in enumerate(output.attentions or ()):
-        padded = F.pad(weights, (before * UNITS_PER_FRAME, after * UNITS_PER_FRAME))
-        yield "attentions", index, padded.transpose(1, 2)
-
-
-def _mask(lengths: torch.Tensor, size: int, device: torch.device) -> torch.Tensor | None:
-    """int64 (B, size): 1 up to each length, then 0; None where nothing is padded."""
-    if bool((lengths == size).all()):
-        return None
-    return (torch.arange(size) < lengths[:, None]).long().to(device)
-
-
-def _lengths(attention_mask: torch.Tensor | None, batch: int, frames: int) -> torch.Tensor:
-    """Frames of each clip, int64 (B,), on the CPU."""
-    if attention_mask is None:
-        lengths = torch.full((batch,), frames)
-    else:
-        if tuple(attention_mask.shape) != (batch, frames):
-            raise Lip2SpeechError(
-                f"attention_mask has shape {tuple(attention_mask.shape)}; expected {(batch, frames)}, as "
-                "pixel_values_videos."
-            )
-        mask = attention_mask.detach().cpu().bool()
-        lengths = mask.sum(dim=1)
-        if not torch.equal(mask, torch.arange(frames) < lengths[:, None]):
-            raise Lip2SpeechError(
-                "attention_mask has padding before or between a clip's frames; padding must come last. Pad "
-                "on the right, as Lip2SpeechFeatureExtractor does."
-            )
-    if batch == 0 or int(lengths.min()) == 0:
-        raise Lip2SpeechError(
-            f"A clip of the batch has no frames (frames of each: {lengths.tolist()}); every clip needs at "
-            "least one."
-        )
-    return lengths
+        given = (unit_ids, spectrogram, speaker_embeddings, lengths)
+        return vocode(self.vocoder, *given, progress, f0, pitch_shift)
 
 
 __all__ = ["Lip2SpeechWithVocoder", "Lip2SpeechWithVocoderOutput"]

@@ -1,0 +1,207 @@
+"""Clips of any length in bounded memory: the lip reader in overlapping windows, the vocoder in chunks."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from ..constants import MEL_PER_FRAME, SAMPLES_PER_UNIT, UNITS_PER_FRAME
+from ..errors import Lip2SpeechError
+from .modeling_lip2speech import Lip2SpeechModel
+from .modeling_unit_vocoder import UnitVocoderModel
+from .padding import Padding
+from .phase_recovery import phase_of, raised
+
+# Units per vocoder call, besides their context. Any value gives the same waveform; this one bounds the memory
+# to about 0.2 GB per clip at the paper's size.
+VOCODER_CHUNK_UNITS = 200
+_MEL_PER_UNIT = MEL_PER_FRAME // UNITS_PER_FRAME
+
+Progress = Callable[[str, int, int], None]
+
+
+def read_lips(
+    model: Lip2SpeechModel,
+    videos: torch.Tensor,
+    lengths: torch.Tensor,
+    speakers: torch.Tensor,
+    window: int,
+    context: int,
+    progress: Progress | None,
+    text_ids: torch.Tensor | None = None,
+    **wanted: bool,
+) -> dict[str, tuple[torch.Tensor, ...]]:
+    """The outputs of the lip-to-speech model for the whole clips, joined window by window."""
+    (batch, frames), device, total = videos.shape[:2], speakers.device, int(lengths.max())
+    joined: dict[tuple[str, int], torch.Tensor] = {}
+    # The grid of windows starts at frame 0 whatever the batch, so that a clip meets the same windows
+    # alone. A clip that fits in one window is in the first one, whole.
+    for start in range(0, total, window):
+        end = min(start + window, total)
+        left, right = max(start - context, 0), min(end + context, total)
+        rows = (lengths > start).nonzero().flatten()
+        output = model(
+            pixel_values_videos=videos[rows.to(videos.device), left:right].to(device, model.dtype),
+            attention_mask=lengths_mask((lengths[rows] - left).clamp(max=right - left), right - left, device),
+            speaker_embeddings=speakers[rows.to(device)].to(model.dtype),
+            return_dict=True,
+            **wanted,
+        )
+        for name, index, piece in _in_time(output, left, frames - right, text_ids is not None):
+            rate = piece.shape[1] // (right - left)
+            piece = piece[:, (start - left) * rate : (end - left) * rate].float().to(device)
+            if (name, index) not in joined:
+                joined[name, index] = piece.new_zeros(batch, frames * rate, *piece.shape[2:])
+            joined[name, index][rows.to(device), start * rate : end * rate] = piece
+        if progress is not None:
+            progress("reading lips", end, total)
+    inside = lengths_mask(lengths, frames, device)
+    if text_ids is not None:  # which is said where it fits best in all of a clip
+        padding = None if inside is None else Padding.from_mask(inside.bool()).repeat(UNITS_PER_FRAME)
+        states = joined.pop(("last_hidden_state", 0))
+        dtype = model.dtype
+        told = model.predict_text(states.to(dtype), text_ids.to(device), speakers.to(dtype), padding)
+        joined["unit_logits", 0], joined["spectrogram", 0] = (value.float() for value in told)
+    joined["unit_ids", 0] = model.unit_ids(joined["unit_logits", 0])
+    outputs: dict[str, tuple[torch.Tensor, ...]] = {}
+    for (name, _), whole in joined.items():
+        if inside is not None:
+            whole = Padding.from_mask(inside.bool()).repeat(whole.shape[1] // frames).zero(whole)
+        outputs[name] = (*outputs.get(name, ()), whole.transpose(1, 2) if name == "attentions" else whole)
+    return outputs
+
+
+def predict_pitch(
+    vocoder: UnitVocoderModel,
+    unit_ids: torch.Tensor,
+    spectrogram: torch.Tensor,
+    speaker_embeddings: torch.Tensor,
+    lengths: torch.Tensor | None = None,
+) -> torch.Tensor | None:
+    """See `Lip2SpeechWithVocoder.predict_pitch`."""
+    if vocoder.config.generator_type != "istft":
+        return None
+    f0 = torch.zeros(spectrogram.shape[:2], device=unit_ids.device)
+    for rows, start, end, left, _, arguments in _chunks(
+        vocoder, unit_ids, spectrogram, speaker_embeddings, lengths
+    ):
+        piece = vocoder.predict_pitch(**arguments).to(f0.device)
+        f0[rows, start * _MEL_PER_UNIT : end * _MEL_PER_UNIT] = piece[
+            :, (start - left) * _MEL_PER_UNIT : (end - left) * _MEL_PER_UNIT
+        ]
+    return f0
+
+
+def vocode(
+    vocoder: UnitVocoderModel,
+    unit_ids: torch.Tensor,
+    spectrogram: torch.Tensor,
+    speaker_embeddings: torch.Tensor,
+    lengths: torch.Tensor | None = None,
+    progress: Progress | None = None,
+    f0: torch.Tensor | None = None,
+    pitch_shift: float = 0.0,
+) -> torch.Tensor:
+    """See `Lip2SpeechWithVocoder.vocode`."""
+    if f0 is None:
+        f0 = predict_pitch(vocoder, unit_ids, spectrogram, speaker_embeddings, lengths)
+    phase = None if f0 is None else phase_of(raised(f0, pitch_shift))
+    waveform = torch.zeros(len(unit_ids), unit_ids.shape[1] * SAMPLES_PER_UNIT, device=unit_ids.device)
+    total = unit_ids.shape[1] if lengths is None else int(lengths.max()) * UNITS_PER_FRAME
+    for rows, start, end, left, right, arguments in _chunks(
+        vocoder, unit_ids, spectrogram, speaker_embeddings, lengths
+    ):
+        first = left * _MEL_PER_UNIT
+        if f0 is not None:
+            arguments |= {"f0": f0[rows, first : right * _MEL_PER_UNIT], "first_frame": first}
+            if first:
+                arguments["first_phase"] = phase[rows, first - 1]
+        samples = vocoder(**arguments, pitch_shift=pitch_shift, return_dict=True).waveform
+        waveform[rows, start * SAMPLES_PER_UNIT : end * SAMPLES_PER_UNIT] = samples.to(waveform.device)[
+            :, (start - left) * SAMPLES_PER_UNIT : (end - left) * SAMPLES_PER_UNIT
+        ]
+        if progress is not None:
+            progress("speaking", end // UNITS_PER_FRAME, total // UNITS_PER_FRAME)
+    return waveform
+
+
+def _chunks(
+    vocoder: UnitVocoderModel,
+    unit_ids: torch.Tensor,
+    spectrogram: torch.Tensor,
+    speaker_embeddings: torch.Tensor,
+    lengths: torch.Tensor | None,
+) -> Iterator[tuple[torch.Tensor, int, int, int, int, dict[str, Any]]]:
+    """For each chunk the rows that reach it, its first unit and the one after its last, both with the
+    vocoder's receptive field on either side, and the vocoder's arguments for that."""
+    (batch, units), device = unit_ids.shape, unit_ids.device
+    counts = torch.full((batch,), units) if lengths is None else lengths.cpu() * UNITS_PER_FRAME
+    total, context = int(counts.max()), vocoder.config.context_units
+    for start in range(0, total, VOCODER_CHUNK_UNITS):
+        end = min(start + VOCODER_CHUNK_UNITS, total)
+        left, right = max(start - context, 0), min(end + context, total)
+        rows = (counts > start).nonzero().flatten()
+        mask = lengths_mask((counts[rows] - left).clamp(max=right - left), right - left, device)
+        rows = rows.to(device)
+        yield (
+            rows,
+            start,
+            end,
+            left,
+            right,
+            {
+                "unit_ids": unit_ids[rows, left:right],
+                "spectrogram": spectrogram[rows, left * _MEL_PER_UNIT : right * _MEL_PER_UNIT],
+                "speaker_embeddings": speaker_embeddings[rows],
+                "unit_attention_mask": mask,
+            },
+        )
+
+
+def _in_time(output: Any, before: int, after: int, states: bool) -> Iterator[tuple[str, int, torch.Tensor]]:
+    """The outputs of a window as (name, index, tensor (rows, time, ...)). Attention weights become
+    (rows, 2L, heads, 2T), with zeros for the frames `before` and `after` the window."""
+    yield "unit_logits", 0, output.unit_logits
+    yield "spectrogram", 0, output.spectrogram
+    if output.text_logits is not None:
+        yield "text_logits", 0, output.text_logits
+    if states:
+        yield "last_hidden_state", 0, output.last_hidden_state
+    for index, states in enumerate(output.hidden_states or ()):
+        yield "hidden_states", index, states
+    for index, weights in enumerate(output.attentions or ()):
+        padded = F.pad(weights, (before * UNITS_PER_FRAME, after * UNITS_PER_FRAME))
+        yield "attentions", index, padded.transpose(1, 2)
+
+
+def lengths_mask(lengths: torch.Tensor, size: int, device: torch.device) -> torch.Tensor | None:
+    """int64 (B, size): 1 up to each length, then 0; None where nothing is padded."""
+    if bool((lengths == size).all()):
+        return None
+    return (torch.arange(size) < lengths[:, None]).long().to(device)
+
+
+def clip_lengths(attention_mask: torch.Tensor | None, batch: int, frames: int) -> torch.Tensor:
+    """Frames of each clip, int64 (B,), on the CPU."""
+    if attention_mask is None:
+        lengths = torch.full((batch,), frames)
+    else:
+        if tuple(attention_mask.shape) != (batch, frames):
+            raise Lip2SpeechError(
+                f"attention_mask has shape {tuple(attention_mask.shape)}; expected {(batch, frames)}, as "
+                "pixel_values_videos."
+            )
+        mask = attention_mask.detach().cpu().bool()
+        lengths = mask.sum(dim=1)
+        if not torch.equal(mask, torch.arange(frames) < lengths[:, None]):
+            raise Lip2SpeechError(
+                "attention_mask has padding before or between a clip's frames; padding must come last. Pad "
+                "on the right, as Lip2SpeechFeatureExtractor does."
+            )
+    if batch == 0 or int(lengths.min()) == 0:
+        raise Lip2SpeechError(
+            f"A clip of the batch has no frames (frames of each: {lengths.tolist()}); every clip needs at "
+            "least one."
+        )
+    return lengths
