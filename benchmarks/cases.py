@@ -18,6 +18,7 @@ from hf_lip2speech.media.video import iter_frames, write_video
 from hf_lip2speech.models.configuration_avhubert import AVHUBERT_LARGE
 from hf_lip2speech.models.configuration_lip2speech_with_vocoder import Lip2SpeechWithVocoderConfig
 from hf_lip2speech.models.configuration_unit_vocoder import UnitVocoderConfig
+from hf_lip2speech.models.windows import read_lips
 from hf_lip2speech.pipeline import load_pipeline
 from hf_lip2speech.video.crops import anchor_points, crop_matrix, cut_mouth
 from hf_lip2speech.video.landmarks import Face, MeshLandmarkDetector
@@ -157,7 +158,7 @@ def model_cases(
             mel = torch.randn(batch, 4 * frames, whole.config.vocoder.num_mel_bins, device=device) - 5
 
             def read(videos=videos, lengths=lengths_, speakers=speakers):
-                return whole._read_lips(videos, lengths, speakers, 500, 100, None)
+                return read_lips(whole.lip2speech, videos, lengths, speakers, 500, 100, None)
 
             def vocode(units=units, mel=mel, speakers=speakers):
                 return whole.vocode(units, mel, speakers)

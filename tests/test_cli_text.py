@@ -76,7 +76,8 @@ def test_a_vocabulary_is_a_list_of_words_or_lines_of_a_sentence(here, models, ca
 def test_several_videos_have_transcripts_of_their_own_and_a_bad_one_stops_no_other(here, models, capsys):
     Path("bad.mp4").write_text("no video")
     assert run("speak bad.mp4 a.mp4 b.mp4 --transcript --output-dir out", models) == 1
-    assert sorted(os.listdir("out")) == ["a.speech.srt", "a.speech.wav", "b.speech.srt", "b.speech.wav"]
+    made = ["a.speech.srt", "a.speech.wav", "b.speech.srt", "b.speech.wav", "manifest.jsonl"]
+    assert sorted(os.listdir("out")) == made
     capsys.readouterr()
     assert run("read bad.mp4 a.mp4 none.mp4", models) == 1
     output = capsys.readouterr()

@@ -17,6 +17,8 @@ from hf_lip2speech import (
     Lip2SpeechFeatureExtractor,
     Lip2SpeechModel,
     Lip2SpeechWithVocoder,
+    MelFlowConfig,
+    MelFlowModel,
     SpeakerEncoder,
     SpeakerEncoderConfig,
     SpeechUnitExtractor,
@@ -36,6 +38,7 @@ MODELS = (
     SpeechUnitExtractor,
     SpeakerEncoder,
     AVHubertModel,
+    MelFlowModel,
 )
 CONFIGS = [model.config_class for model in MODELS]
 
@@ -51,6 +54,7 @@ def folders(tmp_path_factory) -> dict[type, Path]:
     models.append(SpeechUnitExtractor(SpeechUnitExtractorConfig(features="mfcc", num_units=20)))
     models.append(SpeakerEncoder(SpeakerEncoderConfig(hidden_size=32)))
     models.append(AVHubertModel(AVHubertConfig(position_groups=2, **sizes)))
+    models.append(MelFlowModel(MelFlowConfig(hidden_size=8, intermediate_size=8, num_hidden_layers=1)))
     for model in models:
         model.save_pretrained(folder / type(model).__name__)
     return {type(model): folder / type(model).__name__ for model in models}

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .options import BUNDLED, CommandError, add_device, add_face, check_folder, check_model, positive
+from .terminal import load_detector
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -100,6 +101,8 @@ def run(args: argparse.Namespace) -> int:
     encoder = args.speaker_encoder or protocol.speaker_encoder
     syncnet = None if args.syncnet is None else SyncNet.from_file(args.syncnet)
     speak = load_pipeline(args.model, device)
+    if not clips.cropped:
+        load_detector()
     vocoders = {UNITS_ONLY: args.vocoder_units_only, MEL_ONLY: args.vocoder_mel_only}
     systems = RowSpeaker(
         speak,

@@ -24,7 +24,7 @@ from .options import (
     load,
     read_vocabulary,
 )
-from .terminal import Bars, error_line, say, without_foreign_lines
+from .terminal import Bars, error_line, load_detector, say
 from .videos import Item, find_videos
 
 
@@ -68,14 +68,12 @@ def run(args: argparse.Namespace) -> int:
     from hf_lip2speech.errors import Lip2SpeechError
     from hf_lip2speech.media.transcripts import write_transcript
     from hf_lip2speech.pipeline_text import check_reads_text
-    from hf_lip2speech.video.landmarks import borrowed_detector
 
     say(f"loading {args.model}", file=sys.stderr)
     read = load(args)
     check_reads_text(read.model.config.lip2speech, "read")
     if not args.cropped:
-        with without_foreign_lines(), borrowed_detector():
-            pass  # it is loaded now, and kept
+        load_detector()
     failed = len(failures)
     with Bars(len(items)) as bars:
         for item in items:

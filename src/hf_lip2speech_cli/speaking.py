@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .options import CommandError, in_own_words, load, read_vocabulary
-from .terminal import without_foreign_lines
+from .terminal import load_detector
 from .videos import Item
 
 
@@ -41,7 +41,6 @@ class Speaking:
     """
 
     def __init__(self, args: argparse.Namespace, folder: str | None = None, progress: Callable | None = None):
-        from hf_lip2speech.video.landmarks import borrowed_detector
 
         if folder is not None:
             os.chdir(folder)
@@ -49,8 +48,7 @@ class Speaking:
         self.pipeline = load(args)
         self.options = self._options() | {"progress": progress}
         if not args.cropped:
-            with without_foreign_lines(), borrowed_detector():
-                pass  # it is loaded now, and kept
+            load_detector()
 
     def _options(self) -> dict[str, Any]:
         args, speak = self.args, self.pipeline

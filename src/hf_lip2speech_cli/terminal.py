@@ -88,6 +88,14 @@ def without_foreign_lines() -> Generator[None]:
                     os.write(2, line)
 
 
+def load_detector() -> None:
+    """Load the face landmark detector, which is then kept, without the lines of its library."""
+    from hf_lip2speech.video.landmarks import borrowed_detector
+
+    with without_foreign_lines(), borrowed_detector():
+        pass
+
+
 @contextmanager
 def quiet_loading() -> Generator[None]:
     """No bars of transformers and the Hub off a terminal."""

@@ -27,6 +27,7 @@ HALF_WINDOW = SMOOTHING_WINDOW // 2
 REACH = 0.65  # of the longer side of the face: how far about the mouth a part of the frame is kept
 SAME_PLACE = 1e-5  # pixels by which the points of a crop that was cut ahead may differ from the final ones
 AT_ONCE = 8  # crops cut in one go
+MOST_WAITING = 8  # such jobs that may wait: the reading of the video waits for the cutting then
 MOST_KEPT = 2**27  # bytes of kept parts, of all faces; what does not fit is read again
 
 
@@ -157,6 +158,8 @@ class CropsAhead:
         due = [(k, point, face.parts.pop(k)) for k, point in places if k in face.parts]
         self._bytes -= sum(part.pixels.nbytes for *_, part in due)
         face.following = stop
+        if len(self._jobs) >= MOST_WAITING:
+            self._jobs[-MOST_WAITING].result()
         self._jobs.append(self._cutter.submit(_cut_all, due))
 
     def gather(

@@ -24,6 +24,7 @@ from .warp import warp_affine
 SMALLEST_FACE = 25.0  # pixels between the outer corners of the eyes: the crop is enlarged three times
 MOST_TURNED = 0.3  # of that distance, by which the nose is off the middle: about 35 degrees to the side
 LEAST_CONTRAST = 8.0  # standard deviation of the crops' gray values 0..255; filmed faces have 20 to 45
+LOOKED_AT = 100  # frames, at most, whose contrast is measured
 
 
 @dataclass(frozen=True)
@@ -207,6 +208,8 @@ def view_problems(crops: np.ndarray, points: np.ndarray | None, face_mask: np.nd
         aside = ((nose - (right + left) / 2) * between).sum(axis=1) / distance**2
         if float(np.median(np.abs(aside))) > MOST_TURNED:
             problems.append("the face is turned to the side: film it from the front")
-    if float(crops[face_mask].std() if face_mask.any() else 255.0) < LEAST_CONTRAST:
+    shown = np.flatnonzero(face_mask)
+    looked_at = crops[shown[:: len(shown) // LOOKED_AT + 1]]  # numpy's std takes eight times the memory
+    if len(shown) and float(looked_at.std()) < LEAST_CONTRAST:
         problems.append("the mouth has next to no contrast: put light on the face, from the front")
     return problems
