@@ -19,7 +19,7 @@ const sigmoid = (x) => 1 / (1 + Math.exp(-clip(x, -80, 80)));
 const mean = (points) => [0, 1].map((axis) => points.reduce((sum, p) => sum + p[axis], 0) / points.length);
 const apply = ([a, b, c, d, e, f], [x, y]) => [a * x + b * y + c, d * x + e * y + f];
 
-/** Samples a frame on an affine grid, bilinearly: Float32Array (size, size, 3), 0..255; the edge repeats. */
+/** Bilinear samples of a frame on an affine grid: Float32Array (size, size, 3), 0..255; the edge repeats. */
 export function warp(frame, matrix, size) {
   let [a, b, c, d, e, f] = matrix;
   const step = Math.max(1, Math.floor(Math.sqrt(Math.abs(a * e - b * d))));

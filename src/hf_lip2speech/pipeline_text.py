@@ -158,7 +158,7 @@ def read_text(
     unseen = torch.from_numpy(~np.repeat(face_mask, UNITS_PER_FRAME))
     logits[unseen] = UNSEEN
     logits[unseen, BLANK] = 0.0
-    if SPACE in characters:  # no word goes on beyond a gap
+    if SPACE in characters:  # a gap ends a word
         gaps = unseen.clone()
         gaps[1:] &= ~unseen[:-1]
         logits[gaps, list(characters).index(SPACE) + 1] = 1.0

@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     if args.vocabulary is not None and args.text is not None:
         raise CommandError("--text says what is said: leave --vocabulary out.")
     if args.vocabulary is not None:
-        read_vocabulary(args.vocabulary)
+        args.vocabulary = read_vocabulary(args.vocabulary)
     check_model(args.model)
     for message in failures:
         error_line(message)
@@ -109,15 +109,25 @@ def run(args: argparse.Namespace) -> int:
     if args.plot is not None or args.faces_picture is not None:
         require_matplotlib()
     done = [job for job in jobs if args.resume and all(path.exists() for path in job.outputs)]
-    results = dict.fromkeys(done)
+    results: dict[Job, str | None] = dict.fromkeys(done)
     waiting = [job for job in jobs if job not in results]
     if done:
         say(f"{len(done)} of {len(jobs)} videos are spoken already", file=sys.stderr)
+    if waiting:
+        results |= _speak(waiting, args)
+    if args.output_dir != Path() and len(jobs) > 1:
+        _write_manifest(args.output_dir / MANIFEST, {job: results[job] for job in jobs})
+    return int(bool(failures) or any(results.values()))
+
+
+def _speak(jobs: list[Job], args: argparse.Namespace) -> dict[Job, str | None]:
+    """Speak them, and say of each what was written, or what kept it from being spoken, which is returned."""
     say(f"loading {args.model}", file=sys.stderr)
     if args.model == BUNDLED:
         say(NOTE, file=sys.stderr)
-    batches = [waiting[first : first + args.batch_size] for first in range(0, len(waiting), args.batch_size)]
-    with Bars(len(waiting)) as bars, _pool(args, bars.stage) as speak:
+    batches = [jobs[first : first + args.batch_size] for first in range(0, len(jobs), args.batch_size)]
+    results: dict[Job, str | None] = {}
+    with Bars(len(jobs)) as bars, _pool(args, bars.stage) as speak:
         for job, problem in chain.from_iterable(speak(batches)):
             bars.video_done()
             results[job] = problem
@@ -125,9 +135,7 @@ def run(args: argparse.Namespace) -> int:
                 say("\n".join(map(str, job.outputs)))
             else:
                 error_line(problem)
-    if args.output_dir != Path() and len(jobs) > 1:
-        _write_manifest(args.output_dir / MANIFEST, {job: results[job] for job in jobs})
-    return int(bool(failures) or any(results.values()))
+    return results
 
 
 @contextmanager

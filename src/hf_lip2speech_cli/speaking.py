@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .options import CommandError, in_own_words, load, read_vocabulary
+from .options import CommandError, in_own_words, load
 from .terminal import load_detector
 from .videos import Item
 
@@ -77,7 +77,7 @@ class Speaking:
         if args.transcript is not None or (args.plot is not None and reads):
             options["return_text"] = True
         if args.vocabulary is not None:
-            options["vocabulary"] = read_vocabulary(args.vocabulary)
+            options["vocabulary"] = args.vocabulary
         return options | dict.fromkeys(pictured, args.plot is not None)
 
     def speak(self, jobs: Sequence[Job]) -> list[tuple[Job, str | None]]:

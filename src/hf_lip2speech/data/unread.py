@@ -21,7 +21,7 @@ UNREAD = "unread"  # in a batch: the list of its `UnreadClip`s
 
 @dataclass(frozen=True)
 class UnreadClip:
-    """Stands in a list of items for a clip that could not be read.
+    """The place of a clip that could not be read, in a list of items.
 
     `bug` is where a bug of this package was met, "" where the clip is damaged. If `fatal`, the trouble is not
     this clip's (no permission, a lost network, a setting): the run must stop.

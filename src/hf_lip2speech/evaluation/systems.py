@@ -136,6 +136,8 @@ class RowSpeaker:
         self._encoder: SpeakerEncoder | None = None
         self._speaker: str | torch.Tensor | None = None
         self._grid = all(is_grid_sentence(clip.text) for clip in self.clips.clips)
+        takes_text = model.config.lip2speech.text_conditioning
+        self._gives_text = takes_text and all(clip.text for clip in self.clips.clips)
         speakers = {clip.speaker for clip in self.clips.clips}
         if self.speaker in (OWN_VOICE, OTHER_VOICE):
             self._encoder = SpeakerEncoder.bundled()
@@ -178,7 +180,7 @@ class RowSpeaker:
     def rows(self) -> list[str]:
         """The rows that there are, in the table's order; shuffling takes two clips."""
         spoken = {GROUND_TRUTH, *self._copies, END_TO_END, NOISE}
-        if self.model.config.lip2speech.text_conditioning and all(clip.text for clip in self.clips.clips):
+        if self._gives_text:
             spoken.add(GIVEN_TEXT)
         return [row for row in ROWS if row in spoken or (row == SHUFFLED and len(self.clips.clips) > 1)]
 
@@ -220,7 +222,7 @@ class RowSpeaker:
         reference = reference.cut(frames)
         waveforms = {GROUND_TRUTH: reference.sound, END_TO_END: whole["audio"]}
         waveforms |= {row: self._copy(model, reference, voice) for row, model in self._copies.items()}
-        if GIVEN_TEXT in self.rows:
+        if self._gives_text:
             told = self.speak(
                 {"frames": whole["mouth"], "fps": FRAME_RATE}, cropped=True, speaker=voice, text=clip.text
             )

@@ -1,4 +1,4 @@
-"""A synthetic voice at the pace of somebody else: stretched word by word, by Praat's overlap-add."""
+"""A synthetic voice at another speaker's pace: stretched word by word, by Praat's overlap-add."""
 
 from collections.abc import Sequence
 from itertools import pairwise
