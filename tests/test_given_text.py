@@ -25,7 +25,7 @@ TEXTS = ["bin blue at f", "lay red"]
 
 @pytest.fixture(scope="module")
 def pipe() -> LipToSpeechPipeline:
-    model = spelling_model(text_conditioning=True, unlikely_word_score=-1000.0)
+    model = spelling_model(text_conditioner_size=16, unlikely_word_score=-1000.0)
     return LipToSpeechPipeline(model=model, feature_extractor=Lip2SpeechFeatureExtractor())
 
 
@@ -81,7 +81,7 @@ def test_the_words_that_are_not_on_the_lips_score_low():
 
 
 def test_one_warning_names_the_words_that_are_not_on_the_lips(pipe):
-    config = spelling_model(text_conditioning=True).config.lip2speech
+    config = spelling_model(text_conditioner_size=16).config.lip2speech
     logits = spoken("place white in j").numpy()
     seen = np.ones(len(logits) // 2, dtype=bool)
     with pytest.warns(UserWarning, match="do not seem to say 'soon', 'b' of the text") as warned:
@@ -120,10 +120,10 @@ def test_a_text_that_cannot_be_said_in_the_time_is_an_error(pipe, mouths):
 
 def test_a_model_that_cannot_be_told_says_so(mouths):
     pipe = LipToSpeechPipeline(model=spelling_model(), feature_extractor=Lip2SpeechFeatureExtractor())
-    with pytest.raises(Lip2SpeechError, match="cannot \\(the text_conditioning of its config"):
+    with pytest.raises(Lip2SpeechError, match="cannot \\(the text_conditioner_size of its config"):
         pipe("no such file", text="bin")
     with pytest.raises(Lip2SpeechError, match="leave vocabulary out"):
-        spelled = spelling_model(text_conditioning=True)
+        spelled = spelling_model(text_conditioner_size=16)
         pipe = LipToSpeechPipeline(model=spelled, feature_extractor=Lip2SpeechFeatureExtractor())
         pipe("no such file", text="bin", return_text=True, vocabulary=["bin"])
 

@@ -58,6 +58,6 @@ def spelling_model(characters: str = ENGLISH, **lip2speech) -> Lip2SpeechWithVoc
     with torch.no_grad():
         states = model.lip2speech(torch.randn(1, 20, 1, 88, 88), None, torch.ones(1, 256)).last_hidden_state
         head.bias.copy_(-head(states).mean(dim=(0, 1)))
-    if model.config.lip2speech.text_conditioning:  # as initialised, a given text changes nothing
+    if model.config.lip2speech.text_conditioner_size:  # as initialised, a given text changes nothing
         model.lip2speech.text_conditioner.out_proj.weight.data.normal_(0, 0.3)
     return model

@@ -54,7 +54,7 @@ class LipToSpeechPipeline(Pipeline):
         return_text: adds "text", what the lips say, and "words", a list of {"word", "start", "end",
             "confidence"}, in seconds and 0..1; "char" also adds "characters". Needs a model with a text head.
         text: what is to be said, with the lips' timing: one text for all inputs, or a list with one for each.
-            Needs a model with `text_conditioning`. Words that the lips cannot be saying are named in one
+            Needs a model with `text_conditioner_size`. Words that the lips cannot be saying are named in one
             warning; with return_text, "words" has the times of the text's words.
         vocabulary: of the text, either words, or for each place in a sentence a list of its words. Default:
             anything.

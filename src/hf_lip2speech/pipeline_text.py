@@ -91,10 +91,10 @@ def encode_texts(text: Any, inputs: Any, config: Lip2SpeechConfig) -> list[list[
             f"text is a {type(text).__name__}: expected what is to be said (str), or a list of as many texts "
             "as inputs."
         )
-    if not config.text_conditioning:
+    if config.text_conditioner_size is None:
         raise Lip2SpeechError(
-            "text= needs a model that can be told what to say, and this one cannot (the text_conditioning of "
-            "its config is False): leave it out, or train a model with it (docs/training.md)."
+            "text= needs a model that can be told what to say, and this one cannot (the text_conditioner_size of "
+            "its config is None): leave it out, or train a model with it (docs/training.md)."
         )
     if not isinstance(text, str):
         rows = hasattr(inputs, "__len__") and not isinstance(inputs, SINGLE)

@@ -58,8 +58,8 @@ def text_model(path: Path) -> None:
     """The bundled model, if need be with a text head that knows nothing."""
     whole = Lip2SpeechWithVocoder.from_pretrained(BUNDLED)
     config = whole.lip2speech.config.to_dict()
-    if not config["text_conditioning"]:
-        added = {"text_vocabulary": config["text_vocabulary"] or ENGLISH, "text_conditioning": True}
+    if not config["text_conditioner_size"]:
+        added = {"text_vocabulary": config["text_vocabulary"] or ENGLISH, "text_conditioner_size": 16}
         torch.manual_seed(0)
         lip2speech = Lip2SpeechModel(Lip2SpeechConfig(**(config | added)))
         lip2speech.load_state_dict(whole.lip2speech.state_dict(), strict=False)

@@ -51,7 +51,7 @@ def test_a_model_without_text_head_reads_nothing(untrained):
 
 @pytest.mark.filterwarnings("ignore:the model is not sure")
 def test_a_model_that_takes_text_is_evaluated_with_the_words_that_are_said(prepared_set):
-    model = spelling_model(text_conditioning=True, unlikely_word_score=-1000.0)
+    model = spelling_model(text_conditioner_size=16, unlikely_word_score=-1000.0)
     systems = RowSpeaker(
         LipToSpeechPipeline(model, Lip2SpeechFeatureExtractor()), open_evaluation_set(prepared_set)
     )

@@ -226,7 +226,7 @@ def test_the_page_asks_for_a_text_where_the_model_takes_one(second, tmp_path, to
     pytest.importorskip("gradio", reason="gradio is not installed (extra demo)")
     from hf_lip2speech.hub.demo.page import make_page
 
-    model = tiny_model(text_vocabulary=ENGLISH, text_conditioning=told)
+    model = tiny_model(text_vocabulary=ENGLISH, text_conditioner_size=16 if told else None)
     speak = LipToSpeechPipeline(model=model, device="cpu")
     blocks = make_page(speak).blocks.values()
     assert [block.visible for block in blocks if block.elem_id == "script"] == [told]

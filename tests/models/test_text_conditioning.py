@@ -12,14 +12,14 @@ TEXTS = torch.tensor([[1, 2, 2, 4, 3], [3, 1, -100, -100, -100]])
 
 def conditioned(**changes) -> Lip2SpeechModel:
     """A model whose conditioning changes something."""
-    model = with_frontend(text_vocabulary="abc ", text_conditioning=True, **changes)
+    model = with_frontend(text_vocabulary="abc ", text_conditioner_size=12, **changes)
     nn.init.normal_(model.text_conditioner.out_proj.weight, std=0.3)
     return model
 
 
 def test_an_untrained_branch_changes_nothing():
     torch.manual_seed(0)
-    sizes = with_frontend().config.to_dict() | {"text_vocabulary": "abc ", "text_conditioning": True}
+    sizes = with_frontend().config.to_dict() | {"text_vocabulary": "abc ", "text_conditioner_size": 12}
     model = Lip2SpeechModel(Lip2SpeechConfig(**sizes)).eval()
     with torch.no_grad():
         read, told = model(*clips(8, 6)), model(*clips(8, 6), text_ids=TEXTS)
@@ -66,4 +66,4 @@ def test_a_model_that_cannot_be_told_says_so():
     with pytest.raises(ValueError, match="cannot be told what to say"):
         with_frontend(text_vocabulary="abc ")(*clips(6), text_ids=TEXTS[:1])
     with pytest.raises(StrictDataclassClassValidationError, match="needs a text head"):
-        Lip2SpeechConfig(text_conditioning=True)
+        Lip2SpeechConfig(text_conditioner_size=12)

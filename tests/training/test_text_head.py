@@ -49,7 +49,7 @@ def test_text_conditioning_can_be_added_to_a_trained_model_that_stays_as_it_is(t
     train(
         "train", f"output_dir={tmp_path / 'read'}", max_steps=1, model=STAGES["train"]["model"] | vocabulary
     )
-    conditioning = {"max_steps": 3, "model": {"text_conditioning": True}, "learning_rate": 1e-2}
+    conditioning = {"max_steps": 3, "model": {"text_conditioner_size": 16}, "learning_rate": 1e-2}
     trainer = train(
         "train", f"init_from={tmp_path / 'read/last'}", "train_only=[text_conditioner]", **conditioning
     )

@@ -136,7 +136,7 @@ class RowSpeaker:
         self._encoder: SpeakerEncoder | None = None
         self._speaker: str | torch.Tensor | None = None
         self._grid = all(is_grid_sentence(clip.text) for clip in self.clips.clips)
-        takes_text = model.config.lip2speech.text_conditioning
+        takes_text = model.config.lip2speech.text_conditioner_size is not None
         self._gives_text = takes_text and all(clip.text for clip in self.clips.clips)
         speakers = {clip.speaker for clip in self.clips.clips}
         if self.speaker in (OWN_VOICE, OTHER_VOICE):

@@ -52,9 +52,9 @@ class Lip2SpeechConfig(StrictConfigMixin, PreTrainedConfig):
         space between words among them, such as `" 'abcdefghijklmnopqrstuvwxyz"`. Character i is class i + 1;
         class 0 is the blank. `None`: no head.
     ctc_loss_weight (`float`): of the head's loss, see [`Lip2SpeechOutput`].
-    text_conditioning (`bool`): a branch that lets a given text decide what is said (`text_ids` of the model),
-        aligned by the text head, which it needs. It is trained on the texts of the clips; the encoder is not
-        trained by its loss.
+    text_conditioner_size (`int` or `None`): width of a branch that lets a given text decide what is said
+        (`text_ids` of the model), aligned by the text head, which it needs. It is trained on the texts of the
+        clips; the encoder is not trained by its loss. `None`: no branch.
     text_calibration (`list[float]`): scale and offset of the log-odds of a word's confidence, fitted on
         validation clips (`scripts/calibrate_text.py`), so that of the words of confidence p a share p is
         right. The default changes nothing.
@@ -108,7 +108,7 @@ class Lip2SpeechConfig(StrictConfigMixin, PreTrainedConfig):
     mel_loss_weight: float | int = 10.0
     text_vocabulary: str | list[str] | tuple[str, ...] | None = None
     ctc_loss_weight: float | int = 1.0
-    text_conditioning: bool = False
+    text_conditioner_size: int | None = None
     text_calibration: list[float | int] | tuple[float | int, ...] = (1.0, 0.0)
     unlikely_word_score: float | int = -3.5
     max_av_offset: int = 0
@@ -165,8 +165,10 @@ class Lip2SpeechConfig(StrictConfigMixin, PreTrainedConfig):
             )
         if len(self.text_calibration) != 2:
             raise ValueError(f"text_calibration must be scale and offset: got {self.text_calibration!r}.")
-        if self.text_conditioning and self.text_vocabulary is None:
-            raise ValueError("text_conditioning needs a text head: give text_vocabulary too.")
+        if self.text_conditioner_size is not None:
+            check_positive(self, "text_conditioner_size")
+            if self.text_vocabulary is None:
+                raise ValueError("text_conditioner_size needs a text head: give text_vocabulary too.")
         if not 0 <= self.unit_offset <= LARGEST_SIZE:
             raise ValueError(
                 f"unit_offset counts special classes, 0 to {LARGEST_SIZE}: got {self.unit_offset}."

@@ -47,7 +47,7 @@ class Lip2SpeechOutput(ModelOutput):
         correlation_loss: 1 - `stoi_like_correlation` of a clip, mean over clips; None where its weight is 0.
         ctc_loss: -log p(text) per character, mean over the clips that have a text; 0 where none has.
         text_conditioned_loss: the same weighted sum over units and mel as in `loss`, of what is predicted
-            where `text_labels` are given as `text_ids`; None without `text_conditioning`.
+            where `text_labels` are given as `text_ids`; None without `text_conditioner_size`.
         unit_logits (`(B, 2T, V)`): class scores; `Lip2SpeechModel.unit_ids` turns them into units.
         spectrogram (`(B, 4T, 80)`): natural-log mel; zeros where a clip has ended.
         text_logits (`(B, 2T, C + 1)`): scores of the blank (class 0) and the characters of
@@ -170,7 +170,7 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
         self.mel_head = MelHead(config)
         if config.text_vocabulary is not None:
             self.text_head = nn.Linear(config.hidden_size, len(config.text_vocabulary) + 1)
-        if config.text_conditioning:
+        if config.text_conditioner_size is not None:
             self.text_conditioner = TextConditioner(config)
         self.post_init()
 
@@ -245,7 +245,7 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
             text_times (`(B, L, 2)`, *optional*): from when to when, in seconds, each of them may be said, so
                 that the text head keeps time; default: anywhere.
             text_ids (`(B, L)`, *optional*): the same of texts that the clips are to say, with the lips'
-                timing, for a model with `text_conditioning`; a clip without text says what is read.
+                timing, for a model with `text_conditioner_size`; a clip without text says what is read.
 
         Raises:
             ValueError: wrong shapes, no speaker embeddings, text_labels for a model without text head, or
@@ -278,7 +278,7 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
                 max_av_offset=self.config.max_av_offset,
             )
             losses = measure(unit_logits, spectrogram)
-            if self.config.text_conditioning and text_labels is not None:
+            if self.config.text_conditioner_size is not None and text_labels is not None:
                 told = self.predict_text(states.detach(), text_labels, speaker_embeddings, padding)
                 losses["text_conditioned_loss"] = measure(*told)["loss"]
                 losses["loss"] = losses["loss"] + losses["text_conditioned_loss"]
@@ -354,10 +354,10 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
             text_ids: (B, L), see `forward`. A text for which a clip is too short is left out.
             padding: that of the units (B, 2T).
         """
-        if not self.config.text_conditioning:
+        if self.config.text_conditioner_size is None:
             raise ValueError(
                 "A text was given, but the model cannot be told what to say: its config has "
-                "text_conditioning=False. Leave the text out, or train a model with text_conditioning."
+                "text_conditioner_size=None. Leave the text out, or train a model with one."
             )
         lengths = None if padding is None else padding.mask.sum(1)
         alignment = align_text(self.text_head(states), text_ids, lengths)

@@ -236,7 +236,7 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
             output_attentions, output_hidden_states: adds those of the lip-to-speech model; attentions need
                 `attn_implementation="eager"`.
             text_ids: (B, L), classes of the characters of what is to be said, where the lips say it best (see
-                `Lip2SpeechModel.forward`); for a model with `text_conditioning`.
+                `Lip2SpeechModel.forward`); for a model with `text_conditioner_size`.
             num_inference_steps, guidance_scale, generator: of a model with a `mel_flow`, see
                 `MelFlowModel.forward`.
             return_dict: False gives a tuple. The defaults of all three are the config's.
@@ -271,10 +271,10 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
         self.check_sampling(**sampling, generator=generator)
         lengths = clip_lengths(attention_mask, *pixel_values_videos.shape[:2])
         speakers = self._speakers(speaker_embeddings, voice, len(pixel_values_videos))
-        if text_ids is not None and not self.config.lip2speech.text_conditioning:
+        if text_ids is not None and self.config.lip2speech.text_conditioner_size is None:
             raise Lip2SpeechError(
-                "A text was given, but the model cannot be told what to say: the text_conditioning of its "
-                "config is False."
+                "A text was given, but the model cannot be told what to say: the "
+                "text_conditioner_size of its config is None."
             )
         read = read_lips(
             self.lip2speech,

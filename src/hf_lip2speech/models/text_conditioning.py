@@ -1,5 +1,7 @@
 """The optional branch that lets a given text decide what is said, at the time that the lips say it."""
 
+import copy
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -29,7 +31,9 @@ class TextConditioner(nn.Module):
 
     def __init__(self, config: Lip2SpeechConfig):
         super().__init__()
-        size = config.hidden_size
+        size = config.text_conditioner_size
+        inner = copy.copy(config)
+        inner.hidden_size, inner.intermediate_size = size, 2 * size
 
         def norm() -> nn.LayerNorm:
             return nn.LayerNorm(size, eps=config.layer_norm_eps)
@@ -37,13 +41,13 @@ class TextConditioner(nn.Module):
         self.masked_convolutions = config.masked_convolutions
         self.embedding = nn.Embedding(len(config.text_vocabulary or "") + 1, size)  # 0: outside of the text
         self.context = ChannelsLastConv1d(size, size, 2 * CONTEXT + 1, padding=CONTEXT)
-        self.in_proj = nn.Linear(3 * size + 1, size)
+        self.in_proj = nn.Linear(config.hidden_size + 2 * size + 1, size)
         self.convolution_norms = nn.ModuleList(norm() for _ in range(LAYERS))
-        self.convolutions = nn.ModuleList(ConvolutionModule(config) for _ in range(LAYERS))
+        self.convolutions = nn.ModuleList(ConvolutionModule(inner) for _ in range(LAYERS))
         self.feed_forward_norms = nn.ModuleList(norm() for _ in range(LAYERS))
-        self.feed_forwards = nn.ModuleList(FeedForward(config) for _ in range(LAYERS))
+        self.feed_forwards = nn.ModuleList(FeedForward(inner) for _ in range(LAYERS))
         self.final_norm = norm()
-        self.out_proj = ZeroLinear(size, size)
+        self.out_proj = ZeroLinear(size, config.hidden_size)
 
     def forward(
         self, states: torch.Tensor, ids: torch.Tensor, alignment: Alignment, padding: Padding | None
@@ -53,7 +57,7 @@ class TextConditioner(nn.Module):
         margin = CONTEXT + 1  # so that a text has the same neighbours in a batch as alone
         characters = self.embedding(F.pad(ids.clamp(min=BLANK), (margin, margin)))
         characters = self.context(characters.transpose(1, 2)).transpose(1, 2)  # (B, L + 2 * margin, C)
-        last = alignment.begun[..., None].expand(-1, -1, states.shape[-1]) + CONTEXT
+        last = alignment.begun[..., None].expand(-1, -1, characters.shape[-1]) + CONTEXT
         around = [characters.gather(1, last), characters.gather(1, last + 1)]
         x = self.in_proj(torch.cat([states, *around, _progress(alignment, padding).to(states.dtype)], dim=-1))
         masked = padding if self.masked_convolutions else None

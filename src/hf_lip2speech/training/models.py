@@ -23,7 +23,7 @@ from .arguments import Lip2SpeechTrainingArguments
 from .config import check_keys, readable_values
 
 # modules that a setting adds to a saved model
-ADDED = {"text_vocabulary": "text_head.", "text_conditioning": "text_conditioner."}
+ADDED = {"text_vocabulary": "text_head.", "text_conditioner_size": "text_conditioner."}
 Model = TypeVar("Model", bound=PreTrainedModel)
 
 

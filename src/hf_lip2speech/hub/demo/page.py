@@ -77,7 +77,7 @@ LOOK = look() | {
 def make_page(speak: LipToSpeechPipeline) -> gr.Blocks:
     """The page, to be launched; one visitor is served at a time."""
     compute = OneThread()
-    told = speak.model.config.lip2speech.text_conditioning
+    told = speak.model.config.lip2speech.text_conditioner_size is not None
     with gr.Blocks(title="Lip to speech", analytics_enabled=False, delete_cache=(SWEEP, AGE)) as page:
         gr.Markdown(INTRODUCTION + about(speak))
         with gr.Tab("A video", elem_id="film-tab"):
