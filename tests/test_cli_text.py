@@ -71,6 +71,9 @@ def test_a_vocabulary_is_a_list_of_words_or_lines_of_a_sentence(here, models, ca
     assert run("read a.mp4 --vocabulary sentence.txt", models) == 0
     first, second, third = capsys.readouterr().out.split()
     assert first in ("bin", "lay") and second == "red" and third in ("now", "soon")
+    assert run("read a.mp4", models) == run("read a.mp4 --vocabulary any", models) == 0
+    default, free = capsys.readouterr().out.splitlines()
+    assert default == free
 
 
 def test_several_videos_have_transcripts_of_their_own_and_a_bad_one_stops_no_other(here, models, capsys):

@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -73,6 +75,20 @@ def test_words_a_grammar_and_several_hypotheses(reader, mouths):
     said = reader(mouths[0], cropped=True, return_text=True, vocabulary=grammar, num_hypotheses=4)
     texts = {hypothesis["text"] for hypothesis in said["hypotheses"]}
     assert texts == {"bin red", "bin blue", "lay red", "lay blue"} and said["text"] in texts
+
+
+def test_the_words_that_a_model_knows_are_those_that_are_read(reader, mouths):
+    config = reader.model.config.lip2speech
+    free = reader(mouths[0], cropped=True, return_text=True)["text"]
+    try:
+        config.vocabulary = ["ab", "cd"]
+        knows = LipToSpeechPipeline(model=reader.model, feature_extractor=reader.feature_extractor)
+    finally:
+        config.vocabulary = None
+    read = partial(knows, mouths[0], cropped=True, return_text=True)
+    assert set(read()["text"].split()) <= {"ab", "cd"}
+    assert read(vocabulary="any")["text"] == free
+    assert set(read(vocabulary=["ef"])["text"].split()) == {"ef"}
 
 
 def test_the_text_alone_is_the_same_and_needs_no_voice(reader, mouths):

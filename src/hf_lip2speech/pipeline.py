@@ -56,8 +56,8 @@ class LipToSpeechPipeline(Pipeline):
         text: what is to be said, with the lips' timing: one text for all inputs, or a list with one for each.
             Needs a model with `text_conditioner_size`. Words that the lips cannot be saying are named in one
             warning; with return_text, "words" has the times of the text's words.
-        vocabulary: of the text, either words, or for each place in a sentence a list of its words. Default:
-            anything.
+        vocabulary: of the text, either words, or for each place in a sentence a list of its words; "any":
+            anything. Default: the words that the model knows (`vocabulary` of its config), else anything.
         return_audio: False leaves out the speech, and the time of speaking, where the text alone is wanted.
         num_hypotheses: with more than 1, adds "hypotheses", the most probable texts, best first, each with
             "text" and "words".

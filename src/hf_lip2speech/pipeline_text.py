@@ -18,6 +18,7 @@ OF_SPEECH = ("return_spectrogram", "return_units", "return_f0")
 MOST_HYPOTHESES = 64  # the width of the beam
 LOW_CONFIDENCE = 0.5  # of a clip: more of its words are wrong than right
 SINGLE = (str, bytes, bytearray, memoryview, dict, np.ndarray, torch.Tensor)  # inputs that have a length
+ANYTHING = "any"  # vocabulary
 UNSEEN = -100.0  # log-odds of a character where nobody is seen
 
 
@@ -72,8 +73,11 @@ def text_parameters(
                 f"num_hypotheses must be a whole number from 1 to {MOST_HYPOTHESES}, got {number!r}."
             )
         parameters["num_hypotheses"] = number
+    if vocabulary is None and "graph" not in defaults:
+        vocabulary = config.vocabulary
     if vocabulary is not None:
-        parameters["graph"] = word_graph(vocabulary, config.text_vocabulary or "")
+        anything = isinstance(vocabulary, str) and vocabulary == ANYTHING
+        parameters["graph"] = None if anything else word_graph(vocabulary, config.text_vocabulary or "")
     return parameters
 
 
@@ -93,8 +97,8 @@ def encode_texts(text: Any, inputs: Any, config: Lip2SpeechConfig) -> list[list[
         )
     if config.text_conditioner_size is None:
         raise Lip2SpeechError(
-            "text= needs a model that can be told what to say, and this one cannot (the text_conditioner_size of "
-            "its config is None): leave it out, or train a model with it (docs/training.md)."
+            "text= needs a model that can be told what to say, and this one cannot (text_conditioner_size "
+            "of its config is None): leave it out, or train a model with it (docs/training.md)."
         )
     if not isinstance(text, str):
         rows = hasattr(inputs, "__len__") and not isinstance(inputs, SINGLE)

@@ -93,13 +93,15 @@ def load(args: argparse.Namespace) -> Any:
 def add_vocabulary(parser: argparse.ArgumentParser) -> None:
     words = (
         "the words that may be said, one on each line; or, for sentences of one form, for each place in the "
-        "sentence a line with its words (default: any)"
+        "sentence a line with its words; or 'any' (default: the words that the model knows, else any)"
     )
-    parser.add_argument("--vocabulary", metavar="WORDS.txt", help=words)
+    parser.add_argument("--vocabulary", metavar="WORDS.txt|any", help=words)
 
 
-def read_vocabulary(path: str) -> list[str] | list[list[str]]:
-    """The words of a file with one on each line; lists of words, where a line has several."""
+def read_vocabulary(path: str) -> list[str] | list[list[str]] | str:
+    """The words of a file with one on each line; lists of words, where a line has several. `any` stays."""
+    if path == "any":
+        return path
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:

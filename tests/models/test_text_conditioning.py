@@ -67,3 +67,5 @@ def test_a_model_that_cannot_be_told_says_so():
         with_frontend(text_vocabulary="abc ")(*clips(6), text_ids=TEXTS[:1])
     with pytest.raises(StrictDataclassClassValidationError, match="needs a text head"):
         Lip2SpeechConfig(text_conditioner_size=12)
+    with pytest.raises(StrictDataclassClassValidationError, match="needs a text head"):
+        Lip2SpeechConfig(vocabulary=["bin"])

@@ -18,7 +18,7 @@ from ..models.modeling_speaker_encoder import SpeakerEncoder
 from . import metrics
 from .error_rates import EditErrors, normalise_text
 from .lip_sync import SyncNet
-from .systems import GRAMMAR, GREEDY, Reference
+from .systems import FREE, GRAMMAR, Reference
 from .voice import XVectorEncoder
 
 Numbers = dict[str, float | None]  # one clip's columns; None where a measure is not defined on it
@@ -207,8 +207,8 @@ _f0 = partial(Measure, metric=metrics.f0_errors, compute=_pitch, needs=("parselm
 _sync = partial(Measure, metric=metrics.lip_sync, compute=_lip_sync)
 _words = _edits(metrics.word_errors, "word_errors", "words")
 _characters = _edits(metrics.character_errors, "character_errors", "characters")
-_lip_words = _edits(metrics.word_errors, "lip_word_errors", "lip_words", GREEDY)
-_lip_characters = _edits(metrics.character_errors, "lip_character_errors", "lip_characters", GREEDY)
+_lip_words = _edits(metrics.word_errors, "lip_word_errors", "lip_words", FREE)
+_lip_characters = _edits(metrics.character_errors, "lip_character_errors", "lip_characters", FREE)
 _grammar_words = _edits(metrics.word_errors, "lip_grammar_errors", "lip_grammar_words", GRAMMAR)
 
 MEASURES: tuple[Measure, ...] = (

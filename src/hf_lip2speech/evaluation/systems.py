@@ -31,7 +31,7 @@ from .clips import EvaluationSet
 from .recognisers import is_grid_sentence
 
 OWN_VOICE, OTHER_VOICE = "own", "other"
-GREEDY, GRAMMAR = "greedy", "grammar"  # how the text head is read
+FREE, GRAMMAR = "free", "grammar"  # how the text head is read
 GROUND_TRUTH, END_TO_END, SHUFFLED, NOISE = "ground_truth", "end_to_end", "shuffled", "noise"
 GIVEN_TEXT = "given_text"
 COPY_SYNTHESIS, UNITS_ONLY, MEL_ONLY = "copy_synthesis", "copy_synthesis_units", "copy_synthesis_mel"
@@ -289,7 +289,7 @@ class RowSpeaker:
 
 
 def read_lips(pipe: LipToSpeechPipeline, mouth: np.ndarray, frames: int, grid: bool) -> dict[str, str]:
-    """The texts that a clip's lips say: "greedy", the most likely characters, and for clips of GRID
+    """The texts that a clip's lips say: "free", of the words that the model knows, and for clips of GRID
     "grammar", the most likely of its sentences; {} for a model without text head.
 
     Args:
@@ -298,13 +298,15 @@ def read_lips(pipe: LipToSpeechPipeline, mouth: np.ndarray, frames: int, grid: b
     """
     model: Any = pipe.model
     extractor: Any = pipe.feature_extractor
-    characters = model.config.lip2speech.text_vocabulary
+    config = model.config.lip2speech
+    characters = config.text_vocabulary
     if characters is None:
         return {}
     inputs = extractor(mouth, return_tensors="pt")  # all frames: the model saw them
     logits = model.read_text(inputs["pixel_values_videos"])[0]
     logits = logits[: frames * (len(logits) // len(mouth))].cpu()
-    texts = {GREEDY: transcribe(logits, characters)["text"]}
+    known = None if config.vocabulary is None else word_graph(config.vocabulary, characters)
+    texts = {FREE: transcribe(logits, characters, graph=known)["text"]}
     if grid:
         graph = word_graph([list(words.values()) for words in GRID_SENTENCE], characters)
         texts[GRAMMAR] = transcribe(logits, characters, graph=graph)["text"]

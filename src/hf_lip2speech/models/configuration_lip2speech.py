@@ -51,6 +51,8 @@ class Lip2SpeechConfig(StrictConfigMixin, PreTrainedConfig):
     text_vocabulary (`str`, `list[str]` or `None`): the characters that a CTC head on the encoder spells, the
         space between words among them, such as `" 'abcdefghijklmnopqrstuvwxyz"`. Character i is class i + 1;
         class 0 is the blank. `None`: no head.
+    vocabulary (`list[str]`, `list[list[str]]` or `None`): the words that the model knows, as a call of the
+        pipeline takes them; `None`: any.
     ctc_loss_weight (`float`): of the head's loss, see [`Lip2SpeechOutput`].
     text_conditioner_size (`int` or `None`): width of a branch that lets a given text decide what is said
         (`text_ids` of the model), aligned by the text head, which it needs. It is trained on the texts of the
@@ -107,6 +109,7 @@ class Lip2SpeechConfig(StrictConfigMixin, PreTrainedConfig):
     unit_loss_weight: float | int = 1.0
     mel_loss_weight: float | int = 10.0
     text_vocabulary: str | list[str] | tuple[str, ...] | None = None
+    vocabulary: list | tuple | None = None
     ctc_loss_weight: float | int = 1.0
     text_conditioner_size: int | None = None
     text_calibration: list[float | int] | tuple[float | int, ...] = (1.0, 0.0)
@@ -163,6 +166,8 @@ class Lip2SpeechConfig(StrictConfigMixin, PreTrainedConfig):
                 f"text_vocabulary must hold single characters, each once, or be None for no text head: got "
                 f"{self.text_vocabulary!r}."
             )
+        if self.vocabulary is not None and self.text_vocabulary is None:
+            raise ValueError("vocabulary needs a text head: give text_vocabulary too.")
         if len(self.text_calibration) != 2:
             raise ValueError(f"text_calibration must be scale and offset: got {self.text_calibration!r}.")
         if self.text_conditioner_size is not None:

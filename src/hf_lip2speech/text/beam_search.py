@@ -14,12 +14,12 @@ import torch
 from ..errors import Lip2SpeechError
 from .characters import BLANK, SPACE, encode_text
 
-BEAM_SIZE = 64  # prefixes that are kept
+BEAM_SIZE = 16  # prefixes that are kept
 MOST_PLACES = 512  # of a grammar, whose best prefix is kept besides
 LEAST_LOG_PROBABILITY = -12.0  # of a character that may follow where any may
 EXPECTED = (
-    'a list of words, ["yes", "no"], or one list of words for each place in a sentence, '
-    '[["turn"], ["left", "right"]]'
+    'a list of words, ["yes", "no"], one list of words for each place in a sentence, '
+    '[["turn"], ["left", "right"]], or "any"'
 )
 
 

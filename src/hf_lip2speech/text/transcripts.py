@@ -9,7 +9,7 @@ import torch
 
 from ..constants import FRAME_RATE, UNITS_PER_FRAME
 from .alignment import align_text
-from .beam_search import SPACE, WordGraph, beam_search
+from .beam_search import BEAM_SIZE, SPACE, WordGraph, beam_search
 from .characters import BLANK, decode_text, encode_text
 
 SECONDS = 1 / (FRAME_RATE * UNITS_PER_FRAME)  # per position of the head
@@ -46,13 +46,14 @@ def transcribe(
     if num_hypotheses == 1 and graph is None:
         return _described(logits, *_greedy(logits), characters, return_characters)
     texts: list[str] = []
-    for classes, _ in beam_search(logits, graph):
+    for classes, _ in beam_search(logits, graph, BEAM_SIZE if num_hypotheses == 1 else 4 * BEAM_SIZE):
         text = " ".join(decode_text(classes, characters).split())
         if text not in texts:
             texts.append(text)
-    found = [align_transcript(logits, text, characters, return_characters) for text in texts or [""]]
+    texts = texts[:num_hypotheses] or [""]
+    found = [align_transcript(logits, text, characters, return_characters) for text in texts]
     best = found[0]
-    return best if num_hypotheses == 1 else best | {"hypotheses": found[:num_hypotheses]}
+    return best if num_hypotheses == 1 else best | {"hypotheses": found}
 
 
 def align_transcript(

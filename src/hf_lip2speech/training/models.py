@@ -61,7 +61,7 @@ def build_model(kind: type[Model], fields: dict, init_from: str | Path | None) -
             f"{config_class.model_type} or a composite with one, such as RUN/best or `bundled`."
         )
     with readable_values("model."):
-        config = config_class.from_dict(part | fields)
+        config = config_class.from_dict(part | {"vocabulary": None} | fields)  # it is to learn other words
     added = tuple(module for field, module in ADDED.items() if fields.get(field) and not part.get(field))
     if not added:
         return kind.from_pretrained(source, config=config)
