@@ -27,7 +27,7 @@ SAMPLE = Path(__file__).parents[1] / "examples" / "sample" / "talker.mp4"
 FILE_STAGES = ("decode", "landmarks", "crops", "mux")
 MODEL_STAGES = ("model", "vocoder", "speech")
 STAGES = (*FILE_STAGES, *MODEL_STAGES)
-MODELS = ("bundled", "paper", "paper-avhubert")
+MODELS = ("bundled", "paper", "paper-avhubert", "paper-istft")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.float32}
 
 
@@ -119,9 +119,8 @@ def build(model: str, dtype: str, device: str) -> LipToSpeechPipeline:
         pipe = load_pipeline("bundled", device, DTYPES[dtype])
     else:
         encoder = AVHubertConfig(**AVHUBERT_LARGE) if model == "paper-avhubert" else None
-        config = Lip2SpeechWithVocoderConfig(
-            lip2speech=Lip2SpeechConfig(encoder=encoder), vocoder=UnitVocoderConfig()
-        )
+        vocoder = UnitVocoderConfig(generator_type="istft" if model == "paper-istft" else "hifigan")
+        config = Lip2SpeechWithVocoderConfig(lip2speech=Lip2SpeechConfig(encoder=encoder), vocoder=vocoder)
         torch.manual_seed(0)
         whole = Lip2SpeechWithVocoder(config)
         whole.set_voices({"voice": np.full(256, 1 / 16, np.float32)})
