@@ -19,6 +19,7 @@ from .constants import MEL_PER_FRAME, SAMPLES_PER_FRAME, UNITS_PER_FRAME
 from .errors import Lip2SpeechError
 from .loading import BUNDLED_NAME
 from .models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
+from .models.voices import FACE
 from .pipeline_inputs import NumberedRows, VideoReader, collate, numbered
 from .pipeline_text import encode_texts, read_text, text_parameters
 from .threads import read_ahead
@@ -35,7 +36,8 @@ class LipToSpeechPipeline(Pipeline):
             face.
         speaker: the voice to speak in. The name of one of the model's voices (`pipe.voices`); a recording of
             a speaker (path, URL, bytes, binary file or {"array": (N,) float, "sampling_rate": int}); an
-            embedding (256,) of the `SpeakerEncoder`; None (default): the model's default voice.
+            embedding (256,) of the `SpeakerEncoder`; "face": predicted from the face, by a model that was
+            trained for it (`voice_from_face`); None (default): the model's default voice.
         return_spectrogram: adds "spectrogram", float32 (4T, 80), natural log-mel at 100 Hz.
         return_units: adds "unit_ids", int64 (2T,), 0..num_units-1 at 50 Hz.
         return_f0: adds "f0", float32 (4T,), the pitch spoken in Hz every 10 ms, 0 where unvoiced; needs a
@@ -278,6 +280,9 @@ class LipToSpeechPipeline(Pipeline):
             return default
         if isinstance(speaker, str) and speaker in self.model.voices:
             return speaker
+        if isinstance(speaker, str) and speaker == FACE:
+            self.model.check_predicts_voices()
+            return FACE
         if isinstance(speaker, str | os.PathLike):
             from .media.sources import is_url
 

@@ -194,6 +194,7 @@ OWN_WORDS = {
     "seed was given": "--seed was given",
     "pitch_shift is": "--pitch-shift is",
     "The speaker ": "--speaker ",
+    "speaker='face'": "--speaker face",
     "A recording of the speaker or an embedding works as well.": "A recording of the speaker works as well.",
     "expected a start before its end, not": "expected a --start before its end, not",
 }

@@ -9,7 +9,7 @@ import os
 import sys
 from typing import Any
 
-from .options import OPTIONS_OF, CommandError, add_face, check_folder, open_corpus, positive, shard
+from .options import OPTIONS_OF, CommandError, add_face, check_folder, natural, open_corpus, positive, shard
 
 SHOWN = 3  # skipped clips that are printed per reason; the report lists all
 
@@ -54,6 +54,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "speech model (default: facebook/hubert-base-ls960)",
     )
     add("--num-units", type=positive, metavar="N", help="number of speech units to fit (default: 200)")
+    add(
+        "--visual-units",
+        metavar="SOURCE",
+        help="store visual units, too, from which a model can be trained without video: an AV-HuBERT or "
+        "lip-to-speech model (bundled, a folder or a Hub name), whose features are clustered, or the folder "
+        "of a fitted visual unit extractor",
+    )
+    add("--visual-layer", type=natural, metavar="N", help="layer of that model (default: the last)")
+    add("--num-visual-units", type=positive, metavar="N", help="visual units to fit (default: 1000)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -85,7 +94,13 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         _print_cost(estimate(corpus, **arguments), args.num_proc)
     else:
-        _print_report(prepare(corpus, args.out, engine=args.engine, shard=args.shard, **arguments), args.out)
+        visual = {
+            "visual_units": args.visual_units,
+            "visual_layer": -1 if args.visual_layer is None else args.visual_layer,
+            "num_visual_units": args.num_visual_units or 1000,
+        }
+        made = prepare(corpus, args.out, engine=args.engine, shard=args.shard, **arguments, **visual)
+        _print_report(made, args.out)
     return 0
 
 

@@ -72,7 +72,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--plot", metavar="OUT.png", nargs="?", const=OF_THE_ITEM, help=picture)
     add("--start", metavar="TIME", type=seconds, help="begin there: seconds, m:ss or h:mm:ss (default: 0)")
     add("--end", metavar="TIME", type=seconds, help="stop there (default: the end of the video)")
-    voice = "a voice of the model, or a recording (default: its default voice)"
+    voice = (
+        "a voice of the model, a recording, or face: predicted from the face, by a model that was trained "
+        "for it (default: the model's default voice)"
+    )
     add("--speaker", metavar="VOICE", help=voice)
     pitch = "semitones by which the voice is raised, such as -3 (default: 0)"
     add("--pitch-shift", type=float, metavar="SEMITONES", help=pitch)

@@ -25,7 +25,11 @@ from .snippets import ROOT, Command, commands, pages, snippets
 from .stand_ins import StandIns, hubert, prepared
 
 FAST = ("speak", "read", "compose", "convert")  # the other commands take longer
-SMALLER = {"evaluate": ("--limit", "1"), "prepare": ("--num-proc", "1"), "render": ("--clips", "2")}
+SMALLER = {
+    "evaluate": ("--limit", "1"),
+    "prepare": ("--num-proc", "1", "--num-visual-units", "8"),
+    "render": ("--clips", "2"),
+}
 OUTPUTS = ("out", "output", "video_output", "transcript", "plot")
 
 

@@ -206,9 +206,9 @@ def test_an_extractor_without_centroids_says_so():
 
 
 def test_too_little_speech_to_fit_is_named():
-    with pytest.raises(Lip2SpeechError, match="12 units need at least as many 20 ms features, got 2"):
+    with pytest.raises(Lip2SpeechError, match="12 units need at least as many features, got 2"):
         new("mfcc").fit([np.zeros(640)])
-    with pytest.raises(Lip2SpeechError, match="no recording of 20 ms"):
+    with pytest.raises(Lip2SpeechError, match="no recording that is long enough"):
         new("mfcc").fit([np.zeros(100)])
 
 

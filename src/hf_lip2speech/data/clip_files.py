@@ -23,12 +23,14 @@ from ..media.audio import read_audio, sound_tracks, write_audio
 from ..media.video import iter_frames, open_video, write_video
 from ..models.modeling_speaker_encoder import SpeakerEncoder
 from ..models.modeling_speech_units import SpeechUnitExtractor
+from ..models.modeling_visual_units import VisualUnitExtractor
 from ..video.landmarks import LandmarkDetector, MeshLandmarkDetector
 from ..video.mouth import MouthClip, follow_mouth
 from ..video.tracks import TALKING
 from .corpora import Clip
 from .corpora.clip import Segment, segments_of
 from .layout import Journal, PreparedFolder
+from .prepared import read_crops
 from .unread import place_of_bug
 
 # Makes a clip's sound, float32 (640 T,) at 16 kHz, from its text and its mouth of T frames.
@@ -111,7 +113,7 @@ class ClipWriter:
     """Writes the files of clips into one prepared folder, with models that are loaded when first needed.
 
     Args:
-        device: Of the unit extractor; the rest runs on the CPU.
+        device: Of the unit extractors; the rest runs on the CPU.
         face: Which of several faces, see `follow_mouth`.
         speak: Makes the sound of a clip; None: it is the recording's.
     """
@@ -140,6 +142,11 @@ class ClipWriter:
     @cached_property
     def unit_extractor(self) -> SpeechUnitExtractor:
         return SpeechUnitExtractor.from_pretrained(self.folder.unit_extractor).eval().to(self.device)
+
+    @cached_property
+    def visual_unit_extractor(self) -> VisualUnitExtractor:
+        folder = self.folder.visual_unit_extractor
+        return VisualUnitExtractor.from_pretrained(folder).eval().to(self.device)
 
     def write_files(self, clip: Clip, sources: Sequence[Path], limit: int) -> dict[str, Any]:
         """Write crops, sound, mel and speaker embedding, then the clip's record in the journal.
@@ -205,7 +212,8 @@ class ClipWriter:
         folder = self.folder
         for part in segments:
             start, end = part.start, part.start + part.frames
-            folder.path("units", part.id).unlink(missing_ok=True)  # those of an older source, say
+            for column in ("units", "visual_units"):  # those of an older source, say
+                folder.path(column, part.id).unlink(missing_ok=True)
             with folder.writing(folder.path("video", part.id)) as path:
                 write_video(path, crops[start:end])
             with folder.writing(folder.path("audio", part.id)) as path:
@@ -248,6 +256,15 @@ class ClipWriter:
         assert units is not None and units.shape[1] == UNITS_PER_FRAME * frames
         for clip, row in zip(ids, units.cpu().numpy().astype(np.int16), strict=True):
             self.folder.write_array(self.folder.path("units", clip), row)
+        return len(ids)
+
+    def write_visual_units(self, ids: Sequence[str], frames: int) -> int:
+        """The same of the visual units."""
+        crops = np.stack([read_crops(self.folder.path("video", clip)) for clip in ids])
+        assert crops.shape[1] == frames
+        units = self.visual_unit_extractor(torch.from_numpy(crops)).unit_ids
+        for clip, row in zip(ids, units.cpu().numpy().astype(np.uint16), strict=True):
+            self.folder.write_array(self.folder.path("visual_units", clip), row)
         return len(ids)
 
 

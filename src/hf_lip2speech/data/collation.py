@@ -84,22 +84,24 @@ class Lip2SpeechCollator:
     def __init__(self, config: "Lip2SpeechConfig"):
         self.unit_offset = config.unit_offset
         self.num_units = config.num_units
+        self.num_visual_units = config.num_visual_units
         self.text_vocabulary = config.text_vocabulary
 
     def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Items of T_i frames -> a batch, T the largest T_i, B = len(items).
 
         Returns:
-            pixel_values_videos (B, T, 1, 88, 88) float32, 0 after the end; attention_mask (B, T) int64, 1 =
-            frame; speaker_embeddings (B, 256); unit_labels (B, 2T) int64 class ids, -100 after the end;
-            mel_labels (B, 4T, 80) float32, 0 after the end; mel_attention_mask (B, 4T) int64. For a model
-            with a text head, text_labels (B, L) int64, classes of the characters of the items' texts, -100
-            after its end, L the largest number of characters, and text_times (B, L, 2) float32, from when to
-            when each may be said (`character_times`), -inf to inf where nobody knows.
+            pixel_values_videos (B, T, 1, 88, 88) float32, or visual units (B, T), 0 after the end;
+            attention_mask (B, T) int64, 1 = frame; speaker_embeddings (B, 256); unit_labels (B, 2T) int64
+            class ids, -100 after the end; mel_labels (B, 4T, 80) float32, 0 after the end;
+            mel_attention_mask (B, 4T) int64. For a model with a text head, text_labels (B, L) int64, classes
+            of the characters of the items' texts, -100 after its end, L the largest number of characters, and
+            text_times (B, L, 2) float32, from when to when each may be said (`character_times`), -inf to inf
+            where nobody knows.
 
         Raises:
-            DatasetError: A unit is outside the model's 0..num_units-1, or a text has a letter or digit that
-                its vocabulary lacks.
+            DatasetError: A unit or a visual unit is outside of the model's, or a text has a letter or digit
+                that its vocabulary lacks.
         """
         units = [item["unit_labels"] for item in items]
         largest = max(int(clip.max()) for clip in units)
@@ -108,6 +110,13 @@ class Lip2SpeechCollator:
                 f"The prepared clips hold unit {largest}, but the model's config has "
                 f"num_units={self.num_units}; set it to the number of clusters that prepared them."
             )
+        if self.num_visual_units is not None:
+            largest = max(int(item["pixel_values_videos"].max()) for item in items)
+            if largest >= self.num_visual_units:
+                raise DatasetError(
+                    f"The prepared clips hold visual unit {largest}, but the model's config has "
+                    f"num_visual_units={self.num_visual_units}; set it to the number of their clusters."
+                )
         batch = {
             "pixel_values_videos": _pad([item["pixel_values_videos"] for item in items]),
             "attention_mask": _mask([item["pixel_values_videos"] for item in items]),

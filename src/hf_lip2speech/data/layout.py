@@ -9,6 +9,7 @@ OUT/audio/ID.flac       16 kHz mono, 640T samples
 OUT/mel/ID.npy          log-mel, float32 (4T, 80)
 OUT/units/ID.npy        units, int16 (2T,)
 OUT/speaker/ID.npy      speaker embedding, float32 (256,)
+OUT/visual_units/ID.npy on request: uint16 (T,), by the VisualUnitExtractor in OUT/visual_unit_extractor/
 OUT/.prepare/           what is done so far (journal/), and files being written (staging/)
 
 Paths follow from clip IDs alone, so that processes and machines can share the work without coordination.
@@ -40,6 +41,9 @@ COLUMNS = {
 }
 
 
+FILES = COLUMNS | {"visual_units": "visual_units/{}.npy"}  # the last is not in the manifest
+
+
 class PreparedFolder:
     """Paths in a prepared folder `root`, and atomic writing to them.
 
@@ -52,20 +56,21 @@ class PreparedFolder:
         self.report = self.root / REPORT
         self.contact_sheet = self.root / "contact_sheet.png"
         self.unit_extractor = self.root / UNIT_EXTRACTOR
+        self.visual_unit_extractor = self.root / f"visual_{UNIT_EXTRACTOR}"
         self.state = self.root / ".prepare"
         self.journal = self.state / "journal"
         self.staging = self.state / "staging" / part
 
     def relative(self, column: str, clip_id: str) -> str:
-        """The manifest's entry for a clip's file; `column` is one of COLUMNS."""
-        return COLUMNS[column].format(clip_id)
+        """The manifest's entry for a clip's file; `column` is one of FILES."""
+        return FILES[column].format(clip_id)
 
     def path(self, column: str, clip_id: str) -> Path:
         return self.root / self.relative(column, clip_id)
 
     def existing(self, column: str) -> set[str]:
         """The IDs that have a file in a column. Each folder is listed once; files are not looked at."""
-        top, suffix = self.root / COLUMNS[column].split("/")[0], Path(COLUMNS[column]).suffix
+        top, suffix = self.root / FILES[column].split("/")[0], Path(FILES[column]).suffix
         return {path.relative_to(top).as_posix().removesuffix(suffix) for path in top.rglob(f"*{suffix}")}
 
     def writing(self, path: Path) -> AbstractContextManager[Path]:

@@ -25,15 +25,16 @@ from ..video.tracks import TALKING, check_face
 from .clip_files import RULES, ClipWriter, Speak, file_signature
 from .corpora import Clip, Corpus, FaceVideoFolder, ListedCorpus
 from .corpora.clip import shuffled
-from .layout import COLUMNS, Journal, PreparedFolder
+from .layout import COLUMNS, FILES, Journal, PreparedFolder
 from .report import make_report, write_contact_sheet, write_manifest
 from .units import DEFAULT_UNITS, Units, place_unit_extractor, unfitted_config
 from .unread import SAME_BUG
+from .visual_units import place_visual_unit_extractor, visual_unit_extractor
 from .workers import POOLS, Run, local_pool, sole_use
 
 MAX_SECONDS = 24.0  # 600 frames, which training takes at once (published setup)
 UNIT_BATCH = 60 * FRAME_RATE  # frames; HuBERT Base's first layer takes 0.4 GB of memory for them
-FOLDERS = {pattern.split("/")[0] for pattern in COLUMNS.values()}  # of a prepared folder
+FOLDERS = {pattern.split("/")[0] for pattern in FILES.values()}  # of a prepared folder
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,9 @@ def prepare(
     shard: tuple[int, int] | None = None,
     unit_extractor: Units = DEFAULT_UNITS,
     num_units: int = NUM_UNITS,
+    visual_units: str | None = None,
+    num_visual_units: int = 1000,
+    visual_layer: int = -1,
     splits: Iterable[str] | None = None,
     limit: int | None = None,
     face: int | str = TALKING,
@@ -83,6 +87,11 @@ def prepare(
             fitted SpeechUnitExtractor, or the path or Hub name of one, is used as it is. It runs on the GPU
             if there is one.
         num_units: Clusters of an extractor that is fitted here.
+        visual_units: Store visual units, too, one per frame: clusters of the features of this AV-HuBERT or
+            lip-to-speech model ("bundled", a folder or a Hub name), fitted on the crops of the train split,
+            or those of a saved `VisualUnitExtractor`. A shard leaves them to the run without a shard.
+        num_visual_units: Clusters of one that is fitted here.
+        visual_layer: Whose hidden states are clustered; -1 is the last.
         splits: Only these of the corpus's splits.
         limit: At most this many clips per split, the first by ID.
         face: Which of several faces, see `video.mouth.follow_mouth`.
@@ -122,6 +131,9 @@ def prepare(
             f"of {', '.join(sorted(set(whole.splits.values())))} only. Prepare train too, or give a fitted "
             "one."
         )
+    visual = None
+    if visual_units is not None and shard is None:
+        visual = visual_unit_extractor(visual_units, num_visual_units, visual_layer)
     mine, part = dict(whole.splits), ""
     if shard is not None:
         mine, part = dict(list(mine.items())[shard[0] - 1 :: shard[1]]), f"{shard[0]}-of-{shard[1]}"
@@ -168,6 +180,17 @@ def prepare(
         pool = nullcontext(run) if device == "cpu" else local_pool(partial(ClipWriter, folder, device), 1, "")
         with pool as run_units:
             _write_units(folder, records, run_units, progress)
+            if visual is not None:
+                train = [
+                    segment[0]
+                    for clip, record in records.items()
+                    for segment in record.get("segments", ())
+                    if mine[clip] == "train"
+                ]
+                report["visual_unit_extractor"] = place_visual_unit_extractor(
+                    folder, visual, train, seed=seed, device=device, progress=progress
+                )
+                _write_units(folder, records, run_units, progress, "visual_units")
         if part:
             return report | {"shard": part.replace("-of-", "/")}
         ids = [segment[0] for record in records.values() for segment in record.get("segments", ())]
@@ -275,10 +298,14 @@ def done_records(
 
 
 def _write_units(
-    folder: PreparedFolder, records: Mapping[str, dict[str, Any]], run: Run, progress: bool
+    folder: PreparedFolder,
+    records: Mapping[str, dict[str, Any]],
+    run: Run,
+    progress: bool,
+    column: str = "units",
 ) -> None:
-    """Units of all stored clips that have none, in batches of clips of one length."""
-    present = folder.existing("units")
+    """(Visual) units of all stored clips that have none, in batches of clips of one length."""
+    present = folder.existing(column)
     lengths: dict[int, list[str]] = defaultdict(list)
     for record in records.values():
         for clip, _, frames in record.get("segments", ()):
@@ -293,8 +320,8 @@ def _write_units(
             size = max(1, UNIT_BATCH // frames)
             yield from ((clips[start : start + size], frames) for start in range(0, len(clips), size))
 
-    with tqdm(total=todo, desc="units", disable=not progress) as bar:
-        for count in run("write_units", batches()):
+    with tqdm(total=todo, desc=column.replace("_", " "), disable=not progress) as bar:
+        for count in run(f"write_{column}", batches()):
             bar.update(count)
 
 

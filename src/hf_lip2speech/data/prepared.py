@@ -19,7 +19,7 @@ from tqdm import tqdm
 from .. import constants
 from ..errors import DamagedClipError, DatasetError
 from ..media.sources import one_file
-from .layout import COLUMNS, PreparedFolder
+from .layout import COLUMNS, FILES, PreparedFolder
 from .published import LABELS, is_published_layout, published_rows
 
 PREPARE_AGAIN = (
@@ -80,8 +80,9 @@ READERS: dict[str, tuple[str, Callable[[Any], Any], int | None]] = {
     "waveform": ("audio", _read_sound, constants.SAMPLES_PER_FRAME),
     "text": ("text", str, None),
     "word_times": ("words", word_times, None),
+    "visual_units": ("visual_units", _read_units, 1),
 }
-FIELDS = tuple(READERS)
+FIELDS = tuple(READERS)[:-1]  # by default; few folders have visual units
 
 
 class ManifestRows(Sequence[dict[str, Any]]):
@@ -166,7 +167,8 @@ class PreparedDataset(Dataset):
     An item of a clip with T frames is a dict of "id" (str) and the chosen fields: "frames" uint8 (T, 96, 96)
     gray, "mel" float32 (4T, 80), "unit_ids" int64 (2T,), "speaker_embeddings" float32 (256,), "waveform"
     float32 (640T,) in [-1, 1] at 16 kHz, "text" (str), what is said, "" where the corpus does not tell,
-    "word_times" float32 (words, 2), start and end of each word in seconds, (0, 2) where nobody knows.
+    "word_times" float32 (words, 2), start and end of each word in seconds, (0, 2) where nobody knows, and, on
+    request, "visual_units" int64 (T,).
 
     Args:
         root: The prepared folder, or one in the layout of published.py, in its lists' order.
@@ -200,8 +202,9 @@ class PreparedDataset(Dataset):
         self.folder = PreparedFolder(root)
         self.split = split
         self.fields = tuple(fields)
-        if unknown := set(self.fields) - set(FIELDS):
-            raise DatasetError(f"fields={self.fields} has {sorted(unknown)}; expected some of {FIELDS}.")
+        if unknown := set(self.fields) - set(READERS):
+            known = tuple(READERS)
+            raise DatasetError(f"fields={self.fields} has {sorted(unknown)}; expected some of {known}.")
         self.published = not self.folder.manifest.is_file() and is_published_layout(root)
         if not self.published and not self.folder.manifest.is_file():
             advice = "Make one with hf-lip2speech prepare CORPUS DATA_DIR OUT and give OUT here."
@@ -273,12 +276,19 @@ class PreparedDataset(Dataset):
 
     def _values(self, field: str, row: dict[str, Any]) -> np.ndarray | str:
         column, read, per_frame = READERS[field]
-        if column not in COLUMNS:
+        if column not in FILES:
             return read(row.get(column) or "")
         length = constants.SPEAKER_EMBEDDING_DIM if per_frame is None else per_frame * row["frames"]
         if self.published and field == "unit_ids":
             return row["units"][:length]
-        path = self.folder.root / row[column]
+        path = (
+            self.folder.path(column, row["id"]) if column not in COLUMNS else self.folder.root / row[column]
+        )
+        if column not in COLUMNS and not path.is_file():
+            raise DatasetError(
+                f"{row['id']} in {self.folder.root} has no visual units: run `hf-lip2speech prepare` with "
+                "--visual-units."
+            )
         if not path.is_file():
             raise DatasetError(
                 f"{path} is missing although the manifest lists it. Copy the folder again, or prepare the "

@@ -15,7 +15,12 @@ from ..losses.multi_target import best_lags, move_labels
 from .augmentation import VideoAugmentation, evaluation_transform, sample_generator
 
 # of `Lip2SpeechModel.forward`, by field of a `PreparedDataset`, where they differ
-ARGUMENT_OF = {"unit_ids": "unit_labels", "mel": "mel_labels", "text": "text_labels"}
+ARGUMENT_OF = {
+    "unit_ids": "unit_labels",
+    "mel": "mel_labels",
+    "text": "text_labels",
+    "visual_units": "pixel_values_videos",
+}
 PEAK = 0.95  # of the vocoder's target waveforms
 
 
@@ -50,16 +55,16 @@ class AugmentedDataset(EpochDataset):
     """Stage 1: mouth crops become the model's input, augmented if told so, and long clips are cut.
 
     Args:
-        dataset: A `PreparedDataset` with at least the field "frames".
-        augmentation: What to do to the video; None: the evaluation's centre crop.
+        dataset: A `PreparedDataset` with at least the field "frames" or "visual_units".
+        augmentation: What to do to the video; None: the evaluation's centre crop. Visual units take none.
         max_frames: Longer clips are cut to this many frames at a place drawn from seed, epoch and index,
             together with their targets; None: never (evaluation).
         extractor: The model's feature extractor: size of the crop, mean and deviation of the pixels.
 
     An item holds the fields of `dataset` as tensors, named as the arguments of `Lip2SpeechModel.forward`:
-    "frames" becomes "pixel_values_videos", float32 (T, 1, 88, 88), "mel" becomes "mel_labels", "unit_ids"
-    becomes "unit_labels" (still units 0..num_units-1: `Lip2SpeechCollator` makes class ids of them), "text"
-    becomes "text_labels" (still a str, "" where the clip was cut).
+    "frames" becomes "pixel_values_videos", float32 (T, 1, 88, 88), or "visual_units" do, int64 (T,), "mel"
+    becomes "mel_labels", "unit_ids" becomes "unit_labels" (still units 0..num_units-1: `Lip2SpeechCollator`
+    makes class ids of them), "text" becomes "text_labels" (still a str, "" where the clip was cut).
     """
 
     def __init__(
@@ -88,18 +93,18 @@ class AugmentedDataset(EpochDataset):
         if self.augmentation is not None and self.augmentation.speed:
             faster = 2 * float(torch.rand((), generator=generator)) - 1
             item = change_speed(item, 1 + self.augmentation.speed * faster)
-        frames = len(item["frames"])
+        frames = len(item["frames" if "frames" in item else "visual_units"])
         if self.max_frames is not None and frames > self.max_frames:
             start = int(torch.randint(frames - self.max_frames + 1, (), generator=generator))
             item = cut_frames(item, start, start + self.max_frames)
         item = _as_tensors(item)
-        clip = item.pop("frames")
-        if self.augmentation is None:
-            pixels = evaluation_transform(clip, self.extractor)
-        else:
-            pixels = self.augmentation(clip, generator, self.extractor)
-        named = {ARGUMENT_OF.get(field, field): value for field, value in item.items()}
-        return {**named, "pixel_values_videos": pixels}
+        if "frames" in item:
+            clip = item.pop("frames")
+            if self.augmentation is None:
+                item["pixel_values_videos"] = evaluation_transform(clip, self.extractor)
+            else:
+                item["pixel_values_videos"] = self.augmentation(clip, generator, self.extractor)
+        return {ARGUMENT_OF.get(field, field): value for field, value in item.items()}
 
 
 class VocoderSegmentDataset(EpochDataset):
@@ -288,7 +293,8 @@ def cut_frames(item: dict[str, Any], start: int, end: int) -> dict[str, Any]:
     text becomes "", since nobody knows which part of it they show."""
     if "text" in item:
         item = item | {"text": ""}
-    rates = {"frames": 1, "unit_ids": UNITS_PER_FRAME, "mel": MEL_PER_FRAME, "waveform": SAMPLES_PER_FRAME}
+    rates = {"frames": 1, "visual_units": 1, "unit_ids": UNITS_PER_FRAME, "mel": MEL_PER_FRAME}
+    rates["waveform"] = SAMPLES_PER_FRAME
     return {
         name: value[rates[name] * start : rates[name] * end] if name in rates else value
         for name, value in item.items()

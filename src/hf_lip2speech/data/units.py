@@ -103,40 +103,62 @@ def place_unit_extractor(
         extractor = given_extractor(units)
         origin = {
             "units": "given" if extractor is units else str(units),
-            "fingerprint": _fingerprint(extractor),
+            "fingerprint": fingerprint(extractor),
         }
-    placed = _origin(folder)
+
+    def fitted() -> SpeechUnitExtractor:
+        if config is not None:
+            extractor.to(device).fit(_sounds(shuffled(train, seed), clip, progress), seed=seed)
+        return extractor
+
+    return place(folder, folder.unit_extractor, "units", origin, fitted, replace)
+
+
+def place(
+    folder: PreparedFolder,
+    target: Path,
+    column: str,
+    origin: dict,
+    make: Callable[[], SpeechUnitExtractor],
+    replace: bool,
+) -> dict:
+    """Save the extractor that `make` gives as `target`, unless one of the same origin is there. The units in
+    `column` of another one are removed; returns the origin.
+
+    Raises:
+        DatasetError: Another extractor is there and must not be replaced.
+    """
+    placed = _origin(target)
     if placed == origin:
         return origin
     if placed is not None and not replace:
         raise DatasetError(
-            f"{folder.unit_extractor} was made of {placed}; this shard asks for {origin}. Give every shard "
+            f"{target} was made of {placed}; this shard asks for {origin}. Give every shard "
             "the same corpus and arguments; a run without a shard replaces the extractor."
         )
-    if config is not None:
-        extractor.to(device).fit(_sounds(shuffled(train, seed), clip, progress), seed=seed)
+    extractor = make()
     # The old extractor goes first and the new one comes last: wherever this is interrupted, units are never
     # beside an extractor that did not make them.
     if replace:
         folder.manifest.unlink(missing_ok=True)
-        for old in (folder.unit_extractor, folder.root / "units"):
+        for old in (target, folder.root / column):
             if old.exists():
                 shutil.rmtree(old)
     try:
-        with folder.writing(folder.unit_extractor) as unfinished:
+        with folder.writing(target) as unfinished:
             extractor.save_pretrained(unfinished)
             (unfinished / ORIGIN).write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
     except OSError:
         # A folder cannot replace another: one of the other shards was faster.
-        if _origin(folder) != origin:
+        if _origin(target) != origin:
             raise
     return origin
 
 
-def _origin(folder: PreparedFolder) -> dict | None:
-    """What the extractor in the folder was made of; None if there is none, or its note is damaged."""
+def _origin(target: Path) -> dict | None:
+    """What the extractor in a folder was made of; None if there is none, or its note is damaged."""
     try:
-        return json.loads((folder.unit_extractor / ORIGIN).read_text(encoding="utf-8"))
+        return json.loads((target / ORIGIN).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 
@@ -157,7 +179,7 @@ def _sounds(ids: Sequence[str], clip: Callable[[str], Clip], progress: bool) -> 
         yield sound
 
 
-def _fingerprint(extractor: SpeechUnitExtractor) -> str:
+def fingerprint(extractor: SpeechUnitExtractor) -> str:
     # Only what the config itself declares: transformers adds to the rest whenever a model is saved or loaded.
     config = {name: getattr(extractor.config, name) for name in SpeechUnitExtractorConfig.__annotations__}
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())

@@ -19,10 +19,12 @@ from ..data.clip_files import common_frames, read_sound
 from ..data.corpora import GRID_SENTENCE, Clip
 from ..data.layout import UNIT_EXTRACTOR
 from ..errors import Lip2SpeechError
+from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from ..models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
 from ..models.modeling_speaker_encoder import SpeakerEncoder
 from ..models.modeling_speech_units import SpeechUnitExtractor
 from ..models.modeling_unit_vocoder import UnitVocoderModel
+from ..models.voices import FACE
 from ..pipeline import LipToSpeechPipeline
 from ..text.beam_search import word_graph
 from ..text.transcripts import transcribe
@@ -218,6 +220,10 @@ class RowSpeaker:
             return_face_mask=True,
             return_units=True,
         )
+        if isinstance(voice, str) and voice == FACE:
+            extractor = cast(Lip2SpeechFeatureExtractor, self.speak.feature_extractor)
+            pixels = extractor(whole["mouth"], return_tensors="pt")["pixel_values_videos"]
+            voice = self.model.predict_voices(pixels)[0].cpu()
         frames = common_frames(len(whole["mouth"]), len(reference.sound))
         reference = reference.cut(frames)
         waveforms = {GROUND_TRUTH: reference.sound, END_TO_END: whole["audio"]}
@@ -255,6 +261,8 @@ class RowSpeaker:
             return self._speaker, f"of the recording {Path(str(self.speaker)).name}"
         own = self.speaker is None and clip.speaker in self.model.config.voices
         name = clip.speaker if own else str(self._speaker)
+        if name == FACE:
+            return name, "predicted from the face"
         return name, f"{name}, of the model"
 
     @torch.no_grad()

@@ -29,6 +29,9 @@ class Lip2SpeechConfig(StrictConfigMixin, PreTrainedConfig):
         is called; `False`: they are trained with the rest. The front end is trained in any case.
     frozen_encoder_eval (`bool`): a frozen AV-HuBERT stays in eval mode while the rest trains: no dropout,
         fixed batch-norm statistics. In the published training the statistics move; `False` reproduces that.
+    num_visual_units (`int` or `None`): the model reads visual units, 0 .. num_visual_units - 1, one per
+        frame, as [`VisualUnitExtractor`] makes them: the front end is an embedding of them. `None`, as
+        published: it reads pictures.
     crop_size (`int`): side of the input frames in pixels.
     frontend_stem_channels, frontend_stem_stride (`int`): width and spatial stride of the 3-D convolution.
     frontend_channels, frontend_blocks (`list[int]`): widths and basic blocks of the residual stages; every
@@ -57,6 +60,9 @@ class Lip2SpeechConfig(StrictConfigMixin, PreTrainedConfig):
     text_conditioner_size (`int` or `None`): width of a branch that lets a given text decide what is said
         (`text_ids` of the model), aligned by the text head, which it needs. It is trained on the texts of the
         clips; the encoder is not trained by its loss. `None`: no branch.
+    voice_from_face (`bool`): a head that predicts the speaker embedding from the frames, so that no voice has
+        to be given (`speaker="face"` of the pipeline). It has convolutions of its own, trained by the
+        cosine to the given embeddings.
     text_calibration (`list[float]`): scale and offset of the log-odds of a word's confidence, fitted on
         validation clips (`scripts/calibrate_text.py`), so that of the words of confidence p a share p is
         right. The default changes nothing.
@@ -82,6 +88,7 @@ class Lip2SpeechConfig(StrictConfigMixin, PreTrainedConfig):
     encoder: dict | PreTrainedConfig | None = None
     freeze_encoder: bool = True
     frozen_encoder_eval: bool = True
+    num_visual_units: int | None = None
     crop_size: int = CROP_SIZE
     frontend_stem_channels: int = 64
     frontend_stem_stride: int = 2
@@ -112,6 +119,7 @@ class Lip2SpeechConfig(StrictConfigMixin, PreTrainedConfig):
     vocabulary: list | tuple | None = None
     ctc_loss_weight: float | int = 1.0
     text_conditioner_size: int | None = None
+    voice_from_face: bool = False
     text_calibration: list[float | int] | tuple[float | int, ...] = (1.0, 0.0)
     unlikely_word_score: float | int = -3.5
     max_av_offset: int = 0
@@ -140,6 +148,12 @@ class Lip2SpeechConfig(StrictConfigMixin, PreTrainedConfig):
         super().validate_architecture()
         if self.encoder is not None:
             self._validate_encoder()
+        if self.num_visual_units is not None:
+            check_positive(self, "num_visual_units")
+            if self.encoder is not None:
+                raise ValueError("num_visual_units and encoder are both given: a model reads one of the two.")
+            if self.voice_from_face:
+                raise ValueError("voice_from_face needs video, and num_visual_units is given: leave one out.")
         check_positive(self, "hidden_size", "num_attention_heads")
         if self.hidden_size % self.num_attention_heads or self.hidden_size % 2:
             raise ValueError(

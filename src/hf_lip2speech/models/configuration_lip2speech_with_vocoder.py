@@ -63,6 +63,14 @@ class Lip2SpeechWithVocoderConfig(StrictConfigMixin, PreTrainedConfig):
                 contents[part].pop("_name_or_path", None)
         return contents
 
+    def validate_input(self):
+        """The lip-to-speech model reads video."""
+        if self.lip2speech is not None and self.lip2speech.num_visual_units is not None:
+            raise ValueError(
+                "The lip-to-speech model reads visual units, not video: train it on video first, with "
+                "init_from=RUN/best model.num_visual_units=null."
+            )
+
     def validate_parts_agree(self):
         """The parts have the same units, mel and speaker embeddings."""
         for part, called in ((self.vocoder, "vocoder"), (self.mel_flow, "mel flow")):

@@ -25,6 +25,7 @@ from ..text.characters import BLANK
 from .configuration_lip2speech import Lip2SpeechConfig
 from .conformer import ConformerEncoder, ConformerLayer, RelPositionMultiHeadAttention
 from .convolution import ChannelsLastConv1d, convolve_chunks
+from .face_voice import FaceVoiceHead
 from .modeling_avhubert import AVHubertModel
 from .padding import Padding, find_padding
 from .text_conditioning import TextConditioner, ZeroLinear
@@ -40,7 +41,7 @@ class Lip2SpeechOutput(ModelOutput):
         loss (`torch.FloatTensor` of shape `()`): `unit_loss_weight * unit_loss + mel_loss_weight *
             (mel_loss + spectral_convergence_loss) + correlation_loss_weight * correlation_loss`, over the
             targets that were given, + `ctc_loss_weight * ctc_loss` times the share of clips that have a text
-            + `text_conditioned_loss`.
+            + `text_conditioned_loss` + `face_voice_loss`.
         unit_loss: label-smoothed cross entropy, summed over a clip's units, mean over clips.
         mel_loss: mean absolute error over a clip's valid mel frames, mean over clips.
         spectral_convergence_loss: |y - x|_F / |y|_F of a clip, mean over clips.
@@ -48,10 +49,13 @@ class Lip2SpeechOutput(ModelOutput):
         ctc_loss: -log p(text) per character, mean over the clips that have a text; 0 where none has.
         text_conditioned_loss: the same weighted sum over units and mel as in `loss`, of what is predicted
             where `text_labels` are given as `text_ids`; None without `text_conditioner_size`.
+        face_voice_loss: 1 - cosine of `face_voices` and the given embeddings, mean over clips; None without
+            `voice_from_face`.
         unit_logits (`(B, 2T, V)`): class scores; `Lip2SpeechModel.unit_ids` turns them into units.
         spectrogram (`(B, 4T, 80)`): natural-log mel; zeros where a clip has ended.
         text_logits (`(B, 2T, C + 1)`): scores of the blank (class 0) and the characters of
             `text_vocabulary`; None where it is None.
+        face_voices (`(B, 256)`): speaker embeddings that fit the faces; None without `voice_from_face`.
         last_hidden_state (`(B, 2T, hidden_size)`): of the conformer.
         hidden_states, attentions: of its layers.
     """
@@ -63,9 +67,11 @@ class Lip2SpeechOutput(ModelOutput):
     correlation_loss: torch.FloatTensor | None = None
     ctc_loss: torch.FloatTensor | None = None
     text_conditioned_loss: torch.FloatTensor | None = None
+    face_voice_loss: torch.FloatTensor | None = None
     unit_logits: torch.FloatTensor | None = None
     spectrogram: torch.FloatTensor | None = None
     text_logits: torch.FloatTensor | None = None
+    face_voices: torch.FloatTensor | None = None
     last_hidden_state: torch.FloatTensor | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
@@ -157,7 +163,10 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
     def __init__(self, config: Lip2SpeechConfig):
         super().__init__(config)
         self.encoder_is_frozen = config.encoder is not None and config.freeze_encoder
-        if config.encoder is None:
+        if config.num_visual_units is not None:
+            width = config.frontend_channels[-1]  # so that a front end for pictures can take its place
+            self.frontend = nn.Embedding(config.num_visual_units, width)
+        elif config.encoder is None:
             self.frontend = VisualFrontend(config)
             width = self.frontend.width
         else:
@@ -172,6 +181,8 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
             self.text_head = nn.Linear(config.hidden_size, len(config.text_vocabulary) + 1)
         if config.text_conditioner_size is not None:
             self.text_conditioner = TextConditioner(config)
+        if config.voice_from_face:
+            self.face_voice_head = FaceVoiceHead(config)
         self.post_init()
 
     @classmethod
@@ -229,7 +240,7 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
         """
         Args:
             pixel_values_videos (`(B, T, 1, 88, 88)`): normalised mouth frames at 25 fps, as
-                [`Lip2SpeechFeatureExtractor`] makes them.
+                [`Lip2SpeechFeatureExtractor`] makes them; of a model with `num_visual_units`, int64 `(B, T)`.
             attention_mask (`(B, T)`, *optional*): 1 for a frame, 0 for padding; default: no padding.
             speaker_embeddings (`(B, 256)`): GE2E embeddings of the voice.
             unit_labels (`(B, 2T)`, *optional*): class ids (unit + `config.unit_offset`), -100 = ignore.
@@ -251,9 +262,13 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
             ValueError: wrong shapes, no speaker embeddings, text_labels for a model without text head, or
                 text_ids for one without text conditioning.
         """
-        padding = find_padding(pixel_values_videos, attention_mask, self.config.crop_size)
+        crop_size = self.config.crop_size if self.config.num_visual_units is None else None
+        padding = find_padding(pixel_values_videos, attention_mask, crop_size)
         self._check_speakers(speaker_embeddings, pixel_values_videos.shape[0])
         features = self.frame_features(pixel_values_videos, padding, chunk_frames)
+        face_voices = None
+        if self.config.voice_from_face:
+            face_voices = self.face_voice_head(pixel_values_videos, padding)
         padding = None if padding is None else padding.repeat(UNITS_PER_FRAME)
         states, unit_logits, spectrogram = self.predict(features, speaker_embeddings, padding, chunk_frames)
         text_logits = None if self.config.text_vocabulary is None else self.text_head(states)
@@ -282,6 +297,10 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
                 told = self.predict_text(states.detach(), text_labels, speaker_embeddings, padding)
                 losses["text_conditioned_loss"] = measure(*told)["loss"]
                 losses["loss"] = losses["loss"] + losses["text_conditioned_loss"]
+            if face_voices is not None:
+                likeness = F.cosine_similarity(face_voices.float(), speaker_embeddings.float())
+                losses["face_voice_loss"] = 1 - likeness.mean()
+                losses["loss"] = losses["loss"] + losses["face_voice_loss"]
         if text_labels is not None:
             losses |= self._text_loss(losses, text_logits, text_labels, text_times, padding)
         return Lip2SpeechOutput(
@@ -289,6 +308,7 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
             unit_logits=unit_logits,
             spectrogram=spectrogram,
             text_logits=text_logits,
+            face_voices=face_voices,
             last_hidden_state=states,
         )
 
@@ -340,6 +360,14 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
             mel[:, context * self.mel_head.frames_per_state :],
         )
 
+    @torch.no_grad()
+    def predict_voices(
+        self, pixel_values_videos: torch.Tensor, attention_mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The `face_voices` of clips, (B, 256), without reading lips; for a model with `voice_from_face`."""
+        padding = find_padding(pixel_values_videos, attention_mask, self.config.crop_size)
+        return self.face_voice_head(pixel_values_videos, padding)
+
     def predict_text(
         self,
         states: torch.Tensor,
@@ -379,6 +407,9 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
 
         The frames before number `first` are seen by their neighbours; only with a front end and no padding.
         """
+        if self.config.num_visual_units is not None:
+            features = self.frontend(videos)[:, first:]
+            return features if padding is None else padding.zero(features)
         skip_padding = self.config.masked_convolutions
         if self.config.encoder is None:
             if padding is not None and not skip_padding:

@@ -26,7 +26,7 @@ from .modeling_lip2speech import Lip2SpeechModel
 from .modeling_mel_flow import Generators, MelFlowModel
 from .modeling_unit_vocoder import UnitVocoderModel, fold_weight_norm
 from .phase_recovery import raised
-from .voices import VOICES, Embedding, read_voices, write_voices
+from .voices import FACE, FACE_FRAMES, VOICES, Embedding, read_voices, write_voices
 from .windows import Progress, clip_lengths, lengths_mask, predict_pitch, read_lips, vocode
 
 # of `push_to_hub`, which `save_pretrained(push_to_hub=True)` takes as well
@@ -189,11 +189,27 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
                     f"No voice was given and the model has no default voice. {known} Name a voice or give "
                     "speaker_embeddings."
                 )
+        if name == FACE and name not in self.voices:
+            self.check_predicts_voices()
+            raise Lip2SpeechError(
+                f"The voice of a face is predicted from a whole clip, and is not known here. {known} "
+                "Name one or give a recording."
+            )
         if name not in self.voices:
             raise Lip2SpeechError(
                 f"There is no voice {name!r}. {known} Name one of them or give speaker_embeddings."
             )
         return self.voices[name].clone()
+
+    def check_predicts_voices(self) -> None:
+        """Raise `Lip2SpeechError` if the model cannot predict a voice from the face."""
+        if not self.config.lip2speech.voice_from_face:
+            known = f" ({', '.join(self.voices)})" if self.voices else ""
+            raise Lip2SpeechError(
+                "speaker='face' was given, but this model does not predict a voice from the face: give one "
+                f"of its voices{known}, a recording or an embedding, or train the model for it "
+                "(model.voice_from_face=true, see docs/related.md)."
+            )
 
     @can_return_tuple
     def forward(
@@ -226,7 +242,7 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
             attention_mask: (B, T), 1 = frame, 0 = padding, which comes last; None when nothing is padded.
             speaker_embeddings: (256,), (1, 256) or (B, 256), the voices to speak with; excludes `voice`.
             voice: name of one of the model's voices, or one name per clip; by default the model's default
-                voice.
+                voice. "face": predicted from the first 20 s, by a model with `voice_from_face`.
             window_frames: frames (25 fps) read at once, besides the context.
             context_frames: frames seen on either side of a window.
             progress: called as progress(step, done, total), in video frames, with step "reading lips", then
@@ -270,6 +286,9 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
         sampling = {"num_inference_steps": num_inference_steps, "guidance_scale": guidance_scale}
         self.check_sampling(**sampling, generator=generator)
         lengths = clip_lengths(attention_mask, *pixel_values_videos.shape[:2])
+        if voice == FACE and FACE not in self.voices and speaker_embeddings is None:
+            speaker_embeddings = self.predict_voices(pixel_values_videos, lengths)
+            voice = None
         speakers = self._speakers(speaker_embeddings, voice, len(pixel_values_videos))
         if text_ids is not None and self.config.lip2speech.text_conditioner_size is None:
             raise Lip2SpeechError(
@@ -359,6 +378,26 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
             *(self.lip2speech, pixel_values_videos, lengths, anybody, window_frames, context_frames, progress)
         )
         return read["text_logits"][0]
+
+    def predict_voices(
+        self, pixel_values_videos: torch.Tensor, lengths: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Speaker embeddings float32 (B, 256) that fit the faces of clips, from their first 20 s.
+
+        Args:
+            pixel_values_videos: (B, T, 1, 88, 88), as of `forward`.
+            lengths: int64 (B,), frames of each clip; None: all have T.
+
+        Raises:
+            Lip2SpeechError: the model cannot predict them.
+        """
+        self.check_predicts_voices()
+        device = self._gathering_device
+        first = pixel_values_videos[:, :FACE_FRAMES].to(device, self.dtype)
+        mask = None
+        if lengths is not None:
+            mask = lengths_mask(lengths.clamp(max=first.shape[1]), first.shape[1], device)
+        return self.lip2speech.predict_voices(first, mask).float()
 
     def check_sampling(self, **options: Any) -> None:
         """Raise `Lip2SpeechError` for options of the mel flow that it cannot follow, or if there is none.

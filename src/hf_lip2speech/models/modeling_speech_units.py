@@ -49,6 +49,7 @@ class SpeechUnitExtractor(StrictLoadingMixin, PreTrainedModel):
     base_model_prefix = "speech_unit_extractor"
     bundled_folder = SpeechUnitExtractorConfig.bundled_folder
     main_input_name = "waveform"
+    samples_per_unit = SAMPLES_PER_UNIT
 
     def __init__(self, config: SpeechUnitExtractorConfig):
         super().__init__(config)

@@ -41,14 +41,20 @@ class Padding(NamedTuple):
 
 
 def find_padding(
-    videos: torch.Tensor, attention_mask: torch.Tensor | Padding | None, crop_size: int
+    videos: torch.Tensor, attention_mask: torch.Tensor | Padding | None, crop_size: int | None
 ) -> Padding | None:
-    """The padding of videos (B, T, 1, S, S), by a mask (B, T) or already found; None if nothing is padded.
+    """The padding of videos (B, T, 1, S, S), or without a crop_size of visual units (B, T), by a mask (B, T)
+    or already found; None if nothing is padded.
 
     Raises:
         ValueError: wrong shapes.
     """
-    if videos.ndim != 5 or videos.shape[2:] != (1, crop_size, crop_size):
+    if crop_size is None and videos.ndim != 2:
+        raise ValueError(
+            f"pixel_values_videos has shape {tuple(videos.shape)}; this model reads visual units (batch, "
+            "frames), as VisualUnitExtractor makes them."
+        )
+    if crop_size is not None and (videos.ndim != 5 or videos.shape[2:] != (1, crop_size, crop_size)):
         raise ValueError(
             f"pixel_values_videos has shape {tuple(videos.shape)}; expected "
             f"(batch, frames, 1, {crop_size}, {crop_size}), as Lip2SpeechFeatureExtractor makes it."

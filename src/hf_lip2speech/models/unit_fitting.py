@@ -1,4 +1,4 @@
-"""Learning speech units: mini-batch k-means over the features of recordings.
+"""Learning units: mini-batch k-means over the features of recordings, or of silent clips.
 
 The settings are those of Lakhotia et al., "On Generative Spoken Language Modeling from Raw Audio" (2021),
 with fewer starts.
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ..constants import SAMPLES_PER_UNIT
 from ..errors import Lip2SpeechError
 from ..extras import require_extra
 
@@ -40,7 +39,7 @@ def fit_units(
     features = sample_features(extractor, waveforms, seed, max_features, progress)
     if len(features) < config.num_units:
         raise Lip2SpeechError(
-            f"{config.num_units} units need at least as many 20 ms features, got {len(features)}. Give more "
+            f"{config.num_units} units need at least as many features, got {len(features)}. Give more "
             "recordings, or set a smaller num_units."
         )
     if config.features == "mfcc":
@@ -88,7 +87,7 @@ def sample_features(
     total = len(waveforms) if isinstance(waveforms, Sized) else None
     for done, waveform in enumerate(waveforms, start=1):
         samples = torch.as_tensor(waveform)
-        if len(samples) >= SAMPLES_PER_UNIT:
+        if len(samples) >= extractor.samples_per_unit:
             kept.append(extractor.compute_features(samples[None])[0][0].cpu().numpy())
             keys.append(random.random(len(kept[-1])))
         if sum(map(len, keys)) > 2 * max_features:
@@ -96,6 +95,6 @@ def sample_features(
         if progress is not None:
             progress("features", done, total)
     if not kept:
-        raise Lip2SpeechError("There is no recording of 20 ms or more to fit speech units to.")
+        raise Lip2SpeechError("There is no recording that is long enough to fit units to.")
     shrink()
     return kept[0]

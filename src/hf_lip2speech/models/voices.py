@@ -12,6 +12,8 @@ from safetensors.torch import load_file, save_file
 from ..loading import file_beside, json_object
 
 VOICES = "voices.safetensors"  # beside the weights: a speaker embedding float32 (256,) per name
+FACE = "face"  # in place of a voice's name: that which the model predicts from the face
+FACE_FRAMES = 500  # of a clip, from whose beginning it is predicted
 Embedding = Sequence[float] | torch.Tensor | np.ndarray
 
 

@@ -24,7 +24,7 @@ from .stage_trainer import StageTrainer, Voice
 
 LOSSES = (
     "loss", "unit_loss", "mel_loss", "spectral_convergence_loss", "correlation_loss", "ctc_loss",
-    "text_conditioned_loss",
+    "text_conditioned_loss", "face_voice_loss",
 )  # fmt: skip
 
 

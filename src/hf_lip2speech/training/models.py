@@ -23,7 +23,11 @@ from .arguments import Lip2SpeechTrainingArguments
 from .config import check_keys, readable_values
 
 # modules that a setting adds to a saved model
-ADDED = {"text_vocabulary": "text_head.", "text_conditioner_size": "text_conditioner."}
+ADDED = {
+    "text_vocabulary": "text_head.",
+    "text_conditioner_size": "text_conditioner.",
+    "voice_from_face": "face_voice_head.",
+}
 Model = TypeVar("Model", bound=PreTrainedModel)
 
 
@@ -36,7 +40,8 @@ def known_fields(model_config: type[PreTrainedConfig]) -> set[str]:
 
 def build_model(kind: type[Model], fields: dict, init_from: str | Path | None) -> Model:
     """A new model with these config fields, or a saved model with its fields changed by them. Parts that it
-    lacks and they add have new weights: a text head (`text_vocabulary`), text conditioning.
+    lacks and they add have new weights: a text head (`text_vocabulary`), text conditioning, a head for voices
+    (`voice_from_face`), another front end (`num_visual_units`).
 
     Args:
         init_from: `bundled`, a folder or a Hub repository; a composite gives the part of this kind.
@@ -63,6 +68,8 @@ def build_model(kind: type[Model], fields: dict, init_from: str | Path | None) -
     with readable_values("model."):
         config = config_class.from_dict(part | {"vocabulary": None} | fields)  # it is to learn other words
     added = tuple(module for field, module in ADDED.items() if fields.get(field) and not part.get(field))
+    if getattr(config, "num_visual_units", None) != part.get("num_visual_units"):
+        added += ("frontend.",)  # pictures in place of visual units, or the other way round
     if not added:
         return kind.from_pretrained(source, config=config)
     loaded: Any = kind.from_pretrained(source, config=config, output_loading_info=True)

@@ -111,8 +111,9 @@ def predict(
         videos = [item["pixel_values_videos"] for item in items]
         mask = pad_sequence([torch.ones(len(video), dtype=torch.long) for video in videos], batch_first=True)
         speakers = torch.stack([item["speaker_embeddings"] for item in items])
+        dtype = model.dtype if videos[0].is_floating_point() else None  # visual units stay whole numbers
         output = model(
-            pad_sequence(videos, batch_first=True).to(model.device, model.dtype),
+            pad_sequence(videos, batch_first=True).to(model.device, dtype),
             mask.to(model.device),
             speakers.to(model.device, model.dtype),
         )

@@ -32,7 +32,7 @@ from .predictions import StoredPredictions, predict
 from .vocoder_augmentation import MelAugmentation
 from .vocoder_trainer import VocoderTrainer, start
 
-LIP2SPEECH_FIELDS = ("frames", "mel", "unit_ids", "speaker_embeddings", "text", "word_times")
+LIP2SPEECH_FIELDS = ("mel", "unit_ids", "speaker_embeddings", "text", "word_times")
 VOCODER_FIELDS = ("mel", "unit_ids", "speaker_embeddings", "waveform")
 
 
@@ -49,9 +49,12 @@ def lip2speech_trainer(
         ConfigError, DatasetError: settings or data that cannot work.
     """
     augmentation = checked(VideoAugmentation, args.augmentation, "augmentation.")
-    train = prepared_split(args.data, "train", fields=LIP2SPEECH_FIELDS, cache=args.cache)
-    val = prepared_split(args.data, "val", fields=(*LIP2SPEECH_FIELDS, "waveform"), cache=args.cache)
     model, extractor = lip2speech_to_train(args, checkpoint)
+    fields = (input_field(model), *LIP2SPEECH_FIELDS)
+    train = prepared_split(args.data, "train", fields=fields, cache=args.cache)
+    val = prepared_split(args.data, "val", fields=(*fields, "waveform"), cache=args.cache)
+    if model.config.num_visual_units is not None:
+        augmentation = None  # which changes pictures
     return Lip2SpeechTrainer(
         model,
         args,
@@ -62,6 +65,11 @@ def lip2speech_trainer(
         extractor,
         voice=speaking_vocoder(args.vocoder, args.device) if args.vocoder else None,
     )
+
+
+def input_field(model: Lip2SpeechModel) -> str:
+    """What of the prepared data a model reads."""
+    return "frames" if model.config.num_visual_units is None else "visual_units"
 
 
 def speaking_vocoder(name, device):
@@ -120,9 +128,10 @@ def predictions_of(
     accelerator: Accelerator | PartialState,
 ) -> StoredPredictions:
     """What `lip2speech`, loaded from args.lip2speech, predicts of a split; of "train" with augmentation."""
-    frames = prepared_split(args.data, split, fields=("frames", "speaker_embeddings"))
+    frames = prepared_split(args.data, split, fields=(input_field(lip2speech), "speaker_embeddings"))
     extractor = feature_extractor_for(args.lip2speech, lip2speech)
-    augmentation = VideoAugmentation() if split == "train" else None
+    augmented = split == "train" and lip2speech.config.num_visual_units is None
+    augmentation = VideoAugmentation() if augmented else None
     clips = AugmentedDataset(frames, augmentation, max_frames=None, seed=args.seed, extractor=extractor)
     folder = Path(args.output_dir) / ("predictions" if split == "train" else f"predictions_{split}")
     workers = args.dataloader_num_workers
