@@ -7,6 +7,8 @@ Prints `text_calibration` and `unlikely_word_score` and what they do; --write se
 
 import argparse
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from hf_lip2speech.data.augmentation import evaluation_transform
 from hf_lip2speech.data.prepared import prepared_split
 from hf_lip2speech.models.modeling_lip2speech import Lip2SpeechModel
 from hf_lip2speech.text.alignment import word_scores
-from hf_lip2speech.text.transcripts import calibrated, fit_calibration, transcribe
+from hf_lip2speech.text.transcripts import SMALLEST, calibrated, transcribe
 
 TRUE_WORDS_BELOW = 0.02  # share of the words that are said and score less than the threshold
 
@@ -36,6 +38,32 @@ def read(model: Lip2SpeechModel, folder: str, prepared: list[str], split: str) -
             speaker = torch.as_tensor(clip["speaker_embeddings"])[None]
             found.append((model(pixels, speaker_embeddings=speaker).text_logits[0].float(), clip["text"]))
     return found
+
+
+def fit_calibration(confidences: Sequence[float], right: Sequence[bool]) -> tuple[float, float]:
+    """Scale and offset for `calibrated` that make words' confidences most probable, by Newton's method.
+
+    The confidences are uncalibrated, of words of validation clips, with whether each is right. The scale is
+    at least 0: a surer word is no worse. As Platt has it, right and wrong count as slightly less than that,
+    so that a set without errors has an answer, too.
+    """
+    bounded = np.clip(np.asarray(confidences, dtype=np.float64), SMALLEST, 1 - SMALLEST)
+    inputs = np.stack([np.log(bounded / (1 - bounded)), np.ones_like(bounded)], axis=1)
+    good = int(np.sum(right))
+    targets = np.where(right, (good + 1) / (good + 2), 1 / (len(bounded) - good + 2))
+    weights = np.array([1.0, 0.0])
+    for _ in range(100):
+        predicted = 1 / (1 + np.exp(-inputs @ weights))
+        gradient = inputs.T @ (predicted - targets) + 1e-3 * (weights - [1.0, 0.0])
+        curvature = (inputs * (predicted * (1 - predicted))[:, None]).T @ inputs + 1e-3 * np.eye(2)
+        step = np.linalg.solve(curvature, gradient)
+        weights = weights - step / max(1.0, float(np.abs(step).max()))
+        if np.abs(step).max() < 1e-6:
+            break
+    if weights[0] < 0:
+        share = float(np.mean(targets))
+        return 0.0, math.log(share / (1 - share))
+    return float(weights[0]), float(weights[1])
 
 
 def main() -> None:

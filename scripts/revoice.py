@@ -4,9 +4,9 @@
 
 A model that has heard each face in one voice only learns the voice from the face and ignores the speaker
 embedding. Here every clip's sentence is spoken by one of flite's voices, drawn at random, and stretched to
-the recording's timing (hf_lip2speech.synthetic.revoicing; needs the extra pitch). Mel, units and speaker
-embedding are made as in `hf-lip2speech prepare`; the mouth crops are links to the recording's, so PREPARED
-must stay where it is. Train on both: data: [PREPARED, OUT].
+the recording's timing: by its words' times, then by dynamic time warping of the cepstra (needs the extra
+pitch). Mel, units and speaker embedding are made as in `hf-lip2speech prepare`; the mouth crops are links to
+the recording's, so PREPARED must stay where it is. Train on both: data: [PREPARED, OUT].
 Only GRID's sentences with word times are supported.
 """
 
@@ -14,13 +14,15 @@ import argparse
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from hf_lip2speech.extras import needs_extra
+from hf_lip2speech.constants import SAMPLING_RATE
+from hf_lip2speech.extras import needs_extra, require_extra
 
 with needs_extra("train"):
     import pyarrow
@@ -36,8 +38,75 @@ with needs_extra("train"):
     from hf_lip2speech.media.audio import write_audio
     from hf_lip2speech.models.modeling_speaker_encoder import SpeakerEncoder
     from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
-    from hf_lip2speech.synthetic.revoicing import revoiced
-    from hf_lip2speech.synthetic.speech import VOICES, flite_version
+    from hf_lip2speech.synthetic.pacing import in_room, stretched
+    from hf_lip2speech.synthetic.speech import VOICES, flite_version, speak
+
+STEP = 0.005  # seconds, of the warping
+REACH = 16  # steps by which the warping may leave the line through the words' ends
+FASTEST = 3  # source steps per step
+KNOTS = 4  # steps between the moments that are stretched to their places
+
+
+def revoiced(
+    true: np.ndarray, words: Sequence[Word], text: str, voice: str, rng: np.random.Generator
+) -> np.ndarray:
+    """The sentence in another voice with the recording's timing.
+
+    Args:
+        true: float32 (N,), 16 kHz, the recording.
+        words: With times in it.
+        text: The sentence.
+        voice: One of flite's.
+        rng: Of the room's noise.
+
+    Returns:
+        float32 (N,), 16 kHz.
+
+    Raises:
+        FliteError: flite is missing or fails.
+        MissingExtraError: scipy or parselmouth is not installed.
+    """
+    speech = speak(text, voice)
+    start, end = words[0].start, min(words[-1].end, len(true) / SAMPLING_RATE)
+    times = np.arange(start, end, STEP)
+    heard, said = ([*(word.start for word in some), some[-1].end] for some in (words, speech.words))
+    line = np.interp(times, heard, said) / STEP
+    path = warped(cepstra(true)[np.round(times / STEP).astype(int)], cepstra(speech.waveform), line)
+    places = path[::KNOTS][1:-1] * STEP
+    later = (places > 1e-3) & (places < speech.words[-1].end - 1e-3) & (np.diff(places, prepend=0) > 1e-3)
+    source = [0.0, *places[later], len(speech.waveform) / SAMPLING_RATE]
+    target = [0.0, *(times[::KNOTS][1:-1][later] - start), end - start]
+    return in_room([(start, stretched(speech.waveform, source, target))], len(true), rng)
+
+
+def cepstra(sound: np.ndarray) -> np.ndarray:
+    """(frames, 13), one per 5 ms, of mean 0 and deviation 1 over the frames: speakers differ less."""
+    mel = log_mel_spectrogram(torch.from_numpy(sound)).numpy()
+    values = require_extra("scipy.fft").dct(mel, norm="ortho")[:, :13]
+    values = (values - values.mean(0)) / values.std(0)
+    grid = np.arange(round(len(sound) / SAMPLING_RATE / STEP) + 1) * STEP * 100  # of 10 ms
+    return np.stack([np.interp(grid, np.arange(len(values)), column) for column in values.T], axis=1)
+
+
+def warped(true: np.ndarray, said: np.ndarray, line: np.ndarray) -> np.ndarray:
+    """Dynamic time warping near a line: for each true frame the matching said frame, in order.
+
+    true (N, C), said (M, C), line (N,) in said frames -> float (N,) in said frames.
+    """
+    offsets = np.arange(-REACH, REACH + 1)
+    places = (np.round(line).astype(int)[:, None] + offsets).clip(0, len(said) - 1)  # (N, R)
+    costs = np.abs(true[:, None] - said[places]).mean(-1) + 0.002 * np.abs(offsets)
+    total, back = costs[0], []
+    for index in range(1, len(true)):
+        step = places[index][:, None] - places[index - 1][None]  # (R, R)
+        ways = total + np.where((step >= 0) & (step <= FASTEST), 0.02 * np.abs(step - 1), np.inf)
+        back.append(ways.argmin(axis=1))
+        total = ways.min(axis=1) + costs[index]
+    chosen = [int(total.argmin())]
+    for previous in reversed(back):
+        chosen.append(int(previous[chosen[-1]]))
+    path = places[np.arange(len(true)), chosen[::-1]].astype(float)
+    return require_extra("scipy.ndimage").uniform_filter1d(path, 7, mode="nearest")
 
 
 def main():

@@ -1,8 +1,11 @@
 """Fixtures shared by all tests: where real data lies, if it does."""
 
+import importlib.util
 import os
+import sys
 from collections.abc import Generator
 from pathlib import Path
+from types import ModuleType
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -16,6 +19,14 @@ from .hub_server import HubServer
 from .small_disk import SmallDisk
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+
+
+def load_script(name: str) -> ModuleType:
+    """scripts/NAME.py as a module."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / "scripts" / f"{name}.py")
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)  # where dataclasses look it up
+    spec.loader.exec_module(module)
+    return module
 
 
 def _folder(path: Path) -> Path:

@@ -231,10 +231,7 @@ def test_each_way_to_name_a_speaker(speak, mouths, tmp_path, monkeypatch):
             assert waveform.shape == (16000,)
             return unit_vector(2)
 
-    monkeypatch.setattr(
-        "hf_lip2speech.models.modeling_speaker_encoder.SpeakerEncoder.bundled", staticmethod(Encoder)
-    )
-    monkeypatch.setattr(speak, "_speaker_encoder", None)
+    monkeypatch.setattr("hf_lip2speech.models.voices._speaker_encoder", Encoder)
     recording = {"array": np.random.default_rng(0).normal(0, 0.1, 8000), "sampling_rate": 8000}
     write_audio(tmp_path / "bob.wav", np.full(16000, 0.1, np.float32))
     for speaker in (recording, tmp_path / "bob.wav", str(tmp_path / "bob.wav")):

@@ -25,13 +25,13 @@ from hf_lip2speech.extras import needs_extra
 with needs_extra("train"):
     import pyarrow.parquet
 
-    from hf_lip2speech.cards import show_score
     from hf_lip2speech.data.layout import PreparedFolder
     from hf_lip2speech.errors import ConfigError
     from hf_lip2speech.evaluation.measures import MEASURES, Measure
     from hf_lip2speech.evaluation.results import interval
     from hf_lip2speech.evaluation.systems import COPY_SYNTHESIS, END_TO_END, GROUND_TRUTH
     from hf_lip2speech.files import write_text
+    from hf_lip2speech.results_text import show_score
     from hf_lip2speech.training.arguments import Lip2SpeechTrainingArguments, VocoderTrainingArguments
     from hf_lip2speech.training.config import load_arguments
 

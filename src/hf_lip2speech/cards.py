@@ -18,7 +18,6 @@ Only `title` is required: the card says what was not stated.
 """
 
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,46 +28,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .errors import Lip2SpeechError, PublishError
 from .files import write_text
+from .results_text import END_TO_END, caption, end_to_end, model_name, name_of, shown_facts, table
 
 KINDS = ("lip2speech_with_vocoder", "lip2speech", "lip2speech_unit_vocoder", "lip2speech_unit_extractor")
 TAGS = ["lip-to-speech", "video-to-speech"]
 HERE = "THIS FOLDER"  # in place of a repository's name where there is none yet
-ARROWS = {"higher": "↑", "lower": "↓", "zero": "→0"}  # which way is better
 
 _TEXTS = (
-    "title",
-    "about",
-    "install",
-    "license",
-    "license_name",
-    "license_link",
-    "license_reason",
-    "citation",
+    *("title", "about", "install", "license", "license_name", "license_link"),
+    *("license_reason", "citation"),
 )
 _LISTS = ("data", "recipe", "limits", "intended_use", "language", "datasets", "base_model")
-_END_TO_END = "end_to_end"  # of evaluation.systems.ROWS
-_SHORT_ROWS = ("ground_truth", _END_TO_END)
+_SHORT_ROWS = ("ground_truth", END_TO_END)
 _INDEXED = ("wer", "stoi", "estoi", "pesq_wb")  # the measures of `model-index`
-_SHOWN_FACTS = {  # the facts of an evaluation that a card shows, in this order
-    "dataset": "data",
-    "split": "split",
-    "clips": "clips",
-    "input": "input",
-    "protocol": "protocol",
-    "recogniser": "recogniser",
-    "speaker_encoder": "speaker encoder",
-    "shuffled": "shuffled",
-    "interval": "interval",
-    "noise": "noise",
-    "units": "speech units",
-    "naturalness": "DNSMOS",
-    "left_out": "not measured",
-    "model": "model",
-    "weights_sha256": "weights (SHA-256)",
-    "vocoders_sha256": "vocoders (SHA-256)",
-    "versions": "versions",
-    "command": "command",
-}
 
 
 def model_card(
@@ -207,48 +179,6 @@ def write_evaluation_card(folder: Path, results: Mapping[str, Any]) -> None:
         write_text(folder / ".eval_results" / name, text)
 
 
-def summary(results: Mapping[str, Any]) -> str:
-    """The main table of an evaluation for a terminal, without intervals."""
-    rows = [row["row"] for row in results["rows"]]
-    return f"{_caption(results)}\n\n{_table(results, rows, main=True, intervals=False)}"
-
-
-def show_value(measure: Mapping[str, Any], value: float) -> str:
-    """A value of a measure as tables show it."""
-    text = f"{measure['factor'] * value:.{measure['digits']}f}"
-    return text.removeprefix("-") if float(text) == 0 else text
-
-
-def show_score(measure: Mapping[str, Any], score: Mapping[str, Any] | None) -> tuple[str, str]:
-    """A score and its interval as tables show them; "-" where the row has none."""
-    if score is None:
-        return "-", ""
-    note = f", {score['undefined']} undefined" if score["undefined"] else ""
-    ends = f"{show_value(measure, score['low'])} to {show_value(measure, score['high'])}{note}"
-    return show_value(measure, score["value"]), ends
-
-
-def shown_facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The facts below a table: (name, text)."""
-    facts = dict(results["facts"])
-    if results["skipped"]:
-        skipped = ", ".join(f"{clip['id']} ({clip['skipped']})" for clip in results["skipped"])
-        facts["clips"] = f"{facts['clips']}; left out of every row: {skipped}"
-    if listener := facts["recogniser"]:
-        weights = f", weights {listener['weights']}" if listener["weights"] else ""
-        facts["recogniser"] = f"{listener['name']}{weights}; text: {listener['text_normalisation']}"
-    for name in ("versions", "vocoders_sha256"):
-        facts[name] = ", ".join(f"{key} {value}" for key, value in (facts[name] or {}).items()) or None
-    if "command" in facts:
-        facts["command"] = shlex.join(facts["command"])
-    return [(title, str(facts[name])) for name, title in _SHOWN_FACTS.items() if facts.get(name) is not None]
-
-
-def model_name(results: Mapping[str, Any]) -> str:
-    """The model's name without its owner or folder."""
-    return str(results["facts"].get("model", "a model")).rstrip("/").rsplit("/", 1)[-1]
-
-
 def _render(template: str, **places: Any) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).with_name("templates")),
@@ -267,66 +197,15 @@ def _evaluation_places(evaluations: Sequence[Mapping[str, Any]]) -> dict[str, An
     shown = []
     for results in evaluations:
         rows = [row["row"] for row in results["rows"]]
-        tables = [_table(results, rows, main=main) for main in (True, False)]
-        about = {"name": _name(results), "caption": _caption(results), "rows": results["rows"]}
-        about |= {"short": _table(results, _SHORT_ROWS, keys=_INDEXED), "facts": shown_facts(results)}
+        tables = [table(results, rows, main=main) for main in (True, False)]
+        about = {"name": name_of(results), "caption": caption(results), "rows": results["rows"]}
+        about |= {"short": table(results, _SHORT_ROWS, keys=_INDEXED), "facts": shown_facts(results)}
         shown.append(about | {"tables": [table for table in tables if table]})
     measures = {entry["key"]: entry for results in evaluations for entry in results["measures"]}
     alignments: dict[str, list[str]] = {}
     for entry in measures.values():
         alignments.setdefault(entry["alignment"], []).append(entry["label"])
     return {"evaluations": shown, "alignments": alignments}
-
-
-def _name(results: Mapping[str, Any]) -> str:
-    facts = results["facts"]
-    return f"{facts['dataset']}, split {facts['split']}, {facts['clips']} clips"
-
-
-def _caption(results: Mapping[str, Any]) -> str:
-    """What a table is of; a validation split usually chose the model, which is to be said beside it."""
-    facts = results["facts"]
-    listener = f"; words recognised by {facts['recogniser']['name']}" if facts["recogniser"] else ""
-    optimistic = " Figures on a split that chose the model are optimistic." if facts["split"] == "val" else ""
-    return f"{_name(results)}{listener}.{optimistic}"
-
-
-def _table(
-    results: Mapping[str, Any],
-    rows: Sequence[str],
-    *,
-    main: bool = True,
-    keys: Sequence[str] | None = None,
-    intervals: bool = True,
-) -> str | None:
-    """Rows of the measures of `keys`, or of those that are (not) main."""
-    every = results["measures"]
-    measures = [entry for entry in every if (entry["key"] in keys if keys else entry["main"] is main)]
-    if not measures:
-        return None
-    titles = ["", *(f"{entry['label']} {ARROWS[entry['better']]}" for entry in measures)]
-    lines = [titles, ["---"] * len(titles)]
-    for row in results["rows"]:
-        if row["row"] in rows:
-            shown = [show_score(entry, row["scores"][entry["key"]]) for entry in measures]
-            cells = [f"{value} ({ends})" if ends and intervals else value for value, ends in shown]
-            lines.append([row["name"], *cells])
-    if not intervals:  # a terminal: columns of one width
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        lines[1] = ["-" * width for width in widths]
-        lines = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _end_to_end(results: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], float, str]]:
-    """(measure, value as tables show it, its interval) of the end-to-end speech."""
-    scores = next(row["scores"] for row in results["rows"] if row["row"] == _END_TO_END)
-    found = []
-    for measure in results["measures"]:
-        if (score := scores[measure["key"]]) is not None:
-            value, ends = show_score(measure, score)
-            found.append((measure, float(value), ends))
-    return found
 
 
 def _model_index(evaluations: Sequence[Mapping[str, Any]]) -> list[EvalResult]:
@@ -343,7 +222,7 @@ def _model_index(evaluations: Sequence[Mapping[str, Any]]) -> list[EvalResult]:
             metric_value=value,
         )
         for results in evaluations
-        for measure, value, _ in _end_to_end(results)
+        for measure, value, _ in end_to_end(results)
         if measure["key"] in _INDEXED
     ]
 
@@ -351,12 +230,12 @@ def _model_index(evaluations: Sequence[Mapping[str, Any]]) -> list[EvalResult]:
 def _eval_results(results: Mapping[str, Any], dataset_id: str) -> list[dict[str, Any]]:
     """All scores of the end-to-end speech for the Hub's `.eval_results/*.yaml`, which the leaderboard of the
     data set DATASET_ID (OWNER/NAME) collects."""
-    voice = next(row["voice"] for row in results["rows"] if row["row"] == _END_TO_END)
+    voice = next(row["voice"] for row in results["rows"] if row["row"] == END_TO_END)
     listener = results["facts"]["recogniser"]
     entries = []
-    for measure, value, ends in _end_to_end(results):
+    for measure, value, ends in end_to_end(results):
         by = f" by {listener['name']}" if measure["key"] in ("wer", "cer") else ""
-        notes = f"{measure['label']}{by} (95 % interval {ends}); {_name(results)}; voice: {voice}"
+        notes = f"{measure['label']}{by} (95 % interval {ends}); {name_of(results)}; voice: {voice}"
         entries.append(
             EvalResultEntry(dataset_id=dataset_id, task_id=measure["key"], value=value, notes=notes)
         )

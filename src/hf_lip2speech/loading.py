@@ -253,6 +253,14 @@ class StrictConfigMixin(ReadableLoadingMixin):
         kwargs.pop("model_type", None)  # the class says it; the file may state a former one
         super().__post_init__(**kwargs)  # ty: ignore[missing-attribute]
 
+    def to_dict(self) -> dict[str, Any]:
+        """As transformers', without the folders that parts were loaded from."""
+        contents = super().to_dict()  # ty: ignore[missing-attribute]
+        for part in getattr(self, "sub_configs_defaults", ()):
+            if contents[part] is not None:
+                contents[part].pop("_name_or_path", None)
+        return contents
+
     @classmethod
     def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """As transformers', with the present name where the file, or a part of it, states a former type."""

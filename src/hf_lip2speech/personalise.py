@@ -14,34 +14,27 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import av
 import torch
 
 from .composite import compose, named_voices
 from .constants import FRAME_RATE
-from .data.corpora import FaceVideoFolder
-from .data.corpora.clip import some
+from .data.corpora.folder import LEAST_SECONDS, check_transcripts, own_characters, own_videos, stated_length
 from .data.layout import PreparedFolder
 from .data.workers import sole_use
 from .errors import DatasetError, Lip2SpeechError
 from .extras import require_extra
 from .files import named_output, write_text
-from .loading import BUNDLED, BUNDLED_NAME, json_object
-from .media.decoding import stated_seconds
+from .loading import BUNDLED_NAME, json_object
 from .pipeline import fast_dtype, load_pipeline
-from .synthetic.lip_paced import LipPacedVoice
-from .text.characters import ENGLISH
+from .synthetic.pacing import LipPacedVoice
 from .training.own_talker import Settings
 
 STAGES = ("prepare", "train the lip reader", "train the vocoder", "compose", "evaluate")
-LEAST_SECONDS = 60  # of video with sound
-LEAST_VIDEOS = 4  # of which two are kept for validation: shuffling takes two
 UPDATES = 2000  # of the lip reader; the vocoder has three tenths
 SAMPLE = 4  # clips that are prepared for the estimate
 NEEDED = {
@@ -89,11 +82,11 @@ class Personalisation:
         self.model, self.recogniser = Path(model), recogniser
         self.work = self.model.with_name(f"{self.model.name}.work")
         self.num_proc = num_proc or _cpus()
-        self.corpus = _corpus(videos)
+        self.corpus = own_videos(videos)
         self._speak = None if synthetic_voice is None else LipPacedVoice(synthetic_voice)
         if self._speak is not None:
-            _check_transcripts(self.corpus)
-        self.seconds = _seconds(self.corpus, with_sound=synthetic_voice is None)
+            check_transcripts(self.corpus)
+        self.seconds = stated_length(self.corpus, with_sound=synthetic_voice is None)
         sizes = {clip: self.corpus.files(clip)[0].stat().st_size for clip in self.corpus.splits}
         self._state: dict[str, Any] = {"videos": str(self.corpus.data_dir.resolve()), "clips": sizes}
         self._state["synthetic_voice"] = synthetic_voice
@@ -133,7 +126,7 @@ class Personalisation:
             bf16=_saves_time_in_bf16(),
             workers=min(4, self.num_proc) if gpu else 0,
             cache=hours <= 2,
-            text_vocabulary=_text_vocabulary(self.corpus),
+            text_vocabulary=own_characters(self.corpus),
         )
 
     def _settings_begun(self, updates: int | None) -> Settings:
@@ -298,76 +291,6 @@ class Personalisation:
         facts = {"model": str(self.model), "command": command}
         folder = self.work / "evaluation"
         return evaluate(systems, folder, recogniser=recogniser, facts=facts, progress=progress)
-
-
-def _corpus(videos: str | Path) -> FaceVideoFolder:
-    """The videos, of which 5 % are kept for validation, two at the least."""
-    count = len(FaceVideoFolder(videos))
-    if count < LEAST_VIDEOS:
-        raise DatasetError(
-            f"{videos} holds {count} videos; at least {LEAST_VIDEOS} are needed, since two are kept for the "
-            "evaluation. Cut long ones into clips of 2 to 20 seconds: ffmpeg -i LONG.mp4 -f segment "
-            "-segment_time 15 -reset_timestamps 1 clip_%03d.mp4"
-        )
-    return FaceVideoFolder(videos, validation_fraction=max(0.05, 2 / count))
-
-
-def _check_transcripts(corpus: FaceVideoFolder) -> None:
-    without = [clip.id for clip in corpus if not clip.text]
-    if without:
-        raise DatasetError(
-            f"{len(without)} of {len(corpus)} videos have no transcript ({some(without)}), which a synthetic "
-            f"voice needs: write what is said into text files beside the videos, such as {without[0]}.txt."
-        )
-
-
-def _seconds(corpus: FaceVideoFolder, with_sound: bool) -> float:
-    """How long the videos are, as the files state; a video that does not is taken to be as long as others."""
-    stated, sounding = [], 0
-    for clip in corpus.splits:
-        path = corpus.files(clip)[0]
-        try:
-            with av.open(str(path)) as container:
-                stated.append(stated_seconds(container, path.name))
-                sounding += bool(container.streams.audio)
-        except (av.FFmpegError, Lip2SpeechError):  # the preparation will name it
-            stated.append(0)
-    known = [float(seconds) for seconds in stated if seconds is not None]
-    if with_sound and any(known) and not sounding:
-        raise DatasetError(
-            f"None of the videos in {corpus.data_dir} has sound. With transcripts beside them, a synthetic "
-            "voice can take its place: --synthetic-voice slt."
-        )
-    total = sum(known) * len(stated) / max(1, len(known))
-    if known and total < LEAST_SECONDS:
-        raise DatasetError(
-            f"The {len(stated)} videos in {corpus.data_dir} are {total:.0f} s long in all: at least "
-            f"{LEAST_SECONDS} s are needed, and some minutes for speech that can be understood."
-        )
-    return total or LEAST_SECONDS
-
-
-def _text_vocabulary(corpus: FaceVideoFolder) -> str | None:
-    """The characters of a new text head; None where there is no text, or the bundled model's has them.
-
-    Raises:
-        DatasetError: The bundled model has a text head, which lacks a letter of a transcript.
-    """
-    own: Mapping[str, Any] = json_object(BUNDLED / "config.json")["lip2speech"]
-    known = own.get("text_vocabulary")
-    characters = set(known or ENGLISH)
-    has_text = False
-    for clip in corpus:
-        text = unicodedata.normalize("NFKC", clip.text).lower()
-        has_text = has_text or bool(text)
-        letters = {character for character in text if character.isalnum()}
-        if known is not None and (new := sorted(letters - {*"".join(known).lower()})):
-            raise DatasetError(
-                f"The transcript of {clip.id} has {new[0]!r}; the bundled model's text head knows "
-                f"{''.join(known)!r}. Write it with these (numbers as words), or remove the text file."
-            )
-        characters |= letters
-    return None if known is not None or not has_text else "".join(sorted(characters))
 
 
 def _cpus() -> int:

@@ -19,13 +19,18 @@ from .constants import MEL_PER_FRAME, SAMPLES_PER_FRAME, UNITS_PER_FRAME
 from .errors import Lip2SpeechError
 from .loading import BUNDLED_NAME
 from .models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
-from .models.voices import FACE
-from .pipeline_inputs import NumberedRows, VideoReader, collate, numbered
-from .pipeline_text import encode_texts, read_text, text_parameters
-from .threads import read_ahead
-from .video.tracks import check_face
+from .pipeline_inputs import NumberedRows, ReadAhead, VideoReader, check_reading, collate, numbered
+from .pipeline_text import SINGLE, encode_texts, read_text, text_parameters
 
 MOST_AT_ONCE = 4096  # inputs of a batch, and processes that read them
+FLAGS = ("cropped", "return_spectrogram", "return_units", "return_f0", "return_mouth", "return_face_mask")
+SAMPLING = ("num_inference_steps", "guidance_scale", "seed")
+FOR_PREPROCESSING = ("cropped", "return_mouth", "face", "on_error", "detector", "progress")
+ARGUMENTS = (  # of a call, beside those of every pipeline
+    *("cropped", "speaker", "return_spectrogram", "return_units", "return_f0", "return_mouth"),
+    *("return_face_mask", "text", "return_text", "return_audio", "vocabulary", "num_hypotheses"),
+    *("pitch_shift", *SAMPLING, "face", "start", "end", "on_error", "detector", "progress"),
+)
 
 
 class LipToSpeechPipeline(Pipeline):
@@ -89,8 +94,6 @@ class LipToSpeechPipeline(Pipeline):
     _load_feature_extractor = True
     _load_tokenizer = False
 
-    _speaker_encoder = None
-
     def __init__(self, model, feature_extractor=None, **kwargs: Any):
         if not hasattr(model, "generate_speech"):
             raise Lip2SpeechError(
@@ -117,14 +120,12 @@ class LipToSpeechPipeline(Pipeline):
         if isinstance(inputs, (list, tuple)):
             # An empty list would be an IndexError in the base class, and a tuple one input.
             return super().__call__(list(numbered(inputs)), **kwargs) if inputs else []
-        if isinstance(
-            inputs, (str, os.PathLike, bytes, bytearray, memoryview, dict, np.ndarray, torch.Tensor)
-        ) or hasattr(inputs, "read"):  # an open file would be iterated over as lines
-            return super().__call__(inputs, **kwargs)
-        if hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"):
-            return super().__call__(NumberedRows(inputs), **kwargs)
-        if isinstance(inputs, (Iterable, IterableDataset)):
-            return super().__call__(numbered(inputs), **kwargs)
+        # an open file would be iterated over as lines
+        single = isinstance(inputs, SINGLE) or isinstance(inputs, os.PathLike) or hasattr(inputs, "read")
+        if not single and hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__"):
+            inputs = NumberedRows(inputs)
+        elif not single and isinstance(inputs, (Iterable, IterableDataset)):
+            inputs = numbered(inputs)
         return super().__call__(inputs, **kwargs)
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
@@ -165,7 +166,7 @@ class LipToSpeechPipeline(Pipeline):
             collate_fn=collate,
         )
         if isinstance(inputs, list) and not num_workers and "progress" not in preprocess_params:
-            loader = _ReadAhead(loader)
+            loader = ReadAhead(loader)
         outputs = PipelineIterator(loader, self.forward, forward_params, loader_batch_size=batch_size)
         return PipelineIterator(outputs, self.postprocess, postprocess_params)
 
@@ -175,154 +176,48 @@ class LipToSpeechPipeline(Pipeline):
             return inputs
         return super()._ensure_tensor_on_device(inputs, device)
 
-    def _sanitize_parameters(
-        self,
-        cropped: bool | None = None,
-        return_spectrogram: bool | None = None,
-        return_units: bool | None = None,
-        return_mouth: bool | None = None,
-        return_face_mask: bool | None = None,
-        return_f0: bool | None = None,
-        pitch_shift: float | None = None,
-        num_inference_steps: int | None = None,
-        guidance_scale: float | None = None,
-        seed: int | None = None,
-        face: int | str | None = None,
-        start: float | None = None,
-        end: float | None = None,
-        on_error: str | None = None,
-        detector: Any = None,
-        progress: Any = None,
-        **others: Any,
-    ) -> tuple[dict, dict, dict]:
-        flags = {
-            "cropped": cropped,
-            "return_spectrogram": return_spectrogram,
-            "return_units": return_units,
-            "return_mouth": return_mouth,
-            "return_face_mask": return_face_mask,
-            "return_f0": return_f0,
-        }
-        flags = {name: value for name, value in flags.items() if value is not None}
+    def _sanitize_parameters(self, **given: Any) -> tuple[dict, dict, dict]:
+        given.pop("local_files_only", None)  # transformers.pipeline() uses it and hands it on
+        if unknown := sorted(set(given) - {*ARGUMENTS, "text_ids"}):
+            raise TypeError(
+                f"lip-to-speech takes no argument {', '.join(unknown)}; it takes {', '.join(ARGUMENTS)}, "
+                "batch_size and num_workers."
+            )
+        forward = {"speaker": self.resolve_speaker(given.pop("speaker"))} if "speaker" in given else {}
+        given = {name: value for name, value in given.items() if value is not None}
+        flags = {name: given[name] for name in FLAGS if name in given}
         for name, value in flags.items():
             if not isinstance(value, (bool, np.bool_)):
                 raise Lip2SpeechError(f"{name} must be True or False, got {value!r}.")
         config, defaults = self.model.config.lip2speech, getattr(self, "_postprocess_params", {})
-        postprocess = text_parameters(others, flags, config, defaults)
-        if progress is not None and not callable(progress):
-            raise Lip2SpeechError(f"progress must be callable, got {progress!r}.")
-        if detector is not None and not (callable(detector) and hasattr(detector, "reset")):
-            raise Lip2SpeechError(
-                f"detector must be a LandmarkDetector, which is called and has reset(), got {detector!r}."
-            )
-        forward = {"speaker": self.resolve_speaker(others.pop("speaker"))} if "speaker" in others else {}
+        postprocess = text_parameters(given, flags, config, defaults)
         if "return_audio" in postprocess:
             forward["return_audio"] = postprocess.pop("return_audio")
-        if pitch_shift is not None:
-            self.model.vocoder.check_pitch_shift(pitch_shift)
-            forward["pitch_shift"] = float(pitch_shift)
-        given = (num_inference_steps, guidance_scale, seed)
-        sampling = dict(zip(("num_inference_steps", "guidance_scale", "seed"), given, strict=True))
-        sampling = {name: value for name, value in sampling.items() if value is not None}
-        if sampling:
+        if "pitch_shift" in given:
+            self.model.vocoder.check_pitch_shift(given["pitch_shift"])
+            forward["pitch_shift"] = float(given["pitch_shift"])
+        if sampling := {name: given[name] for name in SAMPLING if name in given}:
             self.model.check_sampling(**sampling)
-            if not isinstance(seed, int | None) or not 0 <= (seed or 0) < 2**63:
+            seed = sampling.get("seed", 0)
+            if not isinstance(seed, int) or not 0 <= seed < 2**63:
                 raise Lip2SpeechError(f"seed is {seed!r}; expected a whole number of at least 0.")
             forward |= sampling
-        if return_f0:
+        if flags.get("return_f0"):
             self.model.vocoder.check_knows_pitch("return_f0=True")
-        others.pop("local_files_only", None)  # transformers.pipeline() uses it and hands it on
-        if others:
-            raise TypeError(
-                f"lip-to-speech takes no argument {', '.join(sorted(others))}; it takes "
-                "cropped, speaker, return_spectrogram, return_units, return_f0, return_mouth, "
-                "return_face_mask, text, return_text, return_audio, vocabulary, num_hypotheses, pitch_shift, "
-                "num_inference_steps, guidance_scale, seed, face, start, end, on_error, detector, progress, "
-                "batch_size and num_workers."
-            )
-        preprocess = {name: flags[name] for name in ("cropped", "return_mouth") if name in flags}
+        preprocess = {name: given[name] for name in FOR_PREPROCESSING if name in given}
+        if "start" in given or "end" in given:
+            preprocess |= {"start": given.get("start", 0.0), "end": given.get("end")}
+        check_reading(preprocess)
+        if "progress" in given:
+            forward["progress"] = given["progress"]
         if "text_ids" in postprocess:
             preprocess["text_ids"] = postprocess.pop("text_ids")
-        if face is not None:
-            check_face(face)
-            preprocess["face"] = face
-        if start is not None or end is not None:
-            from .media.decoding import check_part  # imports FFmpeg
-
-            start = 0.0 if start is None else start
-            check_part(start, end)
-            preprocess |= {"start": start, "end": end}
-        if on_error is not None:
-            if on_error not in ("raise", "return"):
-                raise Lip2SpeechError(f'on_error is "raise" or "return", got {on_error!r}.')
-            preprocess["on_error"] = on_error
-        if detector is not None:
-            preprocess["detector"] = detector
-        if progress is not None:
-            preprocess["progress"] = forward["progress"] = progress
         postprocess |= {name: value for name, value in flags.items() if name.startswith("return_")}
         return preprocess, forward, postprocess
 
     def resolve_speaker(self, speaker: Any) -> str | torch.Tensor:
-        """`speaker`, as in a call, -> the name of a voice or a speaker embedding float32 (256,).
-
-        Raises:
-            Lip2SpeechError: it is none of what a call takes, or a recording cannot be read.
-        """
-        known = f"Its voices: {', '.join(self.voices)}." if self.voices else "It has no voices."
-        if speaker is None:
-            default = self.model.config.default_voice
-            if default is None:
-                raise Lip2SpeechError(
-                    f"The model has no default voice. {known} Pass speaker=, a voice, a recording of the "
-                    f"speaker, or an embedding ({self._embedding_size},)."
-                )
-            return default
-        if isinstance(speaker, str) and speaker in self.model.voices:
-            return speaker
-        if isinstance(speaker, str) and speaker == FACE:
-            self.model.check_predicts_voices()
-            return FACE
-        if isinstance(speaker, str | os.PathLike):
-            from .media.sources import is_url
-
-            if not is_url(speaker) and not os.path.isfile(speaker):
-                raise Lip2SpeechError(
-                    f"The speaker {os.fspath(speaker)!r} is neither a voice of this model nor a file. "
-                    f"{known} A recording of the speaker or an embedding works as well."
-                )
-            return self._embed_recording(speaker)
-        if isinstance(speaker, dict | bytes) or hasattr(speaker, "read"):
-            return self._embed_recording(speaker)
-        return self._check_embedding(speaker)
-
-    @property
-    def _embedding_size(self) -> int:
-        return self.model.config.lip2speech.speaker_embedding_dim
-
-    def _embed_recording(self, recording: Any) -> torch.Tensor:
-        from .media.audio import read_audio
-        from .models.modeling_speaker_encoder import SpeakerEncoder
-
-        if self._speaker_encoder is None:
-            self._speaker_encoder = SpeakerEncoder.bundled()
-        return torch.from_numpy(self._speaker_encoder.embed(read_audio(recording)))
-
-    def _check_embedding(self, speaker: Any) -> torch.Tensor:
-        expected = (
-            "a voice's name, a recording (path or {'array', 'sampling_rate'}) or "
-            f"{self._embedding_size} numbers"
-        )
-        try:
-            embedding = torch.as_tensor(speaker, dtype=torch.float32).detach().cpu()
-            embedding = embedding.to_dense() if embedding.is_sparse else embedding
-        except (TypeError, ValueError, OverflowError, RuntimeError) as error:
-            raise Lip2SpeechError(f"speaker is a {type(speaker).__name__}: expected {expected}.") from error
-        if embedding.shape != (self._embedding_size,):
-            raise Lip2SpeechError(f"speaker has the shape {tuple(embedding.shape)}: expected {expected}.")
-        if not torch.isfinite(embedding).all() or not embedding.any():
-            raise Lip2SpeechError("The speaker embedding is all zero or holds a number that is not finite.")
-        return embedding
+        """`speaker`, as in a call, as `Lip2SpeechWithVocoder.resolve_speaker` takes it."""
+        return self.model.resolve_speaker(speaker)
 
     def preprocess(self, inputs: Any, **parameters: Any) -> dict[str, torch.Tensor]:
         """One input -> what `VideoReader` makes of it."""
@@ -357,14 +252,8 @@ class LipToSpeechPipeline(Pipeline):
             **sampling,
             **({"voice": speaker} if isinstance(speaker, str) else {"speaker_embeddings": speaker}),
         )
-        outputs = {
-            "waveform": speech.waveform,
-            "waveform_lengths": speech.waveform_lengths,
-            "unit_ids": speech.unit_ids,
-            "spectrogram": speech.spectrogram,
-        }
-        outputs |= {name: speech[name] for name in ("f0", "text_logits") if name in speech}
-        return outputs | kept
+        names = ("waveform", "waveform_lengths", "unit_ids", "spectrogram", "f0", "text_logits")
+        return {name: speech[name] for name in names if name in speech} | kept
 
     def postprocess(
         self,
@@ -409,19 +298,6 @@ class LipToSpeechPipeline(Pipeline):
             logits = cut("text_logits", UNITS_PER_FRAME)
             result |= read_text(logits, face_mask, self.model.config.lip2speech, **text, text_ids=ids)
         return result
-
-
-class _ReadAhead:
-    """Batches of which the next is decoded and cropped by another thread while the model speaks this one."""
-
-    def __init__(self, loader: DataLoader):
-        self._loader = loader
-
-    def __len__(self) -> int:
-        return len(self._loader)
-
-    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        return read_ahead(self._loader)
 
 
 def silence(waveform: np.ndarray, face_mask: np.ndarray) -> np.ndarray:

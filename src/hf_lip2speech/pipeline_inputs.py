@@ -6,19 +6,21 @@ Worker processes, forked or spawned, run this part: all of it can be pickled and
 import itertools
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 from torch.nn import functional as F
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from .constants import FRAME_RATE, MOUTH_SIZE, UNITS_PER_FRAME
 from .errors import Lip2SpeechError
 from .feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from .text.characters import BLANK
+from .threads import read_ahead
+from .video.tracks import check_face
 
 INPUTS = (
     "a path, an http(s) URL, the bytes of a video file, a binary file, "
@@ -163,6 +165,28 @@ class VideoReader:
         return features | failed
 
 
+def check_reading(given: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        Lip2SpeechError: Arguments of a call that are for the `VideoReader` cannot be used.
+    """
+    if "face" in given:
+        check_face(given["face"])
+    if "start" in given:
+        from .media.decoding import check_part  # imports FFmpeg
+
+        check_part(given["start"], given["end"])
+    if given.get("on_error", "raise") not in ("raise", "return"):
+        raise Lip2SpeechError(f'on_error is "raise" or "return", got {given["on_error"]!r}.')
+    if "progress" in given and not callable(given["progress"]):
+        raise Lip2SpeechError(f"progress must be callable, got {given['progress']!r}.")
+    detector = given.get("detector")
+    if detector is not None and not (callable(detector) and hasattr(detector, "reset")):
+        raise Lip2SpeechError(
+            f"detector must be a LandmarkDetector, which is called and has reset(), got {detector!r}."
+        )
+
+
 def check_room(text_ids: list[int], frames: int) -> None:
     """
     Raises:
@@ -189,3 +213,16 @@ def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
             [F.pad(one, (0, 0) * (one.ndim - 2) + (0, longest - one.shape[1])) for one in tensors]
         )
     return batch | ({"error": errors} if any(errors) else {})
+
+
+class ReadAhead:
+    """Batches of which the next is decoded and cropped by another thread while the model speaks this one."""
+
+    def __init__(self, loader: DataLoader):
+        self._loader = loader
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        return read_ahead(self._loader)

@@ -67,7 +67,6 @@ def speech_figure(
     expected = {"spectrogram": (lengths[0], NUM_MEL_BINS), "unit_ids": (lengths[1],)}
     for name, given in (("spectrogram", spectrogram.shape), ("unit_ids", unit_ids.shape)):
         if not frames or given != expected[name]:
-            shape = expected[name]
             shape = f"for {frames} mouth frames (at least one) expected {expected[name]}"
             raise Lip2SpeechError(f"{name} has shape {given}: {shape}.")
     seconds = frames / FRAME_RATE

@@ -72,17 +72,16 @@ def run(args: argparse.Namespace) -> int:
     from transformers.utils import logging
 
     from hf_lip2speech import loading
-    from hf_lip2speech.cards import summary
     from hf_lip2speech.constants import FRAME_RATE
-    from hf_lip2speech.evaluation.clips import open_evaluation_set
+    from hf_lip2speech.evaluation.clips import find_protocol, open_evaluation_set
     from hf_lip2speech.evaluation.lip_sync import SyncNet
-    from hf_lip2speech.evaluation.protocols import find_protocol
     from hf_lip2speech.evaluation.recognisers import choose_recogniser
     from hf_lip2speech.evaluation.run import evaluate, process_state
     from hf_lip2speech.evaluation.systems import MEL_ONLY, UNITS_ONLY, RowSpeaker, find_unit_extractor
     from hf_lip2speech.evaluation.voice import XVectorEncoder
     from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
     from hf_lip2speech.pipeline import load_pipeline
+    from hf_lip2speech.results_text import summary
 
     logging.disable_progress_bar()  # one for every small model that is loaded
     state = process_state()

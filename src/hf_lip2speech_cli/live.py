@@ -18,7 +18,6 @@ from typing import Any
 from .options import (
     CommandError,
     add_device,
-    add_dtype,
     add_model,
     check_model,
     check_outputs,
@@ -43,8 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--speaker", metavar="VOICE", help=voice)
     ahead = "frames (40 ms each) seen before a frame is spoken; fewer are faster and worse (default: 8)"
     add("--look-ahead", metavar="FRAMES", type=natural, default=8, help=ahead)
-    add_device(parser)
-    add_dtype(parser)
+    add_device(parser, dtype=True)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -63,23 +63,26 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-m", "--model", default=BUNDLED, help=folder)
 
 
-def add_device(parser: argparse.ArgumentParser) -> None:
+def add_device(parser: argparse.ArgumentParser, *, dtype: bool = False) -> None:
+    """--device, and --dtype on request: both, where `load` is called."""
     device = "cpu, cuda, cuda:1, mps, ... (default: the first accelerator, else cpu)"
     parser.add_argument("--device", help=device)
+    if dtype:
+        about = "of the model (default: auto, bfloat16 on a CPU that has units for it, else as it was saved)"
+        dtypes = ("auto", "float32", "float16", "bfloat16")
+        parser.add_argument("--dtype", choices=dtypes, default="auto", help=about)
 
 
-def add_face(parser: argparse.ArgumentParser) -> None:
+def add_face(parser: argparse.ArgumentParser, *, cropped: bool = False) -> None:
+    """--face, and --cropped on request."""
+    if cropped:
+        mouths = "the videos already show only the mouth (96x96 gray)"
+        parser.add_argument("--cropped", action="store_true", help=mouths)
     which = (
         "of several faces: talking, the one whose lips move most (default); largest; or its number, counted "
         "from left to right from 0"
     )
     parser.add_argument("--face", type=_face, default="talking", metavar="FACE", help=which)
-
-
-def add_dtype(parser: argparse.ArgumentParser) -> None:
-    dtype = "of the model (default: auto, bfloat16 on a CPU that has units for it, else as it was saved)"
-    dtypes = ("auto", "float32", "float16", "bfloat16")
-    parser.add_argument("--dtype", choices=dtypes, default="auto", help=dtype)
 
 
 def load(args: argparse.Namespace) -> Any:

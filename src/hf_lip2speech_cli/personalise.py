@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
                 raise
             raise KeyboardInterrupt from None
 
-    from hf_lip2speech.cards import summary
+    from hf_lip2speech.results_text import summary
 
     print(summary(results))
     for clip in results["skipped"]:

@@ -13,7 +13,6 @@ from .options import (
     TRANSCRIPTS,
     CommandError,
     add_device,
-    add_dtype,
     add_face,
     add_model,
     add_vocabulary,
@@ -25,7 +24,7 @@ from .options import (
     read_vocabulary,
 )
 from .terminal import Bars, error_line, load_detector, say
-from .videos import Item, find_videos
+from .videos import Item, find_videos, refuse_nothing
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -36,20 +35,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_vocabulary(parser)
     transcript = f"also write the text and the words' times ({', '.join(TRANSCRIPTS)}); of one video"
     add("-o", "--output", metavar="OUT.srt", type=Path, help=transcript)
-    add("--cropped", action="store_true", help="the videos already show only the mouth (96x96 gray)")
-    add_face(parser)
-    add_device(parser)
-    add_dtype(parser)
+    add_face(parser, cropped=True)
+    add_device(parser, dtype=True)
 
 
 def run(args: argparse.Namespace) -> int:
     items, failures = _videos(args.videos)
     single = len(items) + len(failures) == 1
-    if not items:
-        *others, last = failures
-        for message in others:
-            error_line(message)
-        raise CommandError(last)
+    refuse_nothing(items, failures)
     if args.output is not None:
         if not single:
             raise CommandError(f"{args.output} holds the text of one video: name one, or leave -o out.")

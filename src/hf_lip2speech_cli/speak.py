@@ -21,7 +21,6 @@ from .options import (
     TRANSCRIPTS,
     CommandError,
     add_device,
-    add_dtype,
     add_face,
     add_model,
     add_vocabulary,
@@ -34,7 +33,7 @@ from .options import (
 )
 from .speaking import Job, Speaking
 from .terminal import Bars, error_line, say
-from .videos import Item, find_videos, seconds
+from .videos import Item, find_videos, refuse_nothing, seconds
 
 SAMPLE_RATES = (8000, 16000, 22050, 24000, 32000, 44100, 48000)
 MANIFEST = "manifest.jsonl"
@@ -83,16 +82,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=natural, metavar="N", help=seed)
     rate = "samples per second of the files (default: the model's, 16000)"
     add("--sample-rate", type=int, choices=SAMPLE_RATES, metavar="HZ", help=rate)
-    add("--cropped", action="store_true", help="the videos already show only the mouth (96x96 gray)")
-    add_face(parser)
+    add_face(parser, cropped=True)
     numbered = "also write a picture of the faces with their numbers (.png, .pdf or .svg)"
     add("--faces-picture", metavar="OUT.png", nargs="?", const=OF_THE_ITEM, help=numbered)
     engines = "this process, or the CPUs of a running Ray cluster (default: local)"
     add("--engine", choices=("local", "ray"), default="local", help=engines)
     add("--resume", action="store_true", help="leave out videos whose files are all there")
     add("--batch-size", type=positive, default=1, metavar="N", help="videos spoken at once (default: 1)")
-    add_device(parser)
-    add_dtype(parser)
+    add_device(parser, dtype=True)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -176,11 +173,7 @@ def _jobs(args: argparse.Namespace) -> tuple[list[Job], list[str]]:
     """The checked work, and what is wrong with arguments beside others that can be spoken."""
     items, failures = find_videos(args.videos, args.output_dir)
     single = len(args.videos) == 1 and len(items) == 1
-    if not items:
-        *others, last = failures
-        for message in others:
-            error_line(message)
-        raise CommandError(last)
+    refuse_nothing(items, failures)
     if args.end is not None and args.end <= (args.start or 0.0):
         raise CommandError(f"--end {args.end:g} is not after --start {args.start or 0.0:g}.")
     if args.cropped and (args.faces_picture is not None or args.face != "talking"):

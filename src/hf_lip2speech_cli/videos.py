@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from .options import CommandError, is_url
+from .terminal import error_line
 
 # as data.corpora has it, without its imports
 SUFFIXES = (".mp4", ".mpg", ".mpeg", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ogv", ".mts", ".3gp")
@@ -36,6 +37,15 @@ class Item:
     def made(self, suffix: str) -> Path:
         """The file that is made of it unless another name is given."""
         return self.stem.with_name(self.stem.name + MADE + suffix)
+
+
+def refuse_nothing(items: Sequence[Item], failures: Sequence[str]) -> None:
+    """End where no argument has a video, and say of each why."""
+    if not items:
+        *others, last = failures
+        for message in others:
+            error_line(message)
+        raise CommandError(last)
 
 
 def find_videos(arguments: Sequence[str], folder: Path) -> tuple[list[Item], list[str]]:

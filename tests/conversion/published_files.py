@@ -16,9 +16,10 @@ from hf_lip2speech.conversion.names import avhubert_names, lip2speech_names, voc
 from hf_lip2speech.models.configuration_avhubert import AVHubertConfig
 from hf_lip2speech.models.configuration_lip2speech import Lip2SpeechConfig
 from hf_lip2speech.models.configuration_unit_vocoder import UnitVocoderConfig
+from hf_lip2speech.models.convolution import fold_weight_norm
 from hf_lip2speech.models.modeling_avhubert import AVHubertModel
 from hf_lip2speech.models.modeling_lip2speech import Lip2SpeechModel
-from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel, fold_weight_norm
+from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
 
 FRONTEND = {"frontend_stem_channels": 8, "frontend_channels": [8, 16], "frontend_blocks": [1, 2]}
 CONFORMER = {

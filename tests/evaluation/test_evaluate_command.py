@@ -20,9 +20,8 @@ import hf_lip2speech
 import hf_lip2speech_cli
 from hf_lip2speech.errors import DatasetError, Lip2SpeechError, NoSpeechError, UndefinedMetricError
 from hf_lip2speech.evaluation import measures, results, run
-from hf_lip2speech.evaluation.clips import open_evaluation_set
+from hf_lip2speech.evaluation.clips import PROTOCOLS, Protocol, find_protocol, open_evaluation_set
 from hf_lip2speech.evaluation.lip_sync import SyncNet
-from hf_lip2speech.evaluation.protocols import PROTOCOLS, Protocol, find_protocol
 from hf_lip2speech.evaluation.run import evaluate
 from hf_lip2speech.evaluation.systems import RowSpeaker
 from hf_lip2speech.evaluation.voice import XVectorEncoder

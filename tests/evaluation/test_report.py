@@ -13,10 +13,11 @@ import pytest
 import yaml
 from matplotlib import colormaps, image
 
-from hf_lip2speech.cards import evaluation_section, show_score, write_evaluation_card
+from hf_lip2speech.cards import evaluation_section, write_evaluation_card
 from hf_lip2speech.errors import MetricError
 from hf_lip2speech.evaluation.page import _marked, write_page, write_spectrogram
 from hf_lip2speech.evaluation.results import interval, read_results, summarise
+from hf_lip2speech.results_text import show_score
 
 from ..media.voices import babble
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from hf_lip2speech.models.batch_norm import FrameBatchNorm
+from hf_lip2speech.models.visual_frontend import FrameBatchNorm
 
 
 def frames(*shape: int) -> torch.Tensor:

@@ -11,8 +11,7 @@ from hf_lip2speech.data.clip_files import read_mouth
 from hf_lip2speech.data.corpora import FaceVideoFolder, Word, read_grid_alignment
 from hf_lip2speech.data.prepare import prepare
 from hf_lip2speech.errors import DatasetError
-from hf_lip2speech.synthetic.lip_paced import LipPacedVoice
-from hf_lip2speech.synthetic.pacing import at_times, stretched, widened
+from hf_lip2speech.synthetic.pacing import LipPacedVoice, at_times, stretched, widened
 from hf_lip2speech.synthetic.speech import Speech
 from hf_lip2speech.video.landmarks import MeshLandmarkDetector
 from hf_lip2speech.video.mouth import MouthClip

@@ -8,8 +8,18 @@ from hf_lip2speech.data.prepared import PreparedDataset
 from hf_lip2speech.errors import DatasetError, Lip2SpeechError, NoFaceError
 from hf_lip2speech.synthetic import RenderedTalker
 from hf_lip2speech.synthetic.reface import reface
-from hf_lip2speech.synthetic.retargeting import LOWER, MARKS, UPPER, drawn_crops, mouth_motion, shape_weights
-from hf_lip2speech.synthetic.scanned_head import LANDMARKS, MOUTH_SHAPES, Person, read_head
+from hf_lip2speech.synthetic.scanned_head import (
+    LANDMARKS,
+    LOWER,
+    MARKS,
+    MOUTH_SHAPES,
+    UPPER,
+    Person,
+    drawn_crops,
+    mouth_motion,
+    read_head,
+    shape_weights,
+)
 from hf_lip2speech_cli import main
 
 from ..fake_corpora import RENDERED

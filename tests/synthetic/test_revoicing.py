@@ -1,4 +1,4 @@
-"""A GRID sentence in another voice, at the recording's times."""
+"""scripts/revoice.py: a GRID sentence in another voice, at the recording's times."""
 
 import shutil
 
@@ -11,8 +11,11 @@ from hf_lip2speech.loading import BUNDLED
 from hf_lip2speech.models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
 from hf_lip2speech.models.modeling_speaker_encoder import SpeakerEncoder
 from hf_lip2speech.synthetic.render import ROOM
-from hf_lip2speech.synthetic.revoicing import revoiced, warped
 from hf_lip2speech.synthetic.speech import speak
+
+from ..conftest import load_script
+
+script = load_script("revoice")
 
 
 def test_the_warping_finds_who_said_what_when():
@@ -23,7 +26,7 @@ def test_the_warping_finds_who_said_what_when():
     true = said[np.round(path).astype(int)] + 0.1 * rng.standard_normal((220, 13))
     line = np.linspace(path[0], path[-1], 220)
     assert np.abs(line - path).max() > 5
-    found = warped(true, said, line)
+    found = script.warped(true, said, line)
     assert np.abs(found - path)[5:-5].max() < 3 and (np.diff(found) >= 0).all()
 
 
@@ -35,7 +38,7 @@ def test_the_sentence_comes_at_its_time_in_the_voice_that_was_asked_for(voice):
     words = [Word(word, 0.8 + 0.25 * n, 1.05 + 0.25 * n) for n, word in enumerate(text.split())]
     true = ROOM * np.random.default_rng(0).standard_normal(47360).astype(np.float32)
     true[12800:36800] += speak(text, "kal").waveform[:24000]
-    sound = revoiced(true, words, text, voice, np.random.default_rng(0))
+    sound = script.revoiced(true, words, text, voice, np.random.default_rng(0))
     assert sound.shape == true.shape and sound.dtype == np.float32
     loud = np.abs(sound).reshape(-1, 160).max(1) > 0.01
     assert not loud[:78].any() and not loud[235:].any() and loud[80:230].mean() > 0.5

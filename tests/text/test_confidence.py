@@ -6,9 +6,12 @@ import pytest
 from hf_lip2speech import Lip2SpeechConfig
 from hf_lip2speech.pipeline_text import read_text
 from hf_lip2speech.text.characters import ENGLISH
-from hf_lip2speech.text.transcripts import calibrated, clip_confidence, fit_calibration
+from hf_lip2speech.text.transcripts import calibrated, clip_confidence
 
+from ..conftest import load_script
 from .posteriors import spoken
+
+fit_calibration = load_script("calibrate_text").fit_calibration
 
 
 def test_calibration_keeps_the_order_and_the_default_changes_nothing():

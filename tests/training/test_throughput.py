@@ -1,6 +1,5 @@
 """scripts/measure_throughput.py: what it counts, and what it says of a whole run."""
 
-import importlib.util
 import re
 import sys
 
@@ -8,18 +7,13 @@ import pytest
 import torch
 from torch import nn
 
+from ..conftest import load_script
 from .conftest import EXAMPLES
 
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location(
-        "measure_throughput", EXAMPLES.parent / "scripts" / "measure_throughput.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # which dataclasses looks up
-    spec.loader.exec_module(module)
-    return module
+    return load_script("measure_throughput")
 
 
 @pytest.mark.parametrize(

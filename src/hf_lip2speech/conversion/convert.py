@@ -19,10 +19,11 @@ from ..errors import CheckpointError, Lip2SpeechError
 from ..files import new_folder
 from ..models.configuration_avhubert import AVHubertConfig
 from ..models.configuration_unit_vocoder import UnitVocoderConfig
+from ..models.convolution import fold_weight_norm
 from ..models.modeling_avhubert import AVHubertModel
 from ..models.modeling_lip2speech import Lip2SpeechModel
 from ..models.modeling_lip2speech_with_vocoder import Embedding, Lip2SpeechWithVocoder
-from ..models.modeling_unit_vocoder import UnitVocoderModel, fold_weight_norm
+from ..models.modeling_unit_vocoder import UnitVocoderModel
 from .names import avhubert_names, lip2speech_names, vocoder_names
 from .published import Kind, PublishedFile, read_published
 

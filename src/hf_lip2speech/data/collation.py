@@ -44,7 +44,6 @@ class FrameBatchSampler(Sampler[list[int]]):
     def __init__(self, lengths: Sequence[int], batch_frames: int, dataset: EpochDataset, processes: int = 1):
         self.dataset = dataset
         order = np.argsort(lengths, kind="stable")
-        order = np.argsort(lengths, kind="stable")
         ordered = np.asarray(lengths)[order]
         self._buckets: list[np.ndarray] = []
         self._counts: list[int] = []  # batches of each bucket

@@ -98,7 +98,7 @@ def prepare(
         max_seconds: Longer clips are cut between words, where the corpus has word times.
         seed: Of the clustering and of the contact sheet.
         speak: Makes each clip's sound, in place of its recording, such as a
-            `synthetic.lip_paced.LipPacedVoice`; `unit_extractor` is a fitted one then.
+            `synthetic.pacing.LipPacedVoice`; `unit_extractor` is a fitted one then.
         progress: Show progress bars on stderr.
 
     Returns:

@@ -1,4 +1,7 @@
-"""The clips to evaluate on: one split of a corpus folder, whose kind is recognised by its layout."""
+"""What is evaluated: a split of a corpus folder, whose kind its layout tells.
+
+And presets of how it is judged, so that a table is comparable with another one.
+"""
 
 import hashlib
 import json
@@ -10,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from ..data.clip_files import file_signature
 from ..data.corpora import GRID, LRS2, LRS3, Clip, FaceVideoFolder, ListedCorpus
 from ..data.layout import PreparedFolder
-from ..errors import DatasetError
+from ..errors import DatasetError, Lip2SpeechError
 from ..synthetic import RenderedTalker
 
 TITLES = {"grid": "GRID", "lrs2": "LRS2", "lrs3": "LRS3", "rendered": "rendered speakers"}
@@ -123,3 +126,52 @@ def _prepared_from(folder: PreparedFolder) -> str:
     if not folder.report.is_file():
         return ""
     return json.loads(folder.report.read_text(encoding="utf-8")).get("corpus", "")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How words and voices are judged.
+
+    `follows` and `differs` say whose table it is, and what is not as there; the others are names for
+    `choose_recogniser`, `choose_normaliser`, `XVectorEncoder` (None: the default), and the language that a
+    multilingual Whisper is told (None: it guesses).
+    """
+
+    follows: str = ""
+    differs: str = ""
+    recogniser: str | None = None
+    normaliser: str | None = None
+    speaker_encoder: str | None = None
+    language: str | None = None
+
+
+PROTOCOLS = {
+    "grid": Protocol(
+        follows="this package's tables of GRID",
+        differs="papers on GRID use recognisers trained on it, whose errors are far fewer",
+        recogniser="grid",
+    ),
+    "aligndit": Protocol(
+        follows="AlignDiT (arXiv 2504.20629) on LRS3, by its public scoring script",
+        differs="there the recogniser may fall back to sampling; the voice is compared with another clip of "
+        "the speaker, by the WavLM-Large of UniSpeech, which transformers does not load",
+        recogniser="whisper:large-v3",
+        speaker_encoder="microsoft/wavlm-base-plus-sv",
+    ),
+    "whisper": Protocol(
+        follows="no single paper: WER by transformers' Whisper large-v3 with its own normaliser, speaker "
+        "similarity by WavLM, the two that recent papers name",
+        differs="papers seldom name the size of the recogniser, the normaliser or the encoder's weights",
+        recogniser="openai/whisper-large-v3",
+        normaliser="whisper",
+        speaker_encoder="microsoft/wavlm-base-plus-sv",
+        language="en",
+    ),
+}
+
+
+def find_protocol(name: str | None) -> Protocol:
+    """The preset of a name; None: the defaults. A Lip2SpeechError where there is none."""
+    if name is not None and name not in PROTOCOLS:
+        raise Lip2SpeechError(f"There is no protocol {name!r}: expected one of {', '.join(PROTOCOLS)}.")
+    return Protocol() if name is None else PROTOCOLS[name]

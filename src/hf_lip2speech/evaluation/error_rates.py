@@ -74,10 +74,7 @@ def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> EditErr
 
 
 def character_errors(references: Sequence[str], hypotheses: Sequence[str]) -> EditErrors:
-    """Character errors of a corpus (Levenshtein, jiwer), spaces counted as characters.
-
-    Arguments and errors as in `word_errors`.
-    """
+    """`word_errors` of characters, spaces counted as such."""
     return _edits("process_characters", references, hypotheses)
 
 
@@ -101,9 +98,8 @@ def unit_accuracy(references: Sequence[Units], units: Sequence[Units]) -> float:
     """Share of 20 ms steps with the right speech unit, 0 to 1.
 
     Over all steps of all references together. Step i is compared with step i: nothing is shifted; steps
-    beyond the reference's end do not count, steps missing before it are wrong. The published training
-    selects by this. Choi, Kim, Ro,
-    "Intelligible Lip-to-Speech Synthesis with Speech Units", Interspeech 2023.
+    beyond the reference's end do not count, steps missing before it are wrong. The published training selects
+    by this (Choi, Kim, Ro, "Intelligible Lip-to-Speech Synthesis with Speech Units", Interspeech 2023).
 
     Args:
         references: N sequences (U,) of true units at 50 Hz, repeats kept, U > 0.

@@ -49,17 +49,12 @@ def estoi(reference: np.ndarray, speech: np.ndarray, sampling_rate: int = SAMPLI
 def pesq_wb(reference: np.ndarray, speech: np.ndarray, sampling_rate: int = SAMPLING_RATE) -> float:
     """Wide-band PESQ (ITU-T P.862.2), mean opinion score 1.04 (worst) to 4.64 (the reference itself).
 
-    Computed by the package pesq, whose C code is the ITU's. Both signals start together, speech is cut or
-    padded to the reference's length; PESQ itself then finds and removes the delay of each utterance, as the
-    standard says. No other signal metric here forgives a shift: show `alignment.delay` beside it.
-
-    Args:
-        reference: (N,) recording, mono.
-        speech: (M,) speech to score, mono, at the same rate.
-        sampling_rate: Of both, 16000 Hz: wide band is not defined elsewhere.
+    Computed by the package pesq, whose C code is the ITU's. It finds and removes the delay of each utterance,
+    as the standard says. No other signal metric here forgives a shift: show `alignment.delay` beside it.
+    Arguments as in `stoi`, at 16000 Hz: wide band is not defined elsewhere.
 
     Raises:
-        MetricError: a signal is empty, not mono or not finite; another sampling rate.
+        MetricError: another sampling rate.
         PesqUndefinedError: the speech is silent, or PESQ finds no utterance in it.
     """
     return _pesq(reference, speech, sampling_rate, "wb", [16_000])
@@ -68,10 +63,9 @@ def pesq_wb(reference: np.ndarray, speech: np.ndarray, sampling_rate: int = SAMP
 def pesq_nb(reference: np.ndarray, speech: np.ndarray, sampling_rate: int = SAMPLING_RATE) -> float:
     """Narrow-band PESQ (ITU-T P.862.1), mean opinion score 1.02 to 4.55; not comparable to wide-band ones.
 
-    It exceeds `pesq_wb` on poor speech. The public scoring code of Lip2Wav calls
-    this at 16 kHz, that of VCA-GAN and of "Lip-to-speech synthesis in the wild" on signals resampled to
-    8 kHz; resample both signals likewise to compare with them. Arguments and errors as in `pesq_wb`, at 8000
-    or 16000 Hz.
+    It exceeds `pesq_wb` on poor speech. The public scoring code of Lip2Wav calls this at 16 kHz, that of
+    VCA-GAN and of "Lip-to-speech synthesis in the wild" on signals resampled to 8 kHz; resample both signals
+    likewise to compare with them. Arguments and errors as in `pesq_wb`, at 8000 or 16000 Hz.
     """
     return _pesq(reference, speech, sampling_rate, "nb", [8_000, 16_000])
 
@@ -131,11 +125,7 @@ def log_spectral_distance(reference: np.ndarray, speech: np.ndarray) -> float:
     Per frame the root mean square over frequency of 20 log10 |S| - 20 log10 |S'|, then the mean over frames
     (Gray, Markel, "Distance measures for speech processing", IEEE TASSP 1976). Frames of 40 ms every 10 ms,
     Hann window, 0 to 8 kHz; both spectra are floored 80 dB below the reference's loudest bin. Loudness
-    counts.
-
-    Args:
-        reference: (N,) recording, 16 kHz mono, N >= 640, not silent.
-        speech: (M,) speech to score, 16 kHz mono; cut or padded to the reference's length, never shifted.
+    counts. Arguments as in `stoi`, at 16 kHz.
 
     Raises:
         UndefinedMetricError: the reference is shorter than 640 samples or silent.
@@ -167,11 +157,10 @@ def mel_cepstral_distortion(reference: np.ndarray, speech: np.ndarray, *, dtw: b
 
     10 / ln 10 * sqrt(2 * sum over k = 1..13 of (c_k - c'_k)^2), the mean over frames (Kubichek, "Mel-cepstral
     distance measure for objective speech quality assessment", 1993). c_0 is excluded: loudness does not
-    count. The cepstra are those of `mel_cepstra`; papers that use WORLD or STRAIGHT get other values.
+    count. The cepstra are those of `mel_cepstra`; papers that use WORLD or STRAIGHT get other values. Signals
+    as in `stoi`, at 16 kHz.
 
     Args:
-        reference: (N,) recording, 16 kHz mono, N > 320.
-        speech: (M,) speech to score, 16 kHz mono.
         dtw: False: frame by frame, speech cut or padded to the reference's length. True: over the cheapest
             path of dynamic time warping (steps of one frame in either or both), the mean over the path, both
             at their own lengths. That forgives wrong timing, so call it "MCD-DTW".

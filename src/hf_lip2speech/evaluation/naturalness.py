@@ -27,17 +27,11 @@ _OVERALL = (-0.06766283, 1.11546468, 0.04602535)
 
 @dataclass(frozen=True)
 class Dnsmos:
-    """Predicted mean opinion scores, about 1 (bad) to 5 (excellent), on the scales of ITU-T P.835.
+    """Predicted mean opinion scores, about 1 (bad) to 5 (excellent), on the scales of ITU-T P.835."""
 
-    Attributes:
-        signal: How undistorted the voice is.
-        background: How little noise there is.
-        overall: Overall quality: the number that papers report.
-    """
-
-    signal: float
-    background: float
-    overall: float
+    signal: float  # how undistorted the voice is
+    background: float  # how little noise there is
+    overall: float  # the number that papers report
 
 
 def dnsmos(speech: np.ndarray) -> Dnsmos:
@@ -78,12 +72,7 @@ def distill_mos(speech: np.ndarray) -> float:
     Stahl, Gamper, "Distillation and Pruning for Scalable Self-Supervised Representation-Based Speech Quality
     Assessment", ICASSP 2025. A second opinion beside DNSMOS, learned from listening tests of codecs and
     synthetic speech rather than of noise suppression. The weights come with the PyPI package distillmos.
-
-    Args:
-        speech: (N,) 16 kHz mono in [-1, 1]; its loudness does not count.
-
-    Raises:
-        UndefinedMetricError: it is silent throughout.
+    Argument and error as in `dnsmos`; loudness does not count.
     """
     with torch.no_grad():
         return float(_distilled_network()(torch.from_numpy(_audible(speech))[None]))

@@ -15,9 +15,9 @@ import torch
 from jinja2 import Environment, StrictUndefined
 
 from ..audio.mel import log_mel_spectrogram, mel_height
-from ..cards import ARROWS, model_name, show_score, show_value, shown_facts
 from ..extras import require_extra
 from ..files import atomic_file, write_text
+from ..results_text import ARROWS, model_name, show_score, show_value, shown_facts
 from .error_rates import normalise_text
 from .systems import END_TO_END, GROUND_TRUTH, ROWS, SHUFFLED
 

@@ -98,10 +98,7 @@ class PocketsphinxGrid(Recogniser):
     The grammar makes every hypothesis a sentence of six words, so chance is about 81 % WER, not 100 %. Its
     own errors on ground truth (about 12 % on GRID speaker s1) are part of every row. Deterministic; about
     0.02 x real time. Not thread-safe. It returns six lower-case words, or "" where no path through the
-    grammar fits.
-
-    Raises:
-        ImportError: pocketsphinx is not installed; names the extra.
+    grammar fits. An ImportError names the extra where pocketsphinx is not installed.
     """
 
     def __init__(self) -> None:
@@ -140,8 +137,7 @@ class TransformersRecogniser(Recogniser):
             description. Whisper guesses the language of every clip where none is given.
         language: Of the speech, for a multilingual Whisper; other models take none.
 
-    Raises:
-        Lip2SpeechError: the model cannot be loaded, or is not for speech recognition.
+    Errors as of `choose_recogniser`.
     """
 
     def __init__(
@@ -209,9 +205,7 @@ class FasterWhisper(Recogniser):
         language: Of the speech.
         device: "cpu" or "cuda".
 
-    Raises:
-        Lip2SpeechError: the model cannot be loaded.
-        ImportError: faster_whisper is not installed; names the extra.
+    Errors as of `choose_recogniser`.
     """
 
     def __init__(
@@ -278,7 +272,7 @@ def choose_recogniser(
         language: That a multilingual Whisper of transformers is told.
 
     Raises:
-        Lip2SpeechError: no such model, or a prompt for a recogniser that takes none.
+        Lip2SpeechError: a model that cannot be loaded or is none, or a prompt for one that takes none.
         ImportError: the recogniser's package is not installed; names the extra.
     """
     if name is None:

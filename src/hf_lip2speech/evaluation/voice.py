@@ -30,12 +30,7 @@ def speaker_similarity(
     ICASSP 2018), -1 to 1 with others. Silence is left out by GE2E; what is said and when does not count. Name
     the encoder beside the number: with the bundled one, two clips of one GRID speaker and clips of two
     speakers are close, so show a row of ground truth. The score favours a system whose input is an embedding
-    of this same encoder.
-
-    Args:
-        reference: (N,) recording of the speaker, 16 kHz mono in [-1, 1].
-        speech: (M,) speech to score, 16 kHz mono in [-1, 1].
-        encoder: Such as SpeakerEncoder.bundled() or `XVectorEncoder`.
+    of this same encoder, such as SpeakerEncoder.bundled() or `XVectorEncoder`. Signals have 16 kHz.
 
     Raises:
         NoSpeechError: no speech was detected in one of them (noise, silence): count such clips separately.
@@ -82,12 +77,7 @@ def f0_errors(reference: np.ndarray, speech: np.ndarray, sampling_rate: int = SA
     shifted.
 
     Chu, Alwan, "Reducing F0 Frame Error of F0 tracking algorithms under noisy conditions with an
-    unvoiced/voiced classification frontend", ICASSP 2009 (its GPE, VDE, FFE).
-
-    Args:
-        reference: (N,) recording, mono, at least 0.1 s.
-        speech: (M,) speech to score, mono, at the same rate.
-        sampling_rate: Of both, Hz.
+    unvoiced/voiced classification frontend", ICASSP 2009 (its GPE, VDE, FFE). Arguments as in `stoi`.
 
     Raises:
         UndefinedMetricError: the reference is shorter than 0.1 s.
@@ -134,13 +124,7 @@ class XVectorEncoder:
 
     @torch.inference_mode()
     def embed(self, waveform: np.ndarray) -> np.ndarray:
-        """Embed the speaker of one recording.
-
-        Args:
-            waveform: (N,), 16 kHz mono in [-1, 1].
-
-        Returns:
-            float32 (D,).
+        """The speaker of one recording (N,), 16 kHz mono in [-1, 1]: float32 (D,).
 
         Raises:
             UndefinedMetricError: it is shorter than half a second.

@@ -136,13 +136,6 @@ class Lip2SpeechConfig(StrictConfigMixin, PreTrainedConfig):
         """Columns of `unit_logits`: the special classes, then the units."""
         return self.num_units + self.unit_offset
 
-    def to_dict(self) -> dict:
-        """As `PreTrainedConfig.to_dict`, without the folder that the encoder was loaded from."""
-        contents = super().to_dict()
-        if contents["encoder"] is not None:
-            contents["encoder"].pop("_name_or_path", None)
-        return contents
-
     def validate_architecture(self):
         """Part of `@strict`-powered validation. Validates the architecture of the config."""
         super().validate_architecture()

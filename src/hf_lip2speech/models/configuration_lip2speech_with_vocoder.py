@@ -53,15 +53,10 @@ class Lip2SpeechWithVocoderConfig(StrictConfigMixin, PreTrainedConfig):
         return SAMPLING_RATE
 
     def to_dict(self) -> dict:
-        """As `PreTrainedConfig.to_dict`, without parts that there are not, and without the folders that the
-        others were loaded from."""
+        """As `PreTrainedConfig.to_dict`, without parts that there are not."""
         contents = super().to_dict()
-        for part in self.sub_configs_defaults:
-            if contents[part] is None:
-                del contents[part]
-            else:
-                contents[part].pop("_name_or_path", None)
-        return contents
+        absent = [part for part in self.sub_configs_defaults if contents[part] is None]
+        return {name: value for name, value in contents.items() if name not in absent}
 
     def validate_input(self):
         """The lip-to-speech model reads video."""

@@ -128,3 +128,26 @@ def convolve_chunks(conv: nn.Conv1d, x: torch.Tensor, chunk: int | None) -> torc
     )  # (B, C, N, before + chunk)
     out = conv(windows.transpose(1, 2).flatten(0, 1))[..., before:]
     return out.unflatten(0, (x.shape[0], -1)).transpose(1, 2).flatten(2)[..., :length]
+
+
+_NORM_NAMES = (
+    (".parametrizations.weight.original0", ".parametrizations.weight.original1"),
+    (".weight_g", ".weight_v"),
+)
+
+
+def fold_weight_norm(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A copy of a state dict in which every weight-normalised weight is plain: w = g * v / |v|.
+
+    Reads the names of torch's parametrisation and the older `weight_g` / `weight_v`; the norm is taken over
+    all dimensions but the first.
+    """
+    folded = dict(state_dict)
+    for magnitude_name, direction_name in _NORM_NAMES:
+        for key in state_dict:
+            if key.endswith(magnitude_name):
+                stem = key.removesuffix(magnitude_name)
+                magnitude, direction = folded.pop(key), folded.pop(stem + direction_name)
+                norm = torch.linalg.vector_norm(direction, dim=(1, 2), keepdim=True)
+                folded[f"{stem}.weight"] = direction * (magnitude / norm)
+    return folded

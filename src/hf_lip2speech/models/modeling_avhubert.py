@@ -113,7 +113,9 @@ class AVHubertLayer(GradientCheckpointingLayer):
         return x + self.dropout(self.out_proj(hidden))
 
 
-class AVHubertPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
+class AVHubertModel(StrictLoadingMixin, PreTrainedModel):
+    """Front end, fusion with a silent audio half, transformer. See [`AVHubertConfig`] for Base and Large."""
+
     config: AVHubertConfig
     config_class = AVHubertConfig
     base_model_prefix = "avhubert"
@@ -126,6 +128,20 @@ class AVHubertPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
         "hidden_states": AVHubertLayer,
         "attentions": OutputRecorder(AVHubertAttention, index=1),
     }
+
+    def __init__(self, config: AVHubertConfig):
+        super().__init__(config)
+        self.frontend = VisualFrontend(config)
+        self.video_proj = nn.Linear(self.frontend.width, config.hidden_size)
+        self.audio_proj = UnusedProjection(config.audio_feature_size, config.hidden_size)
+        self.fusion_norm = nn.LayerNorm(2 * config.hidden_size, eps=config.layer_norm_eps)
+        self.fusion_proj = nn.Linear(2 * config.hidden_size, config.hidden_size)
+        self.input_dropout = nn.Dropout(config.input_dropout)
+        self.positions = PositionalConvEmbedding(config)
+        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.layers = nn.ModuleList(AVHubertLayer(config) for _ in range(config.num_hidden_layers))
+        self.final_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.post_init()
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
@@ -143,24 +159,6 @@ class AVHubertPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
             init.zeros_(module.bias)
         else:
             init_frontend_weights(module)
-
-
-class AVHubertModel(AVHubertPreTrainedModel):
-    """Front end, fusion with a silent audio half, transformer. See [`AVHubertConfig`] for Base and Large."""
-
-    def __init__(self, config: AVHubertConfig):
-        super().__init__(config)
-        self.frontend = VisualFrontend(config)
-        self.video_proj = nn.Linear(self.frontend.width, config.hidden_size)
-        self.audio_proj = UnusedProjection(config.audio_feature_size, config.hidden_size)
-        self.fusion_norm = nn.LayerNorm(2 * config.hidden_size, eps=config.layer_norm_eps)
-        self.fusion_proj = nn.Linear(2 * config.hidden_size, config.hidden_size)
-        self.input_dropout = nn.Dropout(config.input_dropout)
-        self.positions = PositionalConvEmbedding(config)
-        self.dropout = nn.Dropout(config.hidden_dropout)
-        self.layers = nn.ModuleList(AVHubertLayer(config) for _ in range(config.num_hidden_layers))
-        self.final_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.post_init()
 
     @merge_with_config_defaults
     @capture_outputs
@@ -203,4 +201,4 @@ class AVHubertModel(AVHubertPreTrainedModel):
         return BaseModelOutput(last_hidden_state=self.final_norm(x))
 
 
-__all__ = ["AVHubertModel", "AVHubertPreTrainedModel"]
+__all__ = ["AVHubertModel"]

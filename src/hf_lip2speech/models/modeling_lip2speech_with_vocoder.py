@@ -5,32 +5,25 @@ Choi, Kim, Ro, "Intelligible Lip-to-Speech Synthesis with Speech Units" (Intersp
 Shapes: B clips of at most T video frames (25 fps), 2T units, 4T mel frames, 640T samples (16 kHz).
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
 from transformers.initialization import no_init_weights
 from transformers.modeling_outputs import ModelOutput
 from transformers.utils import can_return_tuple
 
 from ..constants import SAMPLES_PER_FRAME, UNITS_PER_FRAME
-from ..errors import Lip2SpeechError, NotLoadedError
-from ..loading import StrictLoadingMixin, model_source, readable_hub_errors
+from ..errors import Lip2SpeechError
 from .configuration_lip2speech_with_vocoder import Lip2SpeechWithVocoderConfig
 from .configuration_mel_flow import check_sampling
 from .modeling_lip2speech import Lip2SpeechModel
 from .modeling_mel_flow import Generators, MelFlowModel
-from .modeling_unit_vocoder import UnitVocoderModel, fold_weight_norm
+from .modeling_unit_vocoder import UnitVocoderModel
 from .phase_recovery import raised
-from .voices import FACE, FACE_FRAMES, VOICES, Embedding, read_voices, write_voices
+from .voices import FACE, FACE_FRAMES, Embedding, ModelWithVoices
 from .windows import Progress, clip_lengths, lengths_mask, predict_pitch, read_lips, vocode
-
-# of `push_to_hub`, which `save_pretrained(push_to_hub=True)` takes as well
-_PUSH_OPTIONS = ("private", "revision", "create_pr", "commit_message", "commit_description", "tags")
 
 
 @dataclass
@@ -64,14 +57,11 @@ class Lip2SpeechWithVocoderOutput(ModelOutput):
     attentions: tuple[torch.FloatTensor, ...] | None = None
 
 
-class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
+class Lip2SpeechWithVocoder(ModelWithVoices):
     """A `Lip2SpeechModel`, the `UnitVocoderModel` that speaks its output, and named voices; where the config
     has a `mel_flow`, a `MelFlowModel` between the two.
 
     Each part loads alone from a repository of the composite: `Lip2SpeechModel.from_pretrained(repository)`.
-
-    Attributes:
-        voices: speaker embeddings by name, float32 (256,) on the CPU; change them with `set_voices`.
     """
 
     config_class = Lip2SpeechWithVocoderConfig
@@ -85,7 +75,6 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
         self.lip2speech = Lip2SpeechModel(config.lip2speech)
         self.vocoder = UnitVocoderModel(config.vocoder)
         self.mel_flow = None if config.mel_flow is None else MelFlowModel(config.mel_flow)
-        self.voices: dict[str, torch.Tensor] = {}
         self.post_init()
 
     @classmethod
@@ -114,102 +103,6 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
         model.lip2speech, model.vocoder, model.mel_flow = lip2speech, vocoder, mel_flow
         model.set_voices(voices or {}, default_voice)
         return model.train(lip2speech.training)
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any):
-        """As `PreTrainedModel.from_pretrained`, with the voices beside the weights.
-
-        Raises:
-            NotLoadedError, WrongKindError: as for every model of this package; or a voice is missing.
-        """
-        loaded: Any = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
-        model = loaded[0] if isinstance(loaded, tuple) else loaded
-        names = model.config.voices
-        if names and pretrained_model_name_or_path is not None:
-            source = model_source(pretrained_model_name_or_path)
-            with readable_hub_errors(source, kwargs.get("revision")):
-                voices = read_voices(source, **kwargs)
-            if not set(names) <= set(voices):
-                raise NotLoadedError(f"{source} names the voices {', '.join(names)} but has no {VOICES}.")
-            model.set_voices({name: voices[name] for name in names}, model.config.default_voice)
-        return loaded
-
-    def set_voices(self, voices: Mapping[str, Embedding], default_voice: str | None = None) -> None:
-        """Replace the voices.
-
-        Args:
-            voices: speaker embeddings by name, each of 256 numbers (a list, an array or a tensor).
-            default_voice: one of them; can be left out when there is one only.
-
-        Raises:
-            Lip2SpeechError: an embedding has another size, is all zero or not finite; there is no such voice.
-        """
-        size, checked = self.config.lip2speech.speaker_embedding_dim, {}
-        for name, value in voices.items():
-            embedding = torch.as_tensor(value).detach().to("cpu", torch.float32).flatten().clone()
-            if embedding.shape != (size,) or not embedding.isfinite().all() or not embedding.any():
-                raise Lip2SpeechError(
-                    f"The voice {name!r} is not a speaker embedding: expected {size} finite numbers, not "
-                    f"all zero; got {embedding.numel()} numbers."
-                )
-            checked[name] = embedding
-        if default_voice is not None and default_voice not in checked:
-            raise Lip2SpeechError(
-                f"The default voice {default_voice!r} is not among the voices: "
-                f"{', '.join(checked) or 'there are none'}."
-            )
-        self.voices = checked
-        self.config.voices = list(checked)
-        self.config.default_voice = default_voice or (next(iter(checked)) if len(checked) == 1 else None)
-
-    def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
-        """Save as `PreTrainedModel.save_pretrained` does, with the voices; weight norm is folded into plain
-        weights."""
-        state_dict = fold_weight_norm(kwargs.pop("state_dict", None) or self.state_dict())
-        push, repo_id = kwargs.pop("push_to_hub", False), kwargs.pop("repo_id", Path(save_directory).name)
-        options = {name: kwargs.pop(name) for name in _PUSH_OPTIONS if name in kwargs}
-        super().save_pretrained(save_directory, *args, state_dict=state_dict, **kwargs)
-        if kwargs.get("is_main_process", True):
-            write_voices(save_directory, self.voices)
-        if push:  # not above, where the voices were not written yet
-            self.push_to_hub(repo_id, token=kwargs.get("token"), **options)
-
-    def voice(self, name: str | None = None) -> torch.Tensor:
-        """The speaker embedding float32 (256,) of a named voice, or of the default voice.
-
-        Raises:
-            Lip2SpeechError: there is no such voice, or no default.
-        """
-        names = ", ".join(map(repr, self.voices))
-        known = f"This model's voices: {names}." if names else "This model has no voices."
-        if name is None:
-            name = self.config.default_voice
-            if name is None:
-                raise Lip2SpeechError(
-                    f"No voice was given and the model has no default voice. {known} Name a voice or give "
-                    "speaker_embeddings."
-                )
-        if name == FACE and name not in self.voices:
-            self.check_predicts_voices()
-            raise Lip2SpeechError(
-                f"The voice of a face is predicted from a whole clip, and is not known here. {known} "
-                "Name one or give a recording."
-            )
-        if name not in self.voices:
-            raise Lip2SpeechError(
-                f"There is no voice {name!r}. {known} Name one of them or give speaker_embeddings."
-            )
-        return self.voices[name].clone()
-
-    def check_predicts_voices(self) -> None:
-        """Raise `Lip2SpeechError` if the model cannot predict a voice from the face."""
-        if not self.config.lip2speech.voice_from_face:
-            known = f" ({', '.join(self.voices)})" if self.voices else ""
-            raise Lip2SpeechError(
-                "speaker='face' was given, but this model does not predict a voice from the face: give one "
-                f"of its voices{known}, a recording or an embedding, or train the model for it "
-                "(model.voice_from_face=true, see docs/related.md)."
-            )
 
     @can_return_tuple
     def forward(
@@ -289,7 +182,7 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
         if voice == FACE and FACE not in self.voices and speaker_embeddings is None:
             speaker_embeddings = self.predict_voices(pixel_values_videos, lengths)
             voice = None
-        speakers = self._speakers(speaker_embeddings, voice, len(pixel_values_videos))
+        speakers = self.speaker_embeddings(speaker_embeddings, voice, len(pixel_values_videos))
         if text_ids is not None and self.config.lip2speech.text_conditioner_size is None:
             raise Lip2SpeechError(
                 "A text was given, but the model cannot be told what to say: the "
@@ -321,32 +214,14 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
         )
 
     @torch.no_grad()
-    def generate_speech(
-        self,
-        pixel_values_videos: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        speaker_embeddings: torch.Tensor | None = None,
-        voice: str | Sequence[str] | None = None,
-        window_frames: int = 500,
-        context_frames: int = 100,
-        progress: Progress | None = None,
-        pitch_shift: float = 0.0,
-        text_ids: torch.Tensor | None = None,
-        num_inference_steps: int | None = None,
-        guidance_scale: float | None = None,
-        generator: Generators | None = None,
-    ) -> Lip2SpeechWithVocoderOutput:
-        """`forward` without gradients; see there for arguments and errors.
+    def generate_speech(self, *args: Any, **kwargs: Any) -> Lip2SpeechWithVocoderOutput:
+        """`forward` without gradients, hidden states and attentions; see there for arguments and errors.
 
         Raises:
             Lip2SpeechError: also where the speech is not finite.
         """
-        speech = self.forward(
-            *(pixel_values_videos, attention_mask, speaker_embeddings, voice),
-            *(window_frames, context_frames, progress, pitch_shift, False, False, text_ids),
-            *(num_inference_steps, guidance_scale, generator),
-            return_dict=True,
-        )
+        plain = {"output_attentions": False, "output_hidden_states": False, "return_dict": True}
+        speech = self.forward(*args, **kwargs, **plain)
         if not torch.isfinite(speech.waveform).all():
             raise Lip2SpeechError(
                 f"The speech of {self.name_or_path or 'this model'} has samples that are not finite: its "
@@ -373,7 +248,7 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
             raise Lip2SpeechError("The model has no text head: the text_vocabulary of its config is None.")
         lengths = clip_lengths(attention_mask, *pixel_values_videos.shape[:2])
         size = len(lengths), self.config.lip2speech.speaker_embedding_dim
-        anybody = torch.zeros(size, device=self._gathering_device)  # the text is the same in every voice
+        anybody = torch.zeros(size, device=self.gathering_device)  # the text is the same in every voice
         read = read_lips(
             *(self.lip2speech, pixel_values_videos, lengths, anybody, window_frames, context_frames, progress)
         )
@@ -392,7 +267,7 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
             Lip2SpeechError: the model cannot predict them.
         """
         self.check_predicts_voices()
-        device = self._gathering_device
+        device = self.gathering_device
         first = pixel_values_videos[:, :FACE_FRAMES].to(device, self.dtype)
         mask = None
         if lengths is not None:
@@ -415,72 +290,13 @@ class Lip2SpeechWithVocoder(StrictLoadingMixin, PreTrainedModel):
             names = ("num_inference_steps", "guidance_scale")
             check_sampling(*(given.get(name, getattr(self.mel_flow.config, name)) for name in names))
 
-    @property
-    def _gathering_device(self) -> torch.device:
-        """Where windows are joined: offloaded parts have no device, and accelerate moves their inputs."""
-        return torch.device("cpu") if self.device.type == "meta" else self.device
+    def predict_pitch(self, *args: Any, **kwargs: Any) -> torch.Tensor | None:
+        """The pitch that `vocode` speaks, see `windows.predict_pitch`."""
+        return predict_pitch(self.vocoder, *args, **kwargs)
 
-    def _speakers(
-        self, embeddings: torch.Tensor | None, voice: str | Sequence[str] | None, batch: int
-    ) -> torch.Tensor:
-        """One float32 speaker embedding per clip, (B, 256)."""
-        if embeddings is not None and voice is not None:
-            raise Lip2SpeechError("Both speaker_embeddings and voice were given; give one of them.")
-        if embeddings is None:
-            names = [voice] * batch if voice is None or isinstance(voice, str) else list(voice)
-            if len(names) != batch:
-                raise Lip2SpeechError(
-                    f"{len(names)} voices were given for {batch} clips; give one, or one per clip."
-                )
-            return torch.stack([self.voice(name) for name in names]).to(self._gathering_device)
-        size = self.config.lip2speech.speaker_embedding_dim
-        if tuple(embeddings.shape) not in {(size,), (1, size), (batch, size)}:
-            raise Lip2SpeechError(
-                f"speaker_embeddings has shape {tuple(embeddings.shape)}; expected ({size},) for all clips "
-                f"or ({batch}, {size})."
-            )
-        return embeddings.to(self._gathering_device, torch.float32).expand(batch, size)
-
-    def predict_pitch(
-        self,
-        unit_ids: torch.Tensor,
-        spectrogram: torch.Tensor,
-        speaker_embeddings: torch.Tensor,
-        lengths: torch.Tensor | None = None,
-    ) -> torch.Tensor | None:
-        """The pitch that `vocode` speaks, float32 (B, 4T) in Hz, 0 where unvoiced; None if the vocoder
-        knows no pitch. The arguments are those of `vocode`."""
-        return predict_pitch(self.vocoder, unit_ids, spectrogram, speaker_embeddings, lengths)
-
-    def vocode(
-        self,
-        unit_ids: torch.Tensor,
-        spectrogram: torch.Tensor,
-        speaker_embeddings: torch.Tensor,
-        lengths: torch.Tensor | None = None,
-        progress: Progress | None = None,
-        f0: torch.Tensor | None = None,
-        pitch_shift: float = 0.0,
-    ) -> torch.Tensor:
-        """The waveform of units and mel, in chunks that give what one call of the vocoder would give.
-
-        Args:
-            unit_ids: int64 (B, 2T), 0..num_units - 1.
-            spectrogram: (B, 4T, num_mel_bins), natural-log mel.
-            speaker_embeddings: (B, 256).
-            lengths: int64 (B,), video frames of each clip; None: all have T.
-            progress: called as progress("speaking", done, total), in video frames.
-            f0: (B, 4T), the pitch to speak with in Hz, 0 where unvoiced; None: `predict_pitch`.
-            pitch_shift: semitones by which it is raised.
-
-        Returns:
-            float32 (B, 640T), zero after a clip's end.
-
-        Raises:
-            Lip2SpeechError: a pitch was asked of a vocoder that knows none.
-        """
-        given = (unit_ids, spectrogram, speaker_embeddings, lengths)
-        return vocode(self.vocoder, *given, progress, f0, pitch_shift)
+    def vocode(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """The waveform of units and mel, see `windows.vocode`."""
+        return vocode(self.vocoder, *args, **kwargs)
 
 
 __all__ = ["Lip2SpeechWithVocoder", "Lip2SpeechWithVocoderOutput"]

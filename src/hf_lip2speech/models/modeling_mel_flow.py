@@ -25,6 +25,7 @@ from ..loading import StrictLoadingMixin
 from .configuration_mel_flow import MelFlowConfig, check_sampling
 from .convolution import ChannelsLastConv1d
 from .istft_generator import VocoderConvNeXtBlock, masked
+from .padding import check_inputs
 from .text_conditioning import ZeroLinear
 
 CHUNK_FRAMES = 2000  # mel frames computed at once, besides their context; any number gives the same mel
@@ -144,7 +145,8 @@ class MelFlowModel(StrictLoadingMixin, PreTrainedModel):
         Raises:
             Lip2SpeechError: shapes that do not fit each other or the config, or numbers that cannot work.
         """
-        self._check_inputs(spectrogram, unit_ids, speaker_embeddings, unit_attention_mask, mel_labels)
+        given = (unit_ids, spectrogram, speaker_embeddings, unit_attention_mask, mel_labels)
+        check_inputs(self.config, *given)
         batch, frames = spectrogram.shape[:2]
         mask, lengths = None, [frames] * batch
         if unit_attention_mask is not None:
@@ -231,29 +233,6 @@ class MelFlowModel(StrictLoadingMixin, PreTrainedModel):
                 velocity = free + guidance_scale * (velocity - free)
             pieces.append(velocity[:, start - left : end - left])
         return torch.cat(pieces, dim=1)
-
-    def _check_inputs(self, spectrogram, unit_ids, speaker_embeddings, unit_attention_mask, mel_labels):
-        config = self.config
-        if unit_ids.ndim != 2 or unit_ids.shape[1] == 0:
-            raise Lip2SpeechError(
-                f"unit_ids has shape {tuple(unit_ids.shape)}; expected (batch, units), units >= 1."
-            )
-        batch, units = unit_ids.shape
-        mel, width = (batch, units * _MEL_PER_UNIT, config.num_mel_bins), config.speaker_embedding_dim
-        expected = {
-            "spectrogram": (spectrogram, mel),
-            "mel_labels": (mel_labels, mel),
-            "speaker_embeddings": (speaker_embeddings, (batch, width)),
-            "unit_attention_mask": (unit_attention_mask, (batch, units)),
-        }
-        for name, (value, shape) in expected.items():
-            if value is None or value.shape == shape:
-                continue
-            if name == "speaker_embeddings" and value.shape == (1, width):
-                continue
-            raise Lip2SpeechError(
-                f"{name} has shape {tuple(value.shape)}; unit_ids of shape {(batch, units)} need {shape}."
-            )
 
 
 def _noise(lengths: list[int], like: torch.Tensor, generator: Generators | None) -> torch.Tensor:

@@ -24,8 +24,9 @@ from ..constants import HOP_LENGTH, SAMPLES_PER_UNIT
 from ..errors import Lip2SpeechError
 from ..loading import StrictLoadingMixin
 from .configuration_unit_vocoder import UnitVocoderConfig
-from .convolution import ChannelsLastConv1d, ChannelsLastConvTranspose1d, Float32Conv1d
+from .convolution import ChannelsLastConv1d, ChannelsLastConvTranspose1d, Float32Conv1d, fold_weight_norm
 from .istft_generator import InverseSTFTGenerator, masked
+from .padding import check_inputs
 from .phase_recovery import raised
 
 _LAST_SLOPE = 0.01
@@ -111,8 +112,12 @@ def _stretch(mask: torch.Tensor | None, rate: int) -> torch.Tensor | None:
     return None if mask is None else mask.repeat_interleave(rate, dim=-1)
 
 
-class UnitVocoderPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
-    """Initialisation and saving shared by the vocoder's classes."""
+class UnitVocoderModel(StrictLoadingMixin, PreTrainedModel):
+    """Unit HiFi-GAN (CodeHiFiGAN) with log-mel input: units, log-mel and speaker embedding to speech.
+
+    The modules hold plain convolutions. `apply_weight_norm` puts weight normalisation on them for training,
+    `remove_weight_norm` folds it away, and what is saved never has it.
+    """
 
     config_class = UnitVocoderConfig
     base_model_prefix = "vocoder"
@@ -123,6 +128,27 @@ class UnitVocoderPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
     _no_split_modules = ["UnitVocoderStage", "VocoderConvNeXtBlock"]
     # The other parts of a composite's repository.
     _keys_to_ignore_on_load_unexpected = [r"^lip2speech\.", r"^mel_flow\."]
+
+    def __init__(self, config: UnitVocoderConfig):
+        super().__init__(config)
+        width = config.unit_embedding_dim
+        channels = config.upsample_initial_channel
+        self.unit_embedding = nn.Embedding(config.num_units, width)
+        self.unit_upsampler = ChannelsLastConvTranspose1d(width, width, kernel_size=4, stride=2, padding=1)
+        self.unit_dropout = nn.Dropout(config.unit_dropout)
+        self.unit_projection = nn.Linear(width, width)
+        self.speaker_projection = nn.Linear(config.speaker_embedding_dim, config.speaker_dim)
+        if config.generator_type == "istft":
+            self.generator = InverseSTFTGenerator(config)
+        else:
+            self.conv_pre = ChannelsLastConv1d(config.input_channels, channels, kernel_size=7, padding=3)
+            self.stages = nn.ModuleList(
+                UnitVocoderStage(config, index) for index in range(len(config.upsample_rates))
+            )
+            # in float32 at any precision: bfloat16 would be 8 bits of sound
+            self.conv_post = Float32Conv1d(channels // 2 ** len(self.stages), 1, kernel_size=7, padding=3)
+        self.gradient_checkpointing = False
+        self.post_init()
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
@@ -150,35 +176,6 @@ class UnitVocoderPreTrainedModel(StrictLoadingMixin, PreTrainedModel):
         """Save as `PreTrainedModel.save_pretrained` does; weight norm is folded into plain weights."""
         state_dict = fold_weight_norm(self.state_dict() if state_dict is None else state_dict)
         return super().save_pretrained(save_directory, *args, state_dict=state_dict, **kwargs)
-
-
-class UnitVocoderModel(UnitVocoderPreTrainedModel):
-    """Unit HiFi-GAN (CodeHiFiGAN) with log-mel input: units, log-mel and speaker embedding to speech.
-
-    The modules hold plain convolutions. `apply_weight_norm` puts weight normalisation on them for training,
-    `remove_weight_norm` folds it away, and what is saved never has it.
-    """
-
-    def __init__(self, config: UnitVocoderConfig):
-        super().__init__(config)
-        width = config.unit_embedding_dim
-        channels = config.upsample_initial_channel
-        self.unit_embedding = nn.Embedding(config.num_units, width)
-        self.unit_upsampler = ChannelsLastConvTranspose1d(width, width, kernel_size=4, stride=2, padding=1)
-        self.unit_dropout = nn.Dropout(config.unit_dropout)
-        self.unit_projection = nn.Linear(width, width)
-        self.speaker_projection = nn.Linear(config.speaker_embedding_dim, config.speaker_dim)
-        if config.generator_type == "istft":
-            self.generator = InverseSTFTGenerator(config)
-        else:
-            self.conv_pre = ChannelsLastConv1d(config.input_channels, channels, kernel_size=7, padding=3)
-            self.stages = nn.ModuleList(
-                UnitVocoderStage(config, index) for index in range(len(config.upsample_rates))
-            )
-            # in float32 at any precision: bfloat16 would be 8 bits of sound
-            self.conv_post = Float32Conv1d(channels // 2 ** len(self.stages), 1, kernel_size=7, padding=3)
-        self.gradient_checkpointing = False
-        self.post_init()
 
     def forward(
         self,
@@ -210,8 +207,15 @@ class UnitVocoderModel(UnitVocoderPreTrainedModel):
             Lip2SpeechError: shapes that do not fit each other or the config; pitch asked of HiFi-GAN, which
                 has none.
         """
-        self._check_inputs(unit_ids, spectrogram, speaker_embeddings, unit_attention_mask)
-        self._check_pitch(f0, pitch_shift, spectrogram)
+        check_inputs(self.config, unit_ids, spectrogram, speaker_embeddings, unit_attention_mask)
+        self.check_pitch_shift(pitch_shift)
+        if f0 is not None:
+            self.check_knows_pitch("f0")
+            if not torch.jit.is_tracing() and f0.shape != spectrogram.shape[:2]:
+                raise Lip2SpeechError(
+                    f"f0 has shape {tuple(f0.shape)}; expected {tuple(spectrogram.shape[:2])}, a value per "
+                    "mel frame."
+                )
         features, mask = self._features(unit_ids, spectrogram, speaker_embeddings, unit_attention_mask)
         if self.config.generator_type == "istft":
             output = self._speak(features, mask, f0, pitch_shift, first_frame, first_phase)
@@ -233,7 +237,7 @@ class UnitVocoderModel(UnitVocoderPreTrainedModel):
         Raises:
             Lip2SpeechError: as `forward`.
         """
-        self._check_inputs(unit_ids, spectrogram, speaker_embeddings, unit_attention_mask)
+        check_inputs(self.config, unit_ids, spectrogram, speaker_embeddings, unit_attention_mask)
         self.check_knows_pitch("predict_pitch")
         features, mask = self._features(unit_ids, spectrogram, speaker_embeddings, unit_attention_mask)
         return _hertz(*self.generator.pitch_predictor(features, mask), mask)
@@ -307,43 +311,6 @@ class UnitVocoderModel(UnitVocoderPreTrainedModel):
                 'has generator_type "istft".'
             )
 
-    def _check_pitch(self, f0, pitch_shift, spectrogram):
-        self.check_pitch_shift(pitch_shift)
-        if f0 is not None:
-            self.check_knows_pitch("f0")
-        if f0 is not None and not torch.jit.is_tracing() and f0.shape != spectrogram.shape[:2]:
-            raise Lip2SpeechError(
-                f"f0 has shape {tuple(f0.shape)}; expected {tuple(spectrogram.shape[:2])}, a value per mel "
-                "frame."
-            )
-
-    def _check_inputs(self, unit_ids, spectrogram, speaker_embeddings, unit_attention_mask):
-        if torch.jit.is_tracing():  # sizes are tensors there
-            return
-        config = self.config
-        if unit_ids.ndim != 2 or unit_ids.shape[1] == 0:
-            raise Lip2SpeechError(
-                f"unit_ids has shape {tuple(unit_ids.shape)}; expected (batch, units), units >= 1."
-            )
-        batch, units = unit_ids.shape
-        expected = (batch, units * (SAMPLES_PER_UNIT // HOP_LENGTH), config.num_mel_bins)
-        if spectrogram.shape != expected:
-            raise Lip2SpeechError(
-                f"spectrogram has shape {tuple(spectrogram.shape)}; unit_ids of shape {(batch, units)} need "
-                f"{expected}: two mel frames per unit. Cut both to the same duration."
-            )
-        width = config.speaker_embedding_dim
-        if speaker_embeddings.shape != (batch, width) and speaker_embeddings.shape != (1, width):
-            raise Lip2SpeechError(
-                f"speaker_embeddings has shape {tuple(speaker_embeddings.shape)}; expected {(batch, width)} "
-                f"or {(1, width)}."
-            )
-        if unit_attention_mask is not None and unit_attention_mask.shape != unit_ids.shape:
-            raise Lip2SpeechError(
-                f"unit_attention_mask has shape {tuple(unit_attention_mask.shape)}; expected that of "
-                f"unit_ids, {(batch, units)}."
-            )
-
     def _normalised_layers(self) -> list[nn.Module]:
         """The convolutions that weight norm covers in training: all but the unit branch, as published."""
         if self.config.generator_type == "istft":
@@ -364,27 +331,4 @@ class UnitVocoderModel(UnitVocoderPreTrainedModel):
                 parametrize.remove_parametrizations(layer, "weight")
 
 
-_NORM_NAMES = (
-    (".parametrizations.weight.original0", ".parametrizations.weight.original1"),
-    (".weight_g", ".weight_v"),
-)
-
-
-def fold_weight_norm(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """A copy of a state dict in which every weight-normalised weight is plain: w = g * v / |v|.
-
-    Reads the names of torch's parametrisation and the older `weight_g` / `weight_v`; the norm is taken over
-    all dimensions but the first.
-    """
-    folded = dict(state_dict)
-    for magnitude_name, direction_name in _NORM_NAMES:
-        for key in state_dict:
-            if key.endswith(magnitude_name):
-                stem = key.removesuffix(magnitude_name)
-                magnitude, direction = folded.pop(key), folded.pop(stem + direction_name)
-                norm = torch.linalg.vector_norm(direction, dim=(1, 2), keepdim=True)
-                folded[f"{stem}.weight"] = direction * (magnitude / norm)
-    return folded
-
-
-__all__ = ["UnitVocoderModel", "UnitVocoderOutput", "UnitVocoderPreTrainedModel", "fold_weight_norm"]
+__all__ = ["UnitVocoderModel", "UnitVocoderOutput"]

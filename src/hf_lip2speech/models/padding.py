@@ -1,8 +1,11 @@
 """Padded batches: which positions hold frames, looked at once per forward pass."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+
+from ..constants import HOP_LENGTH, SAMPLES_PER_UNIT
+from ..errors import Lip2SpeechError
 
 
 class Padding(NamedTuple):
@@ -68,3 +71,39 @@ def find_padding(
         )
     mask = attention_mask.bool()
     return None if bool(mask.all()) else Padding.from_mask(mask)
+
+
+def check_inputs(
+    config: Any,
+    unit_ids: torch.Tensor,
+    spectrogram: torch.Tensor,
+    speaker_embeddings: torch.Tensor,
+    unit_attention_mask: torch.Tensor | None,
+    mel_labels: torch.Tensor | None = None,
+) -> None:
+    """Raise `Lip2SpeechError` for shapes that do not fit each other or the config."""
+    if torch.jit.is_tracing():  # sizes are tensors there
+        return
+    if unit_ids.ndim != 2 or unit_ids.shape[1] == 0:
+        raise Lip2SpeechError(
+            f"unit_ids has shape {tuple(unit_ids.shape)}; expected (batch, units), units >= 1."
+        )
+    batch, units = unit_ids.shape
+    mel = (batch, units * (SAMPLES_PER_UNIT // HOP_LENGTH), config.num_mel_bins)
+    for name, value in (("spectrogram", spectrogram), ("mel_labels", mel_labels)):
+        if value is not None and value.shape != mel:
+            raise Lip2SpeechError(
+                f"{name} has shape {tuple(value.shape)}; unit_ids of shape {(batch, units)} need {mel}: two "
+                "mel frames per unit. Cut both to the same duration."
+            )
+    width = config.speaker_embedding_dim
+    if speaker_embeddings.shape != (batch, width) and speaker_embeddings.shape != (1, width):
+        raise Lip2SpeechError(
+            f"speaker_embeddings has shape {tuple(speaker_embeddings.shape)}; expected {(batch, width)} or "
+            f"{(1, width)}."
+        )
+    if unit_attention_mask is not None and unit_attention_mask.shape != unit_ids.shape:
+        raise Lip2SpeechError(
+            f"unit_attention_mask has shape {tuple(unit_attention_mask.shape)}; expected that of unit_ids, "
+            f"{(batch, units)}."
+        )

@@ -79,7 +79,8 @@ def predict_pitch(
     speaker_embeddings: torch.Tensor,
     lengths: torch.Tensor | None = None,
 ) -> torch.Tensor | None:
-    """See `Lip2SpeechWithVocoder.predict_pitch`."""
+    """The pitch that `vocode` speaks, float32 (B, 4T) in Hz, 0 where unvoiced; None if the vocoder knows no
+    pitch. The arguments are those of `vocode`."""
     if vocoder.config.generator_type != "istft":
         return None
     f0 = torch.zeros(spectrogram.shape[:2], device=unit_ids.device)
@@ -103,7 +104,23 @@ def vocode(
     f0: torch.Tensor | None = None,
     pitch_shift: float = 0.0,
 ) -> torch.Tensor:
-    """See `Lip2SpeechWithVocoder.vocode`."""
+    """The waveform of units and mel, in chunks that give what one call of the vocoder would give.
+
+    Args:
+        unit_ids: int64 (B, 2T), 0..num_units - 1.
+        spectrogram: (B, 4T, num_mel_bins), natural-log mel.
+        speaker_embeddings: (B, 256).
+        lengths: int64 (B,), video frames of each clip; None: all have T.
+        progress: called as progress("speaking", done, total), in video frames.
+        f0: (B, 4T), the pitch to speak with in Hz, 0 where unvoiced; None: `predict_pitch`.
+        pitch_shift: semitones by which it is raised.
+
+    Returns:
+        float32 (B, 640T), zero after a clip's end.
+
+    Raises:
+        Lip2SpeechError: a pitch was asked of a vocoder that knows none.
+    """
     if f0 is None:
         f0 = predict_pitch(vocoder, unit_ids, spectrogram, speaker_embeddings, lengths)
     phase = None if f0 is None else phase_of(raised(f0, pitch_shift))

@@ -100,8 +100,7 @@ class Refacer:
 
     def write(self, row: dict[str, Any], video: Path, people: int) -> tuple[str, str | None]:
         """The clip's ID, and why it could not be drawn, if so."""
-        from .retargeting import drawn_crops, mouth_motion
-        from .scanned_head import Person
+        from .scanned_head import Person, drawn_crops, mouth_motion
 
         start, end = row["start"], row["start"] + row["frames"]
         try:

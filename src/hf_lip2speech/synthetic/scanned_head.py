@@ -1,20 +1,23 @@
-"""A morphable head from scans (ICT-FaceKit's layout), drawn as random people with NumPy and OpenCV.
+"""A morphable head from scans (ICT-FaceKit's layout), drawn as random people with NumPy and OpenCV, and moved
+by the lips and jaw of filmed speakers.
 
 The head is a clone's FaceXModel folder of .obj files, or its arrays in two .npz files. Lengths are in the
 scans' units: the head is about 25 wide, x to the picture's right, y up, z to the viewer.
 """
 
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from ..constants import MOUTH_SIZE
-from ..errors import Lip2SpeechError
-from ..video.crops import crop_matrix
-from ..video.warp import apply_affine, invert_affine
+from ..constants import FRAME_RATE, MOUTH_SIZE
+from ..errors import Lip2SpeechError, NoFaceError
+from ..video.crops import MEAN_FACE, SMOOTHING_WINDOW, STABLE_POINTS, crop_matrix
+from ..video.landmarks import LandmarkDetector
+from ..video.warp import apply_affine, invert_affine, similarity_transform
 
 # Vertices of the 68 landmarks of the Multi-PIE scheme.
 LANDMARKS = np.array([
@@ -34,6 +37,14 @@ MOUTH_SHAPES = (
 IDENTITIES = 40  # shapes used; they hold 98 % of the variance
 SKIN, INSIDE = ("M_Face", "M_BackHead"), ("M_GumsTongue", "M_Teeth")
 SCALE = 2  # pixels drawn per pixel of the picture, on a side
+# Points of the face mesh at landmarks 48..67 (outer, then inner lips) and 8 (chin).
+MESH = [61, 40, 37, 0, 267, 270, 291, 321, 314, 17, 84, 91, 78, 81, 13, 311, 308, 402, 14, 178, 152]
+MARKS = [*range(48, 68), 8]
+WEIGHTS = np.array([1.0] * 12 + [2.0] * 8 + [0.7])  # inner lips count double: they tell open from closed
+UPPER, LOWER = [13, 14, 15], [19, 18, 17]  # of MESH: inner lips, pairs above each other
+CLOSED = 0.2  # of the frames; those with the least opening
+RIDGE = 0.3
+STEPS = 300  # of the projected gradient
 
 
 @dataclass(frozen=True)
@@ -263,3 +274,68 @@ class Person:
         first, second, third = self.background
         x = np.linspace(0, 1, size * SCALE)
         return np.clip(first + (second - first) * x + (third - first) * x[:, None], 0, 255).astype(np.uint8)
+
+
+def mouth_motion(
+    frames: Iterable[np.ndarray], detector: LandmarkDetector, name: str = "the video"
+) -> np.ndarray:
+    """Lip and chin points of a video's largest face against its closed mouth, float64 (T, 21, 2).
+
+    They are at the scale of the mean face, 74 pixels from eye to eye.
+
+    Raises:
+        NoFaceError: fewer than half of the frames show a face.
+    """
+    detector.reset()
+    found, points = [], []
+    count = 0
+    for index, frame in enumerate(frames):
+        count = index + 1
+        faces = detector(frame)
+        if faces:
+            face = max(faces, key=lambda face: float(np.prod(face.box[2:] - face.box[:2])))
+            found.append(index)
+            points.append(
+                apply_affine(similarity_transform(face.points[STABLE_POINTS], MEAN_FACE), face.points[MESH])
+            )
+    if 2 * len(found) < max(count, 1):
+        raise NoFaceError(f"{name} shows a face in {len(found)} of {count} frames: expected a talking face.")
+    flat = np.stack(points).reshape(len(points), -1)
+    places = np.stack([np.interp(np.arange(count), found, column) for column in flat.T], 1).reshape(
+        count, -1, 2
+    )
+    opening = (places[:, LOWER] - places[:, UPPER])[..., 1].mean(1)
+    closed = places[np.argsort(opening)[: max(1, round(CLOSED * count))]].mean(0)
+    return places - closed
+
+
+def shape_weights(motion: np.ndarray, person: Person, gain: float = 1.0) -> np.ndarray:
+    """Weights (T, N) in 0..1 of `MOUTH_SHAPES` that move the lips as the motion (T, 21, 2) does: least
+    squares with a small ridge."""
+    marks = person.rest[LANDMARKS]
+    scale = np.linalg.norm(similarity_transform(marks[STABLE, :2] * [1, -1], MEAN_FACE)[:, :2], axis=0).mean()
+    basis = scale * person.shapes[:, LANDMARKS[MARKS], :2] * [1, -1]  # (N, 21, 2)
+    basis = (basis * WEIGHTS[:, None]).reshape(len(basis), -1)
+    target = gain * (motion * WEIGHTS[:, None]).reshape(len(motion), -1)
+    normal = basis @ basis.T
+    normal += RIDGE * np.diag(np.diag(normal)).mean() * np.eye(len(basis)) / len(basis)
+    step, wanted = 1 / np.linalg.eigvalsh(normal)[-1], target @ basis.T
+    weights = np.zeros((len(motion), len(basis)))
+    ahead, momentum = weights, 1.0
+    for _ in range(STEPS):  # accelerated projected gradient (Beck and Teboulle, 2009)
+        following = np.clip(ahead - step * (ahead @ normal - wanted), 0, 1)
+        faster = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
+        ahead = following + (momentum - 1) / faster * (following - weights)
+        weights, momentum = following, faster
+    return weights
+
+
+def drawn_crops(motion: np.ndarray, person: Person, gain: float = 1.0) -> np.ndarray:
+    """Mouth crops uint8 (T, 96, 96) of a person who articulates as the motion (T, 21, 2) does."""
+    weights, times = shape_weights(motion, person, gain), np.arange(len(motion)) / FRAME_RATE
+    anchors = np.stack(
+        [person.anchors(person.project(one, time)[1]) for one, time in zip(weights, times, strict=True)]
+    )
+    half = SMOOTHING_WINDOW // 2
+    smooth = [anchors[max(0, index - half) : index + half].mean(0) for index in range(len(anchors))]
+    return np.stack([person.draw(*frame) for frame in zip(weights, times, smooth, strict=True)])

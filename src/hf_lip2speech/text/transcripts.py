@@ -150,29 +150,3 @@ def clip_confidence(words: Sequence[dict[str, Any]], logits: torch.Tensor) -> fl
     if words:
         return sum(word["confidence"] for word in words) / len(words)
     return float(logits.float().softmax(-1)[:, BLANK].mean())
-
-
-def fit_calibration(confidences: Sequence[float], right: Sequence[bool]) -> tuple[float, float]:
-    """Scale and offset for `calibrated` that make words' confidences most probable, by Newton's method.
-
-    The confidences are uncalibrated, of words of validation clips, with whether each is right. The scale is
-    at least 0: a surer word is no worse. As Platt has it, right and wrong count as slightly less than that,
-    so that a set without errors has an answer, too.
-    """
-    bounded = np.clip(np.asarray(confidences, dtype=np.float64), SMALLEST, 1 - SMALLEST)
-    inputs = np.stack([np.log(bounded / (1 - bounded)), np.ones_like(bounded)], axis=1)
-    good = int(np.sum(right))
-    targets = np.where(right, (good + 1) / (good + 2), 1 / (len(bounded) - good + 2))
-    weights = np.array([1.0, 0.0])
-    for _ in range(100):
-        predicted = 1 / (1 + np.exp(-inputs @ weights))
-        gradient = inputs.T @ (predicted - targets) + 1e-3 * (weights - [1.0, 0.0])
-        curvature = (inputs * (predicted * (1 - predicted))[:, None]).T @ inputs + 1e-3 * np.eye(2)
-        step = np.linalg.solve(curvature, gradient)
-        weights = weights - step / max(1.0, float(np.abs(step).max()))
-        if np.abs(step).max() < 1e-6:
-            break
-    if weights[0] < 0:
-        share = float(np.mean(targets))
-        return 0.0, math.log(share / (1 - share))
-    return float(weights[0]), float(weights[1])

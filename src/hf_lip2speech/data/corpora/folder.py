@@ -1,10 +1,20 @@
-"""A user's own videos as a corpus."""
+"""A user's own videos as a corpus, and what `personalise` asks of them."""
 
+import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from ...errors import DatasetError
+import av
+
+from ...errors import DatasetError, Lip2SpeechError
+from ...loading import BUNDLED, json_object
+from ...media.decoding import stated_seconds
+from ...text.characters import ENGLISH
 from .clip import VIDEO_SUFFIXES, Clip, ListedCorpus, existing_folder, read_text, shuffled, some, videos_in
 
+LEAST_SECONDS = 60  # of video with sound
+LEAST_VIDEOS = 4  # of which two are kept for validation: shuffling takes two
 SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
@@ -87,3 +97,73 @@ class FaceVideoFolder(ListedCorpus):
         count = max(1, round(fraction * len(tops))) if fraction and len(tops) > 1 else 0
         held_out = set(shuffled(tops, seed)[:count])
         return {clip: "val" if clip in held_out else "train" for clip in tops}
+
+
+def own_videos(videos: str | Path) -> FaceVideoFolder:
+    """The videos, of which 5 % are kept for validation, two at the least."""
+    count = len(FaceVideoFolder(videos))
+    if count < LEAST_VIDEOS:
+        raise DatasetError(
+            f"{videos} holds {count} videos; at least {LEAST_VIDEOS} are needed, since two are kept for the "
+            "evaluation. Cut long ones into clips of 2 to 20 seconds: ffmpeg -i LONG.mp4 -f segment "
+            "-segment_time 15 -reset_timestamps 1 clip_%03d.mp4"
+        )
+    return FaceVideoFolder(videos, validation_fraction=max(0.05, 2 / count))
+
+
+def check_transcripts(corpus: FaceVideoFolder) -> None:
+    without = [clip.id for clip in corpus if not clip.text]
+    if without:
+        raise DatasetError(
+            f"{len(without)} of {len(corpus)} videos have no transcript ({some(without)}), which a synthetic "
+            f"voice needs: write what is said into text files beside the videos, such as {without[0]}.txt."
+        )
+
+
+def stated_length(corpus: FaceVideoFolder, with_sound: bool) -> float:
+    """How long the videos are, as the files state; a video that does not is taken to be as long as others."""
+    stated, sounding = [], 0
+    for clip in corpus.splits:
+        path = corpus.files(clip)[0]
+        try:
+            with av.open(str(path)) as container:
+                stated.append(stated_seconds(container, path.name))
+                sounding += bool(container.streams.audio)
+        except (av.FFmpegError, Lip2SpeechError):  # the preparation will name it
+            stated.append(0)
+    known = [float(seconds) for seconds in stated if seconds is not None]
+    if with_sound and any(known) and not sounding:
+        raise DatasetError(
+            f"None of the videos in {corpus.data_dir} has sound. With transcripts beside them, a synthetic "
+            "voice can take its place: --synthetic-voice slt."
+        )
+    total = sum(known) * len(stated) / max(1, len(known))
+    if known and total < LEAST_SECONDS:
+        raise DatasetError(
+            f"The {len(stated)} videos in {corpus.data_dir} are {total:.0f} s long in all: at least "
+            f"{LEAST_SECONDS} s are needed, and some minutes for speech that can be understood."
+        )
+    return total or LEAST_SECONDS
+
+
+def own_characters(corpus: FaceVideoFolder) -> str | None:
+    """The characters of a new text head; None where there is no text, or the bundled model's has them.
+
+    Raises:
+        DatasetError: The bundled model has a text head, which lacks a letter of a transcript.
+    """
+    own: Mapping[str, Any] = json_object(BUNDLED / "config.json")["lip2speech"]
+    known = own.get("text_vocabulary")
+    characters = set(known or ENGLISH)
+    has_text = False
+    for clip in corpus:
+        text = unicodedata.normalize("NFKC", clip.text).lower()
+        has_text = has_text or bool(text)
+        letters = {character for character in text if character.isalnum()}
+        if known is not None and (new := sorted(letters - {*"".join(known).lower()})):
+            raise DatasetError(
+                f"The transcript of {clip.id} has {new[0]!r}; the bundled model's text head knows "
+                f"{''.join(known)!r}. Write it with these (numbers as words), or remove the text file."
+            )
+        characters |= letters
+    return None if known is not None or not has_text else "".join(sorted(characters))

@@ -20,7 +20,7 @@ from ...errors import LimitError
 from ...live import LiveSession
 from ...pipeline import LipToSpeechPipeline
 from ...streaming import LipToSpeechStream
-from .voices import voice_choices
+from .speaking import voice_choices
 
 ADDRESS = "/gradio_api/live"  # where Gradio's own addresses are, which proxies know
 MAX_SECONDS = 120  # of one visit

@@ -23,11 +23,13 @@ from .speaking import (
     MAX_SECONDS,
     OneThread,
     Spoken,
+    is_bundled,
     message_of,
+    samples,
     show_faces,
     speak_to_files,
+    voice_choices,
 )
-from .voices import is_bundled, samples, voice_choices
 
 QUEUE = 8  # visitors that can wait, less than a minute; one is served at a time, others are told to come back
 MODEL = "model"  # Gradio's name for what one visitor uses at a time
@@ -36,6 +38,12 @@ EXAMPLES = [str(path) for path in sorted(RENDERED_SPEAKER.parent.glob("*.mp4"))]
 # lips need no microphone
 CAMERA = {"video": {"facingMode": "user", "width": {"ideal": 1280}}, "audio": False}
 MOVING = ("The one that talks", TALKING)
+QUIET: dict[str, Any] = {
+    "queue": False,
+    "api_visibility": "private",
+    "show_progress": "hidden",
+}  # of an event
+ONE_AT_A_TIME: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": MODEL}
 RECORDING = "<recording>"  # the choice of a voice that is not one of the model's
 
 # The pipeline's stages: the name on the page, and its begin and end in the progress bar.
@@ -170,9 +178,7 @@ def make_page(speak: LipToSpeechPipeline) -> gr.Blocks:
             lambda path: gr.Button(interactive=path is not None),
             video,
             button,
-            queue=False,
-            api_visibility="private",
-            show_progress="hidden",
+            **QUIET,
         )
         button.click(js=SCROLL, api_visibility="private")
         spoken = button.click(
@@ -181,17 +187,14 @@ def make_page(speak: LipToSpeechPipeline) -> gr.Blocks:
             outputs,
             api_name="speak",
             show_progress_on=talking,
-            concurrency_limit=1,
-            concurrency_id=MODEL,
+            **ONE_AT_A_TIME,
         )
         spoken.success(js=SCROLL, api_visibility="private")
         spoken.success(
             lambda path: gr.Video(subtitles=path),
             subtitles,
             talking,
-            queue=False,
-            api_visibility="private",
-            show_progress="hidden",
+            **QUIET,
         )
     page.queue(max_size=QUEUE)
     return page
@@ -246,9 +249,7 @@ def _faces(video: gr.Video, compute: OneThread) -> gr.Radio:
             choices = [MOVING, *((f"Face {number}", number) for number in range(count))]
             yield gr.Image(str(numbered), visible=True), gr.Radio(choices, value=TALKING)
 
-    button.click(
-        show, video, [picture, face], api_visibility="private", concurrency_limit=1, concurrency_id=MODEL
-    )
+    button.click(show, video, [picture, face], api_visibility="private", **ONE_AT_A_TIME)
     video.change(
         lambda path: (
             gr.Button(interactive=path is not None),
@@ -257,9 +258,7 @@ def _faces(video: gr.Video, compute: OneThread) -> gr.Radio:
         ),
         video,
         [button, picture, face],
-        queue=False,
-        api_visibility="private",
-        show_progress="hidden",
+        **QUIET,
     )
     return face
 
@@ -289,8 +288,7 @@ def _voices(speak: LipToSpeechPipeline, compute: OneThread) -> tuple[gr.componen
         voice,
         sample,
         api_visibility="private",
-        concurrency_limit=1,
-        concurrency_id=MODEL,
+        **ONE_AT_A_TIME,
     )
     voice.change(
         lambda chosen: (
@@ -300,9 +298,7 @@ def _voices(speak: LipToSpeechPipeline, compute: OneThread) -> tuple[gr.componen
         ),
         voice,
         [recording, hear, sample],
-        queue=False,
-        api_visibility="private",
-        show_progress="hidden",
+        **QUIET,
     )
     return voice, recording
 
@@ -325,10 +321,7 @@ def _bar(progress: gr.Progress) -> Any:
 
 def _shown(spoken: Spoken) -> list:
     return [
-        str(spoken.video),
-        str(spoken.mouth),
-        str(spoken.speech),
-        str(spoken.picture),
+        *map(str, (spoken.video, spoken.mouth, spoken.speech, spoken.picture)),
         f"The lips say: **{html.escape(spoken.text)}**" if spoken.text else "",
         None if spoken.subtitles is None else str(spoken.subtitles),
         gr.Row(visible=True),

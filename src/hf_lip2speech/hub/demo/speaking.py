@@ -1,4 +1,4 @@
-"""One visitor's video -> the files that the page shows; what the demo accepts, and its messages.
+"""One visitor's video -> the files that the page shows; the voices, what the demo accepts, and its messages.
 
 The limits keep one visitor's file from blocking the others.
 """
@@ -9,11 +9,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 
 from ...constants import FRAME_RATE
 from ...errors import (
@@ -27,6 +28,7 @@ from ...errors import (
     NoVideoStreamError,
     UnreadableVideoError,
 )
+from ...loading import BUNDLED
 from ...media.audio import write_audio
 from ...media.mux import mux_speech
 from ...media.sources import ffmpeg_name, one_file
@@ -36,12 +38,21 @@ from ...pipeline import LipToSpeechPipeline
 from ...plotting import plot_faces, plot_speech
 from ...video.mouth import Progress
 from ...video.tracks import TALKING
+from ..repository import RENDERED_SPEAKER
 
 MAX_SECONDS = 30  # of a video
 MAX_RECORDING_SECONDS = 60  # of a voice
 MAX_MEGABYTES = 100  # of a file
 MAX_PIXELS = 4096 * 2304  # of a frame: 4K
 
+# Of the bundled model's voices, for visitors.
+BUNDLED_NAMES = {
+    "grid_s1": "British man",
+    "awb": "Scottish man (synthetic)",
+    "kal": "American man, robotic (synthetic)",
+    "rms": "American man (synthetic)",
+    "slt": "American woman (synthetic)",
+}
 MESSAGES: dict[type[Lip2SpeechError], str] = {
     NoFaceError: (
         "No face was found in this video. Use one in which a face looks into the camera, well lit, "
@@ -246,3 +257,28 @@ def _playable(video: str, folder: Path) -> str | Path:
     path = folder / "pictures.mp4"
     write_video(path, iter_frames(video), crf=20)
     return path
+
+
+def is_bundled(speak: LipToSpeechPipeline) -> bool:
+    return Path(speak.model.config._name_or_path) == BUNDLED
+
+
+def voice_choices(speak: LipToSpeechPipeline) -> list[tuple[str, str]]:
+    """(name for people, voice of the model), the default first."""
+    names = BUNDLED_NAMES if is_bundled(speak) else {}
+    default = speak.model.config.default_voice
+    return [(names.get(voice, voice), voice) for voice in sorted(speak.voices, key=lambda v: v != default)]
+
+
+def samples(speak: LipToSpeechPipeline) -> Callable[[str], tuple[int, np.ndarray]]:
+    """A function from a voice of the model to what the rendered speaker says in it, spoken when it is asked
+    for first: sampling rate, int16 (N,)."""
+
+    @cache
+    def sample(voice: str) -> tuple[int, np.ndarray]:
+        if voice not in speak.voices:  # a path would be read
+            raise LimitError("There is no such voice.")
+        speech = speak(str(RENDERED_SPEAKER), speaker=voice)
+        return speech["sampling_rate"], (speech["audio"] * 32767).round().astype(np.int16)
+
+    return sample
