@@ -6,7 +6,8 @@ and unweighted; `VOCODER_LOSS_WEIGHTS` holds the published weights. Scores and f
 discriminators of `hf_lip2speech.models.discriminators` return.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -44,8 +45,17 @@ def adversarial_loss(fake_scores: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.stack([torch.mean((1 - scores.float()) ** 2) for scores in fake_scores]).sum()
 
 
-def feature_matching_loss(real_maps: FeatureMaps, fake_maps: FeatureMaps) -> torch.Tensor:
-    """Mean absolute difference of every layer of every sub-discriminator, summed. Scalar; unweighted."""
+def feature_matching_loss(
+    real_maps: FeatureMaps, fake_maps: FeatureMaps, counting: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Mean absolute difference of every layer of every sub-discriminator, summed. Scalar; unweighted. Of maps
+    (B, ...), only the clips of `counting`, bool (B,), count; None: all."""
+    if counting is not None:
+        share = counting / counting.float().mean().clamp(min=1 / len(counting))
+        real_maps, fake_maps = (
+            [[layer * share.view(-1, *[1] * (layer.ndim - 1)) for layer in layers] for layers in maps]
+            for maps in (real_maps, fake_maps)
+        )
     differences = [
         torch.mean(torch.abs(real.detach().float() - fake.float()))
         for real_layers, fake_layers in zip(real_maps, fake_maps, strict=True)
@@ -145,6 +155,52 @@ def correlation_loss(
     moves = lags.clone()
     moves[predicted] -= lags[predicted].roll(1)
     return 1 - stoi_like_correlation(mel, move_labels(true_mel, moves, mask.sum(1)), mask).mean()
+
+
+def reconstruction_losses(
+    output: Any,
+    batch: dict[str, torch.Tensor],
+    mel_losses: Iterable[LogMelLoss],
+    args: Any,
+    max_av_offset: int,
+) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """What a generator's speech is measured by besides the discriminators, and the weighted sum.
+
+    Args:
+        output: `UnitVocoderOutput` of the batch.
+        batch: see `VocoderSegmentCollator`. Against the recording, those segments count that were made of its
+            own mel and units; those made of a model's predictions are compared with these.
+        args: the weights, see `VocoderTrainingArguments`.
+        max_av_offset: see `correlation_loss`.
+    """
+    fake, real, of_truth = output.waveform.float(), batch["waveform"], ~batch["predicted"]
+    distances = torch.stack([loss.distances(fake, real) for loss in mel_losses]).mean(0)
+    losses = {"mel_loss": _mean(distances, of_truth)}
+    total = args.mel_loss_weight * losses["mel_loss"]
+    if args.stft_loss_weight:
+        losses["stft_loss"] = _mean(stft_distances(fake, real), of_truth)
+        total = total + args.stft_loss_weight * losses["stft_loss"]
+    if "f0" in batch:
+        losses["pitch_loss"] = pitch_loss(output.log_f0, output.voicing_logits, batch["f0"])
+        total = total + args.pitch_loss_weight * losses["pitch_loss"]
+    spectrogram = batch["spectrogram"]
+    if args.lip2speech is not None or args.correlation_loss_weight:
+        mel = made_mel(fake, spectrogram.shape[1])
+    if args.lip2speech is not None:
+        losses["input_mel_loss"] = _mean(input_mel_loss(mel, spectrogram), ~of_truth)
+        total = total + args.mel_loss_weight * losses["input_mel_loss"]
+    if args.correlation_loss_weight:
+        true_mel = made_mel(real, mel.shape[1])
+        losses["correlation_loss"] = correlation_loss(
+            mel, true_mel, spectrogram, batch["predicted"], max_av_offset
+        )
+        total = total + args.correlation_loss_weight * losses["correlation_loss"]
+    return losses, total
+
+
+def _mean(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """Mean of the chosen of (B,); 0 where none is."""
+    return (values * chosen).sum() / chosen.sum().clamp(min=1)
 
 
 def pitch_loss(log_f0: torch.Tensor, voicing_logits: torch.Tensor, f0: torch.Tensor) -> torch.Tensor:

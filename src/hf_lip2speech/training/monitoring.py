@@ -17,7 +17,7 @@ from torch import nn
 from transformers.utils.logging import disable_progress_bar
 
 from ..constants import FRAME_RATE, MEL_PER_FRAME, SAMPLING_RATE, UNITS_PER_FRAME
-from ..data.unread import SkippedClips
+from ..data.unread import ReadableClips, SkippedClips, UnreadClip
 from ..errors import TrainingError
 from ..files import atomic_file
 from ..media.audio import write_audio
@@ -170,6 +170,15 @@ class Sample:
     waveforms: dict[str, np.ndarray] = field(default_factory=dict)
     spectrograms: dict[str, np.ndarray] = field(default_factory=dict)
     units: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def write_samples(
+    sample: Callable[[dict[str, Any]], Sample], clips: Any, args: Any, step: int, writer: Any
+) -> None:
+    """Write the samples of the first args.num_samples validation clips, but of those that cannot be read."""
+    for index in range(min(args.num_samples, len(clips))):
+        if not isinstance(item := ReadableClips(clips)[index], UnreadClip):
+            write_sample(args.output_dir, sample(item), step, args.report_to, writer)
 
 
 def write_sample(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +17,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import PrinterCallback, TrainerState
 
 from ..composite import save_beside_weights
-from ..data.unread import ReadableClips, ReadableCollator, UnreadClip
+from ..data.unread import ReadableClips, ReadableCollator
 from .arguments import TrainerArguments
 from .checkpoints import check_environment, new_checkpoint, reading, replaced_folder, settle
 from .common import (
@@ -30,7 +31,7 @@ from .common import (
 )
 from .griffin_lim import griffin_lim
 from .models import data_beside
-from .monitoring import Meter, Sample, print_banner, print_skipped, write_sample
+from .monitoring import Meter, Sample, print_banner, print_skipped, write_samples
 
 # (unit_ids (U,), spectrogram (2U, 80), speaker embedding (256,)) -> waveform (N,)
 Voice = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -167,21 +168,14 @@ class StageTrainer(Trainer):
         with self.averaged() as model, torch.random.fork_rng(devices=devices), torch.no_grad():
             metrics = self.meter.paused(super().evaluate, *args, **kwargs)
             if self.is_in_train and self.is_world_process_zero():
-                self.meter.paused(self._write_samples, model)
+                writer = getattr(self._tensorboard(), "tb_writer", None)
+                given = (self.eval_dataset, self.args, self.state.global_step, writer)
+                self.meter.paused(write_samples, partial(self.sample, model), *given)
         return metrics
 
     def _tensorboard(self) -> TensorBoardCallback | None:
         callbacks = self.callback_handler.callbacks
         return next((found for found in callbacks if isinstance(found, TensorBoardCallback)), None)
-
-    def _write_samples(self, model: Any) -> None:
-        writer = getattr(self._tensorboard(), "tb_writer", None)
-        for index in range(min(self.args.num_samples, len(self.eval_dataset))):
-            item = ReadableClips(self.eval_dataset)[index]
-            if isinstance(item, UnreadClip):
-                continue
-            sample = self.sample(model, item)
-            write_sample(self.args.output_dir, sample, self.state.global_step, self.args.report_to, writer)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """As `Trainer.log`, with every part of the loss and the pace; prints a line."""

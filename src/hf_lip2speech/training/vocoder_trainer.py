@@ -21,17 +21,13 @@ from torch.utils.data import Dataset, Subset
 
 from ..audio.mel import log_mel_spectrogram
 from ..composite import save_beside_weights
-from ..data.unread import ReadableClips, ReadableCollator, UnreadClip
+from ..data.unread import ReadableClips, ReadableCollator
 from ..losses.gan import (
     LogMelLoss,
     adversarial_loss,
-    correlation_loss,
     discriminator_loss,
     feature_matching_loss,
-    input_mel_loss,
-    made_mel,
-    pitch_loss,
-    stft_distances,
+    reconstruction_losses,
 )
 from ..models.discriminators import Discriminators
 from ..models.modeling_unit_vocoder import UnitVocoderModel
@@ -47,7 +43,7 @@ from .common import (
     weight_average,
 )
 from .models import data_beside
-from .monitoring import Meter, Sample, print_banner, print_skipped, write_sample
+from .monitoring import Meter, Sample, print_banner, print_skipped, write_samples
 
 STATE = "vocoder_state.pt"  # in a checkpoint, beside accelerate's files
 
@@ -79,8 +75,7 @@ class VocoderTrainer:
         generator, discriminators: To be trained.
         train_data: Items of equal length, see `VocoderSegmentDataset`.
         validation_data: Whole clips, see `WholeClips`.
-        collate: List of items -> unit_ids (B, U), spectrogram (B, 2U, 80), speaker_embeddings (B, 256),
-            waveform (B, 320U), predicted (B,), and f0 (B, 2U) for a generator that knows pitch.
+        collate: List of items -> batch, see `VocoderSegmentCollator`.
         max_av_offset: By how many mel frames the sound may lag behind predicted mels: see `correlation_loss`.
     """
 
@@ -97,8 +92,8 @@ class VocoderTrainer:
     ):
         self.args, self.accelerator, self.max_av_offset = args, accelerator, max_av_offset
         self.collate, self.beside = collate, data_beside(args.folders)
-        count = min(len(validation_data), args.max_eval_clips or len(validation_data))
-        self.train_data, self.validation_data = train_data, Subset(validation_data, range(count))
+        clips = range(len(validation_data))[: args.max_eval_clips]
+        self.train_data, self.validation_data = train_data, Subset(validation_data, clips)
         self.validation_loss = LogMelLoss().to(accelerator.device)
         self.mel_losses = nn.ModuleList(LogMelLoss(size, size // 4) for size in args.mel_loss_windows)
         self.mel_losses.to(accelerator.device)
@@ -120,11 +115,11 @@ class VocoderTrainer:
         self.skipped, self.skipped_in_validation = skipped_clips(
             train_data, self.validation_data, args.output_dir, accelerator.num_processes
         )
-        micro_batches = args.gradient_accumulation_steps * accelerator.num_processes
-        self.segments_per_update = args.per_device_train_batch_size * micro_batches
+        self.segments_per_update = (
+            args.per_device_train_batch_size * args.gradient_accumulation_steps * accelerator.num_processes
+        )
         self.meter = Meter(accelerator, args.max_steps, self.segments_per_update)
-        self.step, self.best, self.best_step = 0, float("inf"), None
-        self.learning_rate = 0.0
+        self.step, self.best, self.best_step, self.learning_rate = 0, float("inf"), None, 0.0
 
     def _optimizer(self, module: nn.Module) -> torch.optim.AdamW:
         args, parameters = self.args, [p for p in module.parameters() if p.requires_grad]
@@ -215,31 +210,11 @@ class VocoderTrainer:
 
         self.generator.train()
         real = batch["waveform"]
-        given = {}
-        if "f0" in batch and torch.rand(()) < 0.5:  # else it speaks with the pitch that it predicts
-            given = {"f0": batch["f0"]}
+        # in the other half it speaks with the pitch that it predicts
+        given = {"f0": batch["f0"]} if "f0" in batch and torch.rand(()) < 0.5 else {}
         output = self.generator(**_inputs(batch), **given)
+        losses, total = reconstruction_losses(output, batch, self.mel_losses, args, self.max_av_offset)
         fake, of_truth = output.waveform.float(), ~batch["predicted"]
-        distances = torch.stack([loss.distances(fake, real) for loss in self.mel_losses]).mean(0)
-        losses = {"mel_loss": _mean(distances, of_truth)}
-        total = args.mel_loss_weight * losses["mel_loss"]
-        if args.stft_loss_weight:
-            losses["stft_loss"] = _mean(stft_distances(fake, real), of_truth)
-            total = total + args.stft_loss_weight * losses["stft_loss"]
-        if "f0" in batch:
-            losses["pitch_loss"] = pitch_loss(output.log_f0, output.voicing_logits, batch["f0"])
-            total = total + args.pitch_loss_weight * losses["pitch_loss"]
-        spectrogram = batch["spectrogram"]
-        if args.lip2speech is not None or args.correlation_loss_weight:
-            mel = made_mel(fake, spectrogram.shape[1])
-        if args.lip2speech is not None:
-            losses["input_mel_loss"] = _mean(input_mel_loss(mel, spectrogram), ~of_truth)
-            total = total + args.mel_loss_weight * losses["input_mel_loss"]
-        if args.correlation_loss_weight:
-            losses["correlation_loss"] = correlation_loss(
-                mel, made_mel(real, mel.shape[1]), spectrogram, batch["predicted"], self.max_av_offset
-            )
-            total = total + args.correlation_loss_weight * losses["correlation_loss"]
         if args.adversarial_from_step is not None and self.step >= args.adversarial_from_step:
             losses["discriminator_loss"] = self._update_discriminators(real, fake.detach())
             losses |= self._judge(real, fake, of_truth)
@@ -265,15 +240,13 @@ class VocoderTrainer:
         with torch.no_grad():
             _, real_maps = judge(real)
         fake_scores, fake_maps = judge(fake)
-        if self.args.lip2speech is not None:
-            share = of_truth / of_truth.float().mean().clamp(min=1 / len(of_truth))
-            real_maps, fake_maps = _weighted(real_maps, share), _weighted(fake_maps, share)
-        losses = {
-            "adversarial_loss": adversarial_loss(fake_scores),
-            "feature_matching_loss": feature_matching_loss(real_maps, fake_maps),
-        }
         judge.requires_grad_(True)
-        return losses
+        return {
+            "adversarial_loss": adversarial_loss(fake_scores),
+            "feature_matching_loss": feature_matching_loss(
+                real_maps, fake_maps, None if self.args.lip2speech is None else of_truth
+            ),
+        }
 
     def _update(self, loss: torch.Tensor, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         self.accelerator.backward(loss)
@@ -312,23 +285,19 @@ class VocoderTrainer:
             self.best, self.best_step = metrics["mel_loss"], self.step
             self._export("best")
         self.meter.print_validation(self.step, metrics, better)
-        self._track({f"eval/{name}": value for name, value in metrics.items()})
+        self.accelerator.log({f"eval/{name}": value for name, value in metrics.items()}, step=self.step)
         if self.accelerator.is_main_process:
             board = next((t for t in self.accelerator.trackers if t.name == "tensorboard"), None)
-            for index in range(min(self.args.num_samples, len(self.validation_data))):
-                item, writer = ReadableClips(self.validation_data)[index], getattr(board, "writer", None)
-                if isinstance(item, UnreadClip):
-                    continue
-                sample = self._sample(item, index)
-                write_sample(self.args.output_dir, sample, self.step, self.args.report_to, writer)
+            writer = getattr(board, "writer", None)
+            write_samples(self._sample, self.validation_data, self.args, self.step, writer)
         self.accelerator.wait_for_everyone()
 
-    def _sample(self, item: dict[str, Any], index: int) -> Sample:
+    def _sample(self, item: dict[str, Any]) -> Sample:
         batch = {name: value.to(self.accelerator.device) for name, value in self.collate([item]).items()}
         sounds = {"vocoder": self._speak(batch), "true": batch["waveform"]}
         waveforms = {name: sound[0].float().cpu() for name, sound in sounds.items()}
         return Sample(
-            name=item.get("id", f"clip_{index}"),
+            name=item["id"],
             waveforms={name: sound.numpy() for name, sound in waveforms.items()},
             spectrograms={name: log_mel_spectrogram(sound).numpy() for name, sound in waveforms.items()},
         )
@@ -344,11 +313,7 @@ class VocoderTrainer:
         epoch = self.step * self.args.gradient_accumulation_steps / len(self.loader)
         self.meter.print(self.step, epoch, losses, pace, self.learning_rate)
         values = losses | pace | {"learning_rate": self.learning_rate, "epoch": epoch}
-        self._track({f"train/{name}": value for name, value in values.items()})
-
-    def _track(self, values: dict[str, float]) -> None:
-        if self.args.report_to:
-            self.accelerator.log(values, step=self.step)
+        self.accelerator.log({f"train/{name}": value for name, value in values.items()}, step=self.step)
 
     # ---- Saving and resuming
 
@@ -361,14 +326,8 @@ class VocoderTrainer:
 
     def _save(self) -> None:
         args = self.args
-        state = (
-            args.output_dir,
-            self.step,
-            args.save_total_limit,
-            self.accelerator,
-            self.segments_per_update,
-        )
-        with new_checkpoint(*state) as folder:
+        state = (args.output_dir, self.step, args.save_total_limit, self.accelerator)
+        with new_checkpoint(*state, self.segments_per_update) as folder:
             # torch.save rather than safetensors: it keeps the memory layout of channels-last weights
             self.accelerator.save_state(str(folder), safe_serialization=False)
             if self.accelerator.is_main_process:
@@ -391,13 +350,3 @@ class VocoderTrainer:
 
 def _inputs(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: batch[name] for name in ("unit_ids", "spectrogram", "speaker_embeddings")}
-
-
-def _mean(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-    """Mean of the chosen of (B,); 0 where none is."""
-    return (values * chosen).sum() / chosen.sum().clamp(min=1)
-
-
-def _weighted(maps: list[list[torch.Tensor]], weights: torch.Tensor) -> list[list[torch.Tensor]]:
-    """Feature maps (B, ...), each clip's times its weight of (B,)."""
-    return [[m * weights.view(-1, *[1] * (m.ndim - 1)) for m in layers] for layers in maps]
