@@ -18,12 +18,14 @@ from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
 from .hub_server import HubServer
 from .small_disk import SmallDisk
 
-SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
 
 
-def load_script(name: str) -> ModuleType:
-    """scripts/NAME.py as a module."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / "scripts" / f"{name}.py")
+def load_script(path: str) -> ModuleType:
+    """A file of this repository as a module."""
+    name = f"script_{Path(path).stem}"
+    spec = importlib.util.spec_from_file_location(name, ROOT / path)
     sys.modules[name] = module = importlib.util.module_from_spec(spec)  # where dataclasses look it up
     spec.loader.exec_module(module)
     return module

@@ -21,12 +21,11 @@ import soundfile
 import hf_lip2speech_cli as cli
 from hf_lip2speech.data import workers
 from hf_lip2speech.errors import Lip2SpeechError, MissingExtraError
-from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from hf_lip2speech.media.audio import read_audio
 from hf_lip2speech.media.video import iter_frames, write_video
 from hf_lip2speech_cli.speaking import Speaking
 
-from .tiny_model import tiny_model
+from .tiny_model import noise_mouth, save_model
 
 FRAMES = 6
 COMMANDS = [module.__name__.rpartition(".")[2] for module in cli.COMMANDS]
@@ -130,16 +129,11 @@ MISTAKES = {
 }
 
 
-def clips(folder: Path) -> None:
-    crops = np.random.default_rng(0).integers(0, 256, (FRAMES, 96, 96), dtype=np.uint8)
-    write_video(folder / "clip.mp4", crops)
-
-
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory) -> tuple[dict, list[str], Path]:
     """All help and all mistakes in one interpreter without installed packages: what is said; the modules."""
     folder = tmp_path_factory.mktemp("bare")
-    clips(folder)
+    write_video(folder / "clip.mp4", noise_mouth(FRAMES))
     (folder / "link.mp4").symlink_to("clip.mp4")
     (folder / "a.wav").write_bytes(b"true speech")
     (folder / "empty").mkdir()
@@ -209,8 +203,7 @@ def test_the_command_is_installed_under_its_name():
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("model")
-    tiny_model().save_pretrained(folder)
-    Lip2SpeechFeatureExtractor().save_pretrained(folder)
+    save_model(folder)
     return str(folder)
 
 
@@ -218,7 +211,7 @@ def model(tmp_path_factory) -> str:
 def here(tmp_path, monkeypatch) -> Path:
     """An empty current folder with a video of mouth crops, clip.mp4."""
     monkeypatch.chdir(tmp_path)
-    clips(tmp_path)
+    write_video("clip.mp4", noise_mouth(FRAMES))
     return tmp_path
 
 
@@ -398,7 +391,7 @@ def test_patterns_are_expanded_where_the_shell_did_not(takes, model, capsys):
 
 
 def test_a_part_is_spoken_at_another_rate_into_sound_and_video(here, model):
-    write_video("long.mp4", np.random.default_rng(1).integers(0, 256, (50, 96, 96), dtype=np.uint8))
+    write_video("long.mp4", noise_mouth(50, seed=1))
     assert speak("long.mp4 --cropped --start 0:00.4 --end 1.2 --sample-rate 48000 --video", model) == 0
     samples, rate = soundfile.read("long.speech.wav")
     assert rate == 48000 and len(samples) == 48000 * 20 // 25

@@ -5,17 +5,15 @@ import os
 from pathlib import Path
 
 import av
-import numpy as np
 import pytest
 
 import hf_lip2speech_cli as cli
-from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from hf_lip2speech.media.video import write_video
 from hf_lip2speech.streaming import LipToSpeechStream
 from hf_lip2speech_cli import live
 
 from .fake_corpora import two_talkers
-from .tiny_model import spelling_model, tiny_model
+from .tiny_model import noise_mouth, save_model, spelling_model, tiny_model
 
 FRAMES = 40
 
@@ -24,8 +22,7 @@ FRAMES = 40
 def models(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     for name, model in {"spelling": spelling_model(), "deaf": tiny_model()}.items():
-        model.save_pretrained(folder / name)
-        Lip2SpeechFeatureExtractor().save_pretrained(folder / name)
+        save_model(folder / name, model)
     return folder
 
 
@@ -33,8 +30,7 @@ def models(tmp_path_factory) -> Path:
 def here(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for seed, name in enumerate(("a.mp4", "b.mp4")):
-        crops = np.random.default_rng(seed).integers(0, 256, (FRAMES, 96, 96), dtype=np.uint8)
-        write_video(name, crops)
+        write_video(name, noise_mouth(FRAMES, seed))
     return tmp_path
 
 

@@ -14,7 +14,7 @@ from hf_lip2speech.composite import compose, feature_extractor_for, save_beside_
 from hf_lip2speech.data.prepared import PreparedDataset, speaker_voices
 from hf_lip2speech.errors import Lip2SpeechError
 
-from .tiny_model import tiny_model, unit_vector
+from .tiny_model import noise_videos, tiny_model, unit_vector
 from .training.prepared_folder import write_prepared_folder
 
 
@@ -56,8 +56,7 @@ def test_the_composed_folder_speaks_through_the_pipeline_with_the_units_extracto
         assert torch.equal(tensor, loaded.state_dict()[name]), name
     speak = pipeline("lip-to-speech", model=str(tmp_path / "out"))
     assert speak.voices == ["s1"]
-    frames = np.random.default_rng(0).integers(0, 256, (9, 96, 96), dtype=np.uint8)
-    assert speak({"frames": frames, "fps": 25}, cropped=True)["audio"].shape == (9 * 640,)
+    assert speak(noise_videos(9)[0], cropped=True)["audio"].shape == (9 * 640,)
     made, copied = (
         SpeechUnitExtractor.from_pretrained(folder / "unit_extractor").state_dict()
         for folder in (parts / "prepared", tmp_path / "out")
@@ -74,8 +73,7 @@ def test_a_composite_speaks_with_the_pixels_that_its_model_was_trained_on(parts,
     compose(tmp_path / "lips", parts / "vocoder", tmp_path / "out", voices={}, units=parts / "prepared")
     speak = pipeline("lip-to-speech", model=str(tmp_path / "out"))
     assert speak.feature_extractor.to_dict() == trained_on.to_dict()
-    frames = np.random.default_rng(0).integers(0, 256, (3, 96, 96), dtype=np.uint8)
-    speech = speak({"frames": frames, "fps": 25}, cropped=True, speaker=unit_vector(1))
+    speech = speak(noise_videos(3)[0], cropped=True, speaker=unit_vector(1))
     assert speech["audio"].shape == (3 * 640,)
     (tmp_path / "lips" / "preprocessor_config.json").unlink()
     assert feature_extractor_for(tmp_path / "lips", small).crop_size == 64

@@ -25,7 +25,7 @@ from hf_lip2speech.media.audio import read_audio
 
 from .models.small import clips, with_encoder, with_frontend
 from .models.test_istft_vocoder import istft_model
-from .tiny_model import unit_vector
+from .tiny_model import noise_mouth, unit_vector
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -129,7 +129,7 @@ def test_the_example_speaks_with_numpy_and_onnx_runtime_alone(exported, tmp_path
     copy = shutil.copytree(folder, tmp_path / "onnx")
     settings = json.loads((copy / "preprocessing.json").read_text()) | {"window_frames": window}
     (copy / "preprocessing.json").write_text(json.dumps(settings))
-    crops = np.random.default_rng(0).integers(0, 256, (21, 96, 96), dtype=np.uint8)
+    crops = noise_mouth(21)
     np.savez(tmp_path / "mouth.npz", crops=crops)
     blocked = (
         "import runpy, sys; sys.modules.update(dict.fromkeys(('torch', 'transformers', 'hf_lip2speech')));"

@@ -2,14 +2,12 @@
 
 import os
 
-import numpy as np
 import pytest
 
 import hf_lip2speech_cli as cli
-from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from hf_lip2speech.media.video import write_video
 
-from .tiny_model import tiny_model
+from .tiny_model import noise_mouth, save_model
 
 FRAMES = 25
 SOUND = 44 + 2 * 640 * FRAMES  # bytes
@@ -18,10 +16,8 @@ SOUND = 44 + 2 * 640 * FRAMES  # bytes
 @pytest.fixture
 def speak(disk, tmp_path, capsys):
     """Runs `speak` with its outputs on the disk; gives the exit code and what it said."""
-    tiny_model().save_pretrained(tmp_path / "model")
-    Lip2SpeechFeatureExtractor().save_pretrained(tmp_path / "model")
-    crops = np.random.default_rng(0).integers(0, 256, (FRAMES, 96, 96), dtype=np.uint8)
-    write_video(tmp_path / "clip.mp4", crops)
+    save_model(tmp_path / "model")
+    write_video(tmp_path / "clip.mp4", noise_mouth(FRAMES))
 
     def run(*more: str) -> tuple[int, str]:
         line = ["speak", str(tmp_path / "clip.mp4"), "-m", str(tmp_path / "model"), "--cropped", *more]

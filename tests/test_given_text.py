@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import hf_lip2speech_cli as cli
-from hf_lip2speech import Lip2SpeechFeatureExtractor, LipToSpeechPipeline
+from hf_lip2speech import LipToSpeechPipeline
 from hf_lip2speech.errors import Lip2SpeechError
 from hf_lip2speech.media.video import write_video
 from hf_lip2speech.pipeline_text import read_text
@@ -17,7 +17,7 @@ from hf_lip2speech.text.alignment import word_scores
 from hf_lip2speech.text.characters import ENGLISH, encode_text
 
 from .text.posteriors import spoken
-from .tiny_model import spelling_model
+from .tiny_model import noise_videos, spelling_model, tiny_pipeline
 
 LENGTHS = (30, 22)  # frames
 TEXTS = ["bin blue at f", "lay red"]
@@ -25,15 +25,12 @@ TEXTS = ["bin blue at f", "lay red"]
 
 @pytest.fixture(scope="module")
 def pipe() -> LipToSpeechPipeline:
-    model = spelling_model(text_conditioner_size=16, unlikely_word_score=-1000.0)
-    return LipToSpeechPipeline(model=model, feature_extractor=Lip2SpeechFeatureExtractor())
+    return tiny_pipeline(spelling_model(text_conditioner_size=16, unlikely_word_score=-1000.0))
 
 
 @pytest.fixture(scope="module")
 def mouths() -> list[dict]:
-    rng = np.random.default_rng(0)
-    clips = [rng.integers(0, 256, (length, 96, 96), dtype=np.uint8) for length in LENGTHS]
-    return [{"frames": clip, "fps": 25.0} for clip in clips]
+    return noise_videos(*LENGTHS)
 
 
 def test_a_text_changes_what_is_said_and_has_times(pipe, mouths):
@@ -119,12 +116,12 @@ def test_a_text_that_cannot_be_said_in_the_time_is_an_error(pipe, mouths):
 
 
 def test_a_model_that_cannot_be_told_says_so(mouths):
-    pipe = LipToSpeechPipeline(model=spelling_model(), feature_extractor=Lip2SpeechFeatureExtractor())
+    pipe = tiny_pipeline(spelling_model())
     with pytest.raises(Lip2SpeechError, match="cannot \\(text_conditioner_size of its config"):
         pipe("no such file", text="bin")
     with pytest.raises(Lip2SpeechError, match="leave vocabulary out"):
         spelled = spelling_model(text_conditioner_size=16)
-        pipe = LipToSpeechPipeline(model=spelled, feature_extractor=Lip2SpeechFeatureExtractor())
+        pipe = tiny_pipeline(spelled)
         pipe("no such file", text="bin", return_text=True, vocabulary=["bin"])
 
 

@@ -5,20 +5,18 @@ import time
 
 import numpy as np
 import pytest
-from transformers import pipeline
 
 from hf_lip2speech.errors import UnreadableVideoError
-from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from hf_lip2speech.live import LiveSession
 from hf_lip2speech.streaming import LipToSpeechStream
 
 from .test_streaming import FRAMES, StillFace
-from .tiny_model import tiny_model
+from .tiny_model import tiny_pipeline
 
 
 @pytest.fixture(scope="module")
 def pipe():
-    return pipeline("lip-to-speech", model=tiny_model(), feature_extractor=Lip2SpeechFeatureExtractor())
+    return tiny_pipeline()
 
 
 def session(pipe, **options) -> LiveSession:

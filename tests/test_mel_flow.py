@@ -5,11 +5,9 @@ import json
 import numpy as np
 import pytest
 import torch
-from transformers import pipeline
 
 import hf_lip2speech_cli
 from hf_lip2speech import (
-    Lip2SpeechFeatureExtractor,
     Lip2SpeechModel,
     Lip2SpeechWithVocoder,
     MelFlowConfig,
@@ -19,7 +17,7 @@ from hf_lip2speech import (
 from hf_lip2speech.errors import Lip2SpeechError
 
 from .models.small import clips
-from .tiny_model import tiny_model
+from .tiny_model import noise_videos, save_model, tiny_model, tiny_pipeline
 from .training.prepared_folder import write_prepared_folder
 
 
@@ -96,10 +94,7 @@ def test_the_parts_must_fit():
 
 
 def test_the_pipeline_repeats_a_seed_and_samples_again_with_another(model):
-    speak = pipeline("lip-to-speech", model=model, feature_extractor=Lip2SpeechFeatureExtractor())
-    random = np.random.default_rng(0)
-    mouths = [random.integers(0, 256, (length, 96, 96), dtype=np.uint8) for length in (9, 6)]
-    videos = [{"frames": mouth, "fps": 25.0} for mouth in mouths]
+    speak, videos = tiny_pipeline(model), noise_videos(9, 6)
     first = [speak(video, cropped=True)["audio"] for video in videos]
     batch = speak(videos, cropped=True, batch_size=2, seed=0)
     for one, other in zip(first, batch, strict=True):
@@ -115,7 +110,7 @@ def test_the_pipeline_repeats_a_seed_and_samples_again_with_another(model):
     }.items():
         with pytest.raises(Lip2SpeechError, match=message):
             speak(videos[0], cropped=True, **dict([options]))
-    plain = pipeline("lip-to-speech", model=tiny_model(), feature_extractor=Lip2SpeechFeatureExtractor())
+    plain = tiny_pipeline()
     with pytest.raises(Lip2SpeechError, match="seed was given, but the model has no mel flow"):
         plain(videos[0], cropped=True, seed=1)
 
@@ -138,8 +133,7 @@ def test_compose_adds_a_flow(model, flow, tmp_path, capsys):
 
 
 def test_speak_names_its_option_where_the_model_has_no_flow(tmp_path, capsys):
-    tiny_model().save_pretrained(tmp_path / "model")
-    Lip2SpeechFeatureExtractor().save_pretrained(tmp_path / "model")
+    save_model(tmp_path / "model")
     (tmp_path / "v.mp4").write_bytes(b"no video")
     words = ["speak", str(tmp_path / "v.mp4"), "-m", str(tmp_path / "model"), "--seed", "3"]
     assert hf_lip2speech_cli.main([*words, "-o", str(tmp_path / "o.wav"), "--cropped"]) == 1

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
-from hf_lip2speech import Lip2SpeechWithVocoder, UnitVocoderConfig, UnitVocoderModel
+from hf_lip2speech import Lip2SpeechWithVocoder
 from hf_lip2speech.errors import (
     EmptyVideoError,
     Lip2SpeechError,
@@ -21,31 +21,26 @@ from hf_lip2speech.errors import (
     NoFaceError,
     UnreadableVideoError,
 )
-from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from hf_lip2speech.media.audio import write_audio
 from hf_lip2speech.media.video import write_video
 from hf_lip2speech.pipeline import LipToSpeechPipeline
 from hf_lip2speech.video.landmarks import Face
 
 from .media.voices import babble
-from .tiny_model import tiny_model, unit_vector
+from .tiny_model import noise_videos, pitched_vocoder, tiny_model, tiny_pipeline, unit_vector
 
 LENGTHS = (9, 4, 13, 7, 5)  # frames
 
 
 @pytest.fixture(scope="module")
 def speak() -> LipToSpeechPipeline:
-    return pipeline(
-        "lip-to-speech", model=tiny_model(), feature_extractor=Lip2SpeechFeatureExtractor(), device="cpu"
-    )
+    return tiny_pipeline()
 
 
 @pytest.fixture(scope="module")
 def mouths() -> list[dict]:
     """Ready-made mouth crops as frames."""
-    rng = np.random.default_rng(0)
-    clips = [rng.integers(0, 256, (length, 96, 96), dtype=np.uint8) for length in LENGTHS]
-    return [{"frames": clip, "fps": 25.0} for clip in clips]
+    return noise_videos(*LENGTHS)
 
 
 @pytest.fixture(scope="module")
@@ -62,20 +57,7 @@ def test_pitch_is_returned_and_shifted_by_a_vocoder_that_knows_it_and_refused_by
     for asked in ({"return_f0": True}, {"pitch_shift": 2.0}):
         with pytest.raises(Lip2SpeechError, match="knows no pitch"):
             speak(mouths[0], cropped=True, **asked)
-    sizes = {
-        "num_units": 20,
-        "unit_embedding_dim": 16,
-        "speaker_dim": 16,
-        "hidden_size": 16,
-        "intermediate_size": 24,
-    }
-    sizes |= {
-        "num_hidden_layers": 1,
-        "pitch_hidden_size": 8,
-        "num_pitch_layers": 1,
-        "num_phase_iterations": 1,
-    }
-    vocoder = UnitVocoderModel(UnitVocoderConfig(generator_type="istft", **sizes)).eval()
+    vocoder = pitched_vocoder()
     vocoder.generator.pitch_predictor.head.bias.data[1] = 9.0  # voiced
     voices = {"ann": unit_vector(1)}
     model = Lip2SpeechWithVocoder.from_parts(speak.model.lip2speech, vocoder, voices)

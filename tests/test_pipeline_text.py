@@ -9,26 +9,24 @@ from hf_lip2speech.pipeline_text import read_text
 from hf_lip2speech.text.beam_search import word_graph
 
 from .text.posteriors import spoken
-from .tiny_model import spelling_model, tiny_model
+from .tiny_model import noise_videos, spelling_model, tiny_pipeline
 
 LENGTHS = (19, 14, 23)  # frames
 
 
 @pytest.fixture(scope="module")
 def reader() -> LipToSpeechPipeline:
-    return LipToSpeechPipeline(model=spelling_model(), feature_extractor=Lip2SpeechFeatureExtractor())
+    return tiny_pipeline(spelling_model())
 
 
 @pytest.fixture(scope="module")
 def deaf() -> LipToSpeechPipeline:
-    return LipToSpeechPipeline(model=tiny_model(), feature_extractor=Lip2SpeechFeatureExtractor())
+    return tiny_pipeline()
 
 
 @pytest.fixture(scope="module")
 def mouths() -> list[dict]:
-    rng = np.random.default_rng(0)
-    clips = [rng.integers(0, 256, (length, 96, 96), dtype=np.uint8) for length in LENGTHS]
-    return [{"frames": clip, "fps": 25.0} for clip in clips]
+    return noise_videos(*LENGTHS)
 
 
 def test_text_and_words_come_beside_the_same_speech(reader, mouths):

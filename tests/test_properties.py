@@ -17,7 +17,7 @@ from hf_lip2speech.pipeline import LipToSpeechPipeline
 from hf_lip2speech.video.crops import MEAN_FACE, crop_matrix
 from hf_lip2speech.video.warp import apply_affine, invert_affine
 
-from .tiny_model import tiny_model
+from .tiny_model import tiny_model, tiny_pipeline
 
 CONFIG = tiny_model().config.lip2speech
 few = settings(max_examples=25, derandomize=True, deadline=None)
@@ -55,7 +55,7 @@ def test_a_prepared_clip_is_as_long_as_its_video_to_a_frame(frames, samples):
 
 @pytest.fixture(scope="module")
 def speak() -> LipToSpeechPipeline:
-    return LipToSpeechPipeline(tiny_model(), Lip2SpeechFeatureExtractor(), device="cpu")
+    return tiny_pipeline()
 
 
 def test_frames_give_twice_as_many_units_four_times_as_many_mel_frames_and_640_samples(speak):

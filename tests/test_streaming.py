@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import pipeline
 
-from hf_lip2speech import Lip2SpeechWithVocoder, UnitVocoderConfig, UnitVocoderModel
+from hf_lip2speech import Lip2SpeechWithVocoder
 from hf_lip2speech.errors import Lip2SpeechError
 from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from hf_lip2speech.pipeline import LipToSpeechPipeline
@@ -14,7 +14,7 @@ from hf_lip2speech.video.crops import INNER_LIPS, MEAN_FACE, OUTER_LIPS, STABLE_
 from hf_lip2speech.video.landmarks import Face
 
 from .models.small import ENCODER
-from .tiny_model import spelling_model, tiny_model, unit_vector
+from .tiny_model import pitched_vocoder, spelling_model, tiny_model, tiny_pipeline, unit_vector
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (60, 160, 160, 3), dtype=np.uint8)
 
@@ -41,21 +41,8 @@ def pipe():
 @pytest.fixture(scope="module")
 def pitched():
     """With a vocoder whose phases depend on all that was spoken."""
-    sizes = {
-        "num_units": 20,
-        "unit_embedding_dim": 16,
-        "speaker_dim": 16,
-        "hidden_size": 16,
-        "intermediate_size": 24,
-    }
-    sizes |= {
-        "num_hidden_layers": 1,
-        "pitch_hidden_size": 8,
-        "num_pitch_layers": 1,
-        "num_phase_iterations": 1,
-    }
     torch.manual_seed(0)
-    vocoder = UnitVocoderModel(UnitVocoderConfig(generator_type="istft", **sizes)).eval()
+    vocoder = pitched_vocoder()
     torch.nn.init.normal_(vocoder.generator.pitch_predictor.head.weight)
     model = Lip2SpeechWithVocoder.from_parts(tiny_model().lip2speech, vocoder, {"ann": unit_vector(1)})
     return LipToSpeechPipeline(model=model)
@@ -211,7 +198,7 @@ def test_the_text_comes_in_pieces_that_join_to_that_of_all_frames_at_once():
 
 
 def test_nothing_is_read_where_no_face_is_seen_and_without_text_head_asking_is_an_error(pipe):
-    live = stream(LipToSpeechPipeline(spelling_model(), Lip2SpeechFeatureExtractor()))
+    live = stream(tiny_pipeline(spelling_model()))
     live.push(np.zeros_like(FRAMES))
     live.flush()
     assert live.take_text() == ""

@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from hf_lip2speech.hub.repository import RENDERED_SPEAKER
 from hf_lip2speech.media.video import write_video
 from hf_lip2speech.pipeline import LipToSpeechPipeline
 
-from .tiny_model import tiny_model
+from .tiny_model import tiny_pipeline
 
 CALLS = 2000
 THREADS = 8
@@ -21,7 +20,7 @@ THREADS = 8
 
 @pytest.fixture(scope="module")
 def speak() -> LipToSpeechPipeline:
-    return LipToSpeechPipeline(tiny_model(), Lip2SpeechFeatureExtractor(), device="cpu")
+    return tiny_pipeline()
 
 
 @pytest.fixture(scope="module")

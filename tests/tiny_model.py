@@ -1,12 +1,18 @@
-"""A small random model of every part, for tests of what is around it."""
+"""A small random model of every part, for tests of what is around it, and mouths for it to read."""
+
+from pathlib import Path
 
 import numpy as np
 import torch
+from transformers import pipeline
 
+from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from hf_lip2speech.models.configuration_lip2speech import Lip2SpeechConfig
 from hf_lip2speech.models.configuration_lip2speech_with_vocoder import Lip2SpeechWithVocoderConfig
 from hf_lip2speech.models.configuration_unit_vocoder import UnitVocoderConfig
 from hf_lip2speech.models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
+from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
+from hf_lip2speech.pipeline import LipToSpeechPipeline
 from hf_lip2speech.text.characters import ENGLISH
 
 
@@ -61,3 +67,43 @@ def spelling_model(characters: str = ENGLISH, **lip2speech) -> Lip2SpeechWithVoc
     if model.config.lip2speech.text_conditioner_size:  # as initialised, a given text changes nothing
         model.lip2speech.text_conditioner.out_proj.weight.data.normal_(0, 0.3)
     return model
+
+
+def pitched_vocoder() -> UnitVocoderModel:
+    """One that knows the pitch, and whose phases depend on all that was spoken."""
+    config = UnitVocoderConfig(
+        generator_type="istft",
+        num_units=20,
+        unit_embedding_dim=16,
+        speaker_dim=16,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=1,
+        pitch_hidden_size=8,
+        num_pitch_layers=1,
+        num_phase_iterations=1,
+    )
+    return UnitVocoderModel(config).eval()
+
+
+def tiny_pipeline(model: Lip2SpeechWithVocoder | None = None) -> LipToSpeechPipeline:
+    parts = {"model": model or tiny_model(), "feature_extractor": Lip2SpeechFeatureExtractor()}
+    return pipeline("lip-to-speech", **parts, device="cpu")
+
+
+def save_model(folder: Path, model: Lip2SpeechWithVocoder | None = None) -> None:
+    """The folder of a model, by default the tiny one, as the pipeline loads it."""
+    (model or tiny_model()).save_pretrained(folder)
+    Lip2SpeechFeatureExtractor().save_pretrained(folder)
+
+
+def noise_mouth(frames: int, seed: int = 0) -> np.ndarray:
+    """Ready-made mouth crops, uint8 (frames, 96, 96)."""
+    return np.random.default_rng(seed).integers(0, 256, (frames, 96, 96), dtype=np.uint8)
+
+
+def noise_videos(*lengths: int) -> list[dict]:
+    """Ready-made mouth crops as the pipeline takes frames, of so many each."""
+    random = np.random.default_rng(0)
+    clips = [random.integers(0, 256, (frames, 96, 96), dtype=np.uint8) for frames in lengths]
+    return [{"frames": clip, "fps": 25.0} for clip in clips]

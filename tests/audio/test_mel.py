@@ -5,7 +5,7 @@ import pytest
 import soundfile
 import torch
 
-from hf_lip2speech.audio.mel import log_mel_spectrogram
+from hf_lip2speech.audio.mel import griffin_lim, log_mel_spectrogram
 from hf_lip2speech.errors import Lip2SpeechError
 
 from ..media.voices import babble
@@ -71,3 +71,13 @@ def test_sound_too_short_to_mirror_is_refused():
     assert log_mel_spectrogram(torch.zeros(321)).shape == (3, 80)
     with pytest.raises(Lip2SpeechError, match="more than 320 samples.*got 320"):
         log_mel_spectrogram(torch.zeros(320))
+
+
+def test_griffin_lim_gives_sound_with_the_mel_that_it_was_given():
+    seconds = torch.arange(16_000) / 16_000
+    tone = 0.3 * torch.sin(2 * torch.pi * (200 + 400 * seconds) * seconds)
+    mel = log_mel_spectrogram(tone)[:100]
+    sound = griffin_lim(mel)
+    assert sound.shape == (16_000,)
+    loud = mel > mel.max() - 4
+    assert (log_mel_spectrogram(sound)[:100] - mel)[loud].abs().mean() < 0.3

@@ -6,7 +6,6 @@ import os
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, pipeline
@@ -19,7 +18,7 @@ from hf_lip2speech.errors import CheckpointError, Lip2SpeechError, UnsafeCheckpo
 from hf_lip2speech.models.configuration_unit_vocoder import UnitVocoderConfig
 from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
 
-from ..tiny_model import unit_vector
+from ..tiny_model import noise_videos, unit_vector
 from ..training.prepared_folder import write_prepared_folder
 from .published_files import (
     AVHUBERT,
@@ -332,8 +331,7 @@ def test_a_composite_of_two_files_speaks_through_the_pipeline(made, tmp_path, ca
     assert command("--composite", *parts, tmp_path / "out") == 0
     assert "no built-in voice" in capsys.readouterr().err
     speak = pipeline("lip-to-speech", model=str(tmp_path / "out"))
-    frames = np.random.default_rng(0).integers(0, 256, (9, 96, 96), dtype=np.uint8)
-    speech = speak({"frames": frames, "fps": 25}, cropped=True, speaker=unit_vector(1))
+    speech = speak(noise_videos(9)[0], cropped=True, speaker=unit_vector(1))
     assert speech["audio"].shape == (9 * 640,)
     text = card(tmp_path / "out")
     assert "g_00000010" in text and "lip2speech_avhubert.pt" in text and 'speaker="voice.wav"' in text

@@ -7,13 +7,13 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from hf_lip2speech import Lip2SpeechFeatureExtractor, SpeechUnitExtractor
+from hf_lip2speech import SpeechUnitExtractor
 from hf_lip2speech.evaluation.results import summarise
 from hf_lip2speech.files import write_text
 from hf_lip2speech.models.configuration_speech_units import SpeechUnitExtractorConfig
 
 from ..hub_server import HubServer
-from ..tiny_model import tiny_model
+from ..tiny_model import save_model, tiny_model
 
 FACTS = """
 title: Small
@@ -92,8 +92,7 @@ def write_checkpoints(folder: Path) -> None:
     model = tiny_model()
     for name, voice in (("whole", "ann"), ("changed", "bob")):
         model.config.default_voice = voice
-        model.save_pretrained(folder / name)
-        Lip2SpeechFeatureExtractor().save_pretrained(folder / name)
+        save_model(folder / name, model)
         unit_extractor().save_pretrained(folder / name / "unit_extractor")
     (folder / "changed" / "samples").mkdir()
     (folder / "changed" / "samples" / "mine.wav").write_bytes(b"RIFF")  # so that it speaks none

@@ -1,6 +1,5 @@
 """Model cards: the filled ones are what the templates make, and each says what a card has to say."""
 
-import importlib.util
 import json
 import re
 from pathlib import Path
@@ -18,6 +17,7 @@ from hf_lip2speech.evaluation.systems import ROWS, fingerprint
 from hf_lip2speech.media.audio import read_audio
 from hf_lip2speech.pipeline import load_pipeline
 
+from ..conftest import load_script
 from ..hub_server.cards import problems
 from .conftest import FACTS, some_results
 
@@ -30,10 +30,7 @@ SCREEN = 60  # lines of a card before the first that is folded
 
 @pytest.fixture(scope="module")
 def build():
-    spec = importlib.util.spec_from_file_location("build_cards", CARDS / "build.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("model_cards/build.py")
 
 
 def test_the_filled_cards_are_what_the_templates_make_of_facts_and_results(build):

@@ -5,12 +5,11 @@ import struct
 
 import numpy as np
 import pytest
-from transformers import pipeline
 
 from hf_lip2speech.errors import LimitError
 
 from ..test_streaming import FRAMES
-from ..tiny_model import tiny_model
+from ..tiny_model import tiny_pipeline
 
 live = pytest.importorskip("hf_lip2speech.hub.demo.live", reason="gradio is not installed (extra demo)")
 
@@ -31,11 +30,8 @@ def client():
     from fastapi import FastAPI
     from fastapi.testclient import TestClient
 
-    from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
-
     app = FastAPI()
-    speak = pipeline("lip-to-speech", model=tiny_model(), feature_extractor=Lip2SpeechFeatureExtractor())
-    live.add_live(app, speak)
+    live.add_live(app, tiny_pipeline())
     return TestClient(app)
 
 

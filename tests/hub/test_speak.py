@@ -3,13 +3,10 @@
 import sys
 from pathlib import Path
 
-import numpy as np
-
-from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from hf_lip2speech.media.video import write_video
 
 from ..hub_server import HubServer
-from ..tiny_model import tiny_model
+from ..tiny_model import noise_mouth, save_model
 
 SPEAK = """
 import sys
@@ -28,9 +25,8 @@ assert cli.main(["speak", "hf://datasets/anna/none", *options]) == 1
 
 
 def test_the_videos_of_a_data_set_are_spoken(hub: HubServer, tmp_path: Path):
-    tiny_model().save_pretrained(tmp_path / "model")
-    Lip2SpeechFeatureExtractor().save_pretrained(tmp_path / "model")
-    write_video(tmp_path / "clip.mp4", np.random.default_rng(0).integers(0, 256, (6, 96, 96), dtype=np.uint8))
+    save_model(tmp_path / "model")
+    write_video(tmp_path / "clip.mp4", noise_mouth(6))
     out = tmp_path / "out"
     done = hub.run(sys.executable, "-c", SPEAK, tmp_path / "model", tmp_path / "clip.mp4", out)
     spoken = [out / "a.speech.wav", out / "more" / "b.speech.wav"]

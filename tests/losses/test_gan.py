@@ -1,5 +1,7 @@
 """The vocoder's losses against values worked out by hand; published numbers: test_discriminators."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from hf_lip2speech.losses.gan import (
     feature_matching_loss,
     input_mel_loss,
     made_mel,
+    pitch_loss,
 )
 
 
@@ -167,3 +170,19 @@ def test_each_clip_of_a_batch_is_compared_as_alone():
     alone = [input_mel_loss(mel[clip : clip + 1], spectrogram[clip : clip + 1]) for clip in range(2)]
     torch.testing.assert_close(together, torch.cat(alone))
     assert float(together[1]) > 2 * float(together[0])
+
+
+def test_pitch_counts_where_it_is_voiced_and_voicing_everywhere():
+    f0 = torch.tensor([[100.0, 200.0, 0.0, 0.0]])
+    log_f0 = torch.tensor([[math.log(110), math.log(200), 9.0, -9.0]], requires_grad=True)
+    certain = torch.tensor([[50.0, 50.0, -50.0, -50.0]])
+    loss = pitch_loss(log_f0, certain, f0)
+    assert loss.item() == pytest.approx(2 * math.log(1.1) / 2, rel=1e-4)
+    loss.backward()
+    assert log_f0.grad[0, 0] > 0 and not log_f0.grad[0, 2:].any()
+    undecided = pitch_loss(log_f0.detach(), torch.zeros(1, 4), f0)
+    assert (undecided - loss).item() == pytest.approx(math.log(2) / 2, rel=1e-4)
+
+
+def test_a_silent_batch_has_a_loss_of_voicing_alone():
+    assert pitch_loss(torch.zeros(2, 3), torch.full((2, 3), -50.0), torch.zeros(2, 3)).item() == 0

@@ -15,7 +15,7 @@ from hf_lip2speech.synthetic.speech import speak
 
 from ..conftest import load_script
 
-script = load_script("revoice")
+script = load_script("scripts/revoice.py")
 
 
 def test_the_warping_finds_who_said_what_when():

@@ -11,7 +11,7 @@ from hf_lip2speech.text.transcripts import calibrated, clip_confidence
 from ..conftest import load_script
 from .posteriors import spoken
 
-fit_calibration = load_script("calibrate_text").fit_calibration
+fit_calibration = load_script("scripts/calibrate_text.py").fit_calibration
 
 
 def test_calibration_keeps_the_order_and_the_default_changes_nothing():

@@ -1,7 +1,6 @@
 """Fixtures of the training tests: a small prepared folder, tiny settings, both scripts in this process."""
 
 import gc
-import importlib.util
 import os
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from hf_lip2speech.training.mel_flow_trainer import MelFlowTrainer
 from hf_lip2speech.training.stage_trainer import StageTrainer
 from hf_lip2speech.training.vocoder_trainer import VocoderTrainer
 
+from ..conftest import load_script
 from .prepared_folder import NUM_UNITS, write_prepared_folder
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -136,11 +136,7 @@ def configuration(tmp_path, prepared):
 @pytest.fixture(scope="session")
 def scripts() -> dict:
     """The training scripts as modules, by name."""
-    modules = {}
-    for name in STAGES:
-        spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
-        modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(modules[name])
+    modules = {name: load_script(f"examples/{name}.py") for name in STAGES}
     gc.freeze()  # every Trainer collects garbage: let it not go through all that was imported
     return modules
 

@@ -1,6 +1,5 @@
 """The ablations: every arm is a configuration that loads, and a verdict says what the intervals say."""
 
-import importlib.util
 import json
 
 import pytest
@@ -14,6 +13,7 @@ from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
 from hf_lip2speech.training.arguments import Lip2SpeechTrainingArguments, VocoderTrainingArguments
 from hf_lip2speech.training.config import load_arguments
 
+from ..conftest import load_script
 from .conftest import EXAMPLES
 from .prepared_folder import NUM_UNITS, write_prepared_folder
 
@@ -27,11 +27,7 @@ KINDS = {
 
 @pytest.fixture(scope="module")
 def ablations():
-    spec = importlib.util.spec_from_file_location("ablations", FOLDER / "run.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("examples/ablations/run.py")
 
 
 def test_the_arms_of_a_stage_have_one_size_and_one_budget():

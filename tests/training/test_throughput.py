@@ -13,7 +13,7 @@ from .conftest import EXAMPLES
 
 @pytest.fixture(scope="module")
 def script():
-    return load_script("measure_throughput")
+    return load_script("scripts/measure_throughput.py")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 from torch.utils.data import Dataset
 
-from hf_lip2speech.audio.mel import log_mel_spectrogram
 from hf_lip2speech.data.prepared import PreparedDataset, speaker_voices
 from hf_lip2speech.errors import ConfigError, TrainingError
 from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
@@ -27,7 +26,6 @@ from hf_lip2speech.models.voices import read_voices
 from hf_lip2speech.training import lip2speech_trainer
 from hf_lip2speech.training.arguments import METRICS
 from hf_lip2speech.training.common import is_decayed, set_epoch, training_loader, weight_average
-from hf_lip2speech.training.griffin_lim import griffin_lim
 from hf_lip2speech.training.models import build_model
 from hf_lip2speech.training.vocoder_trainer import VocoderTrainer
 
@@ -311,13 +309,3 @@ def test_the_weight_average_warms_up_and_includes_batch_norm_statistics():
         expected = value if n == 0 else decay * expected + (1 - decay) * value
     assert average.module.weight.item() == pytest.approx(expected)
     assert average.module.running_mean.item() == pytest.approx(expected)
-
-
-def test_griffin_lim_gives_sound_with_the_mel_that_it_was_given():
-    seconds = torch.arange(16_000) / 16_000
-    tone = 0.3 * torch.sin(2 * torch.pi * (200 + 400 * seconds) * seconds)
-    mel = log_mel_spectrogram(tone)[:100]
-    sound = griffin_lim(mel)
-    assert sound.shape == (16_000,)
-    loud = mel > mel.max() - 4
-    assert (log_mel_spectrogram(sound)[:100] - mel)[loud].abs().mean() < 0.3

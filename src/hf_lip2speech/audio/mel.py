@@ -19,6 +19,7 @@ MFCC_WINDOW = 640  # samples (40 ms)
 MFCC_MEL_BINS = 40
 POWER_FLOOR = 1e-8  # about 80 dB below loud speech: quieter sound counts as silence
 DELTA_REACH = 2  # units to either side that a slope is taken over
+MOMENTUM = 0.99  # of Griffin and Lim's iterations
 
 
 # An array and not a tensor: a tensor that was made under torch.inference_mode() could never be trained with.
@@ -86,6 +87,35 @@ def log_mel_spectrogram(waveform: torch.Tensor, dtype: torch.dtype = torch.float
     batch = F.pad(waveform.reshape(-1, samples).to(dtype), (padding, padding), mode="reflect")
     mel = to_mel(stft_magnitude(batch, MEL_WINDOW, HOP_LENGTH), NUM_MEL_BINS)  # (B, N // 160 + 1, 80)
     return mel.clamp(min=MEL_FLOOR).log().float().reshape(*waveform.shape[:-1], -1, NUM_MEL_BINS)
+
+
+def griffin_lim(log_mel: torch.Tensor, iterations: int = 32) -> torch.Tensor:
+    """A voice for mels without a vocoder: natural-log mel (frames, 80) at 100 Hz -> waveform (160 * frames,)
+    at 16 kHz. Deterministic: the phase starts at 0.
+
+    D. Griffin, J. Lim, "Signal estimation from modified short-time Fourier transform", 1984; with the
+    momentum of Perraudin, Balazs, Sondergaard, "A fast Griffin-Lim algorithm", 2013.
+    """
+    bins = MEL_WINDOW // 2 + 1
+    mel = log_mel.detach().cpu().double().exp()
+    inverse = torch.linalg.pinv(torch.from_numpy(slaney_filters(bins, NUM_MEL_BINS)))
+    magnitude = (mel @ inverse).clamp(min=0)
+    magnitude = torch.cat([magnitude, magnitude[-1:]]).T  # a frame more, as N samples have N // 160 + 1
+    window = torch.hann_window(MEL_WINDOW, dtype=torch.float64)
+
+    def to_waveform(spectrum: torch.Tensor) -> torch.Tensor:
+        length = HOP_LENGTH * len(log_mel)
+        return torch.istft(spectrum, MEL_WINDOW, HOP_LENGTH, window=window, length=length)
+
+    spectrum, previous = magnitude.to(torch.complex128), 0.0
+    for _ in range(iterations):
+        consistent = torch.stft(
+            to_waveform(spectrum), MEL_WINDOW, HOP_LENGTH, window=window, return_complex=True
+        )
+        ahead = consistent + MOMENTUM * (consistent - previous)
+        spectrum = magnitude * ahead / ahead.abs().clamp(min=1e-12)
+        previous = consistent
+    return to_waveform(spectrum).clamp(-1, 1).float()
 
 
 def mfcc(waveform: torch.Tensor, num_coefficients: int = 13) -> torch.Tensor:

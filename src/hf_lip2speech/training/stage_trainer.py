@@ -16,6 +16,7 @@ from transformers.integrations import TensorBoardCallback
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import PrinterCallback, TrainerState
 
+from ..audio.mel import griffin_lim
 from ..composite import save_beside_weights
 from ..data.unread import ReadableClips, ReadableCollator
 from .arguments import TrainerArguments
@@ -29,7 +30,6 @@ from .common import (
     training_loader,
     weight_average,
 )
-from .griffin_lim import griffin_lim
 from .models import data_beside
 from .monitoring import Meter, Sample, print_banner, print_skipped, write_samples
 
