@@ -59,12 +59,12 @@ def test_the_defaults_are_those_of_the_guide_by_hand(example, own):
 
 
 def test_nothing_is_written_before_the_run_and_the_texts_make_a_vocabulary(videos, tmp_path, monkeypatch):
-    monkeypatch.setattr(personalise, "json_object", lambda _: {"lip2speech": {}})
+    monkeypatch.setattr(folder, "json_object", lambda _: {"lip2speech": {}})
     job = Personalisation(videos, tmp_path / "model")
     assert not job.begun and not any(tmp_path.iterdir())
     assert list(job.corpus.splits.values()).count("val") == 2
     assert {*"abc '"} <= {*(job.settings.text_vocabulary or "")}
-    monkeypatch.setattr(personalise, "json_object", lambda _: {"lip2speech": {"text_vocabulary": " ab"}})
+    monkeypatch.setattr(folder, "json_object", lambda _: {"lip2speech": {"text_vocabulary": " ab"}})
     with pytest.raises(DatasetError, match=r"ann/take_00 has '.'; the bundled model's text head knows"):
         Personalisation(videos, tmp_path / "model")
 

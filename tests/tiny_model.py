@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import pipeline
+from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor, pipeline
 
 from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from hf_lip2speech.models.configuration_lip2speech import Lip2SpeechConfig
@@ -107,3 +107,13 @@ def noise_videos(*lengths: int) -> list[dict]:
     random = np.random.default_rng(0)
     clips = [random.integers(0, 256, (frames, 96, 96), dtype=np.uint8) for frames in lengths]
     return [{"frames": clip, "fps": 25.0} for clip in clips]
+
+
+def save_tiny_hubert(folder: Path, *, do_normalize: bool = False, **changes) -> None:
+    """A random HuBERT with the real strides (20 ms), saved as a Hub repository is."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 6, "num_attention_heads": 2, "intermediate_size": 32}
+    positions = {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}
+    config = HubertConfig(conv_dim=(8,) * 7, **(sizes | positions | changes))
+    HubertModel(config).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(do_normalize=do_normalize).save_pretrained(folder)

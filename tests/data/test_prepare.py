@@ -11,7 +11,6 @@ import av
 import numpy as np
 import pytest
 import torch
-from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 
 import hf_lip2speech_cli
 from hf_lip2speech.audio.mel import log_mel_spectrogram
@@ -32,6 +31,7 @@ from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
 from hf_lip2speech.video.mouth import MouthClip, mouth_crops
 
 from ..fake_corpora import RENDERED, two_talkers
+from ..tiny_model import save_tiny_hubert
 from .conftest import ListCorpus, contents, manifest, records, write_talking_video
 
 
@@ -295,12 +295,8 @@ class TestBugs:
 @pytest.fixture(scope="module")
 def tiny_hubert(tmp_path_factory) -> Path:
     """A HuBERT with random weights, whose first normalisation is over time as in the Base models."""
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "conv_dim": (8,) * 7}
-    positions = {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}
     folder = tmp_path_factory.mktemp("hubert")
-    HubertModel(HubertConfig(num_hidden_layers=6, **sizes, **positions)).save_pretrained(folder)
-    Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(folder)
+    save_tiny_hubert(folder)
     return folder
 
 

@@ -10,7 +10,6 @@ import shutil
 from pathlib import Path
 
 import torch
-from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 
 from hf_lip2speech.composite import compose
 from hf_lip2speech.data.corpora import GRID, Corpus, FaceVideoFolder
@@ -31,6 +30,7 @@ from hf_lip2speech.text.characters import ENGLISH
 from ..conversion.published_files import small_lip2speech, small_vocoder
 from ..fake_corpora import RENDERED, make_grid, make_lrs2, make_lrs3, rendered_talks
 from ..hub.conftest import FACTS, some_results
+from ..tiny_model import save_tiny_hubert
 
 TALKER = RENDERED / "awb" / "bric6a.mp4"
 VOICE = RENDERED / "audio_16k" / "slt" / "pgay4a.flac"
@@ -143,18 +143,7 @@ def prepare_with_bundled_units(corpus: Corpus, path: Path) -> None:
 
 def hubert(path: Path) -> None:
     """A small HuBERT drawn at random, for that which `prepare` takes from the Hub."""
-    torch.manual_seed(0)
-    config = HubertConfig(
-        hidden_size=16,
-        num_hidden_layers=6,
-        num_attention_heads=2,
-        intermediate_size=16,
-        conv_dim=(8,) * 7,
-        num_conv_pos_embeddings=16,
-        num_conv_pos_embedding_groups=2,
-    )
-    HubertModel(config).save_pretrained(path)
-    Wav2Vec2FeatureExtractor(do_normalize=False).save_pretrained(path)
+    save_tiny_hubert(path)
 
 
 CORPORA = {"folder": face_videos, "grid": grid, "lrs2": lrs2, "lrs3": lrs3, "rendered": rendered}

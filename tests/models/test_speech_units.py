@@ -7,7 +7,7 @@ import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from torch import nn
-from transformers import AutoModel, HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
+from transformers import AutoModel, HubertModel, Wav2Vec2FeatureExtractor
 
 from hf_lip2speech.errors import Lip2SpeechError, NotFittedError
 from hf_lip2speech.models.configuration_speech_units import SpeechUnitExtractorConfig
@@ -15,6 +15,7 @@ from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
 from hf_lip2speech.models.unit_fitting import sample_features
 
 from ..media.voices import babble
+from ..tiny_model import save_tiny_hubert
 
 UNITS = 12
 
@@ -24,27 +25,10 @@ def voices() -> list[np.ndarray]:
     return [babble(1.0, pitch, seed) for seed, pitch in enumerate((100, 130, 180, 220))]
 
 
-def save_tiny_hubert(folder, **changes) -> None:
-    """A random HuBERT with the real strides (20 ms), saved as a Hub repository is."""
-    torch.manual_seed(0)
-    config = HubertConfig(
-        hidden_size=16,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        intermediate_size=32,
-        conv_dim=(8,) * 7,
-        num_conv_pos_embeddings=16,
-        num_conv_pos_embedding_groups=2,
-        **changes,
-    )
-    HubertModel(config).save_pretrained(folder)
-    Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
-
-
 @pytest.fixture(scope="module")
 def tiny_hubert(tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("tiny-hubert")
-    save_tiny_hubert(folder)
+    save_tiny_hubert(folder, do_normalize=True, num_hidden_layers=3)
     return str(folder)
 
 
@@ -144,7 +128,8 @@ def test_mfcc_features_are_normalised_over_the_fitted_recordings(voices):
 
 @pytest.mark.parametrize("stable", [False, True], ids=["norm first", "norm in the layers"])
 def test_hidden_states_are_those_of_the_named_layer_and_later_layers_do_not_run(tmp_path, stable, voices):
-    save_tiny_hubert(tmp_path, do_stable_layer_norm=stable, feat_extract_norm="layer" if stable else "group")
+    kind = {"do_stable_layer_norm": stable, "feat_extract_norm": "layer" if stable else "group"}
+    save_tiny_hubert(tmp_path, do_normalize=True, num_hidden_layers=3, **kind)
     model = HubertModel.from_pretrained(tmp_path).eval()
     waveform = torch.from_numpy(voices[0])[None]
     variance, mean = torch.var_mean(waveform, correction=0)

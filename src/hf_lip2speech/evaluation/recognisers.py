@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import transformers
+from transformers import PreTrainedConfig
 
 from ..constants import SAMPLING_RATE
 from ..data.corpora import GRID_SENTENCE
@@ -169,13 +170,10 @@ class TransformersRecogniser(Recogniser):
             decoding = "CTC, with its language model" if "lm" in self._pipeline.type else "CTC, greedy"
             if self._options:
                 raise Lip2SpeechError(f"{source!r} is a CTC model: it takes no generate_kwargs.")
-        local, folder = os.path.isdir(source), Path(source)
-        config = self._pipeline.model.config
         super().__init__(
             "transformers",
             version("transformers"),
-            model=folder.name if local else source,
-            weights=weights_digest(folder) if local else config._commit_hash,
+            **origin(source, self._pipeline.model.config),
             language=self._options.get("language"),
             prompt=None if "prompt_ids" not in self._options else str(self._options["prompt_ids"]),
             decoding=decoding,
@@ -305,6 +303,13 @@ def grid_grammar() -> str:
     """The JSGF grammar of GRID sentences: command colour preposition letter digit adverb."""
     slots = " ".join("(" + " | ".join(words.values()) + ")" for words in GRID_SENTENCE)
     return f"#JSGF V1.0;\ngrammar grid;\npublic <sentence> = {slots};\n"
+
+
+def origin(source: str, config: PreTrainedConfig) -> dict[str, str | None]:
+    """What a description says of a model of transformers, from a folder or the Hub: "model" and "weights"."""
+    if not os.path.isdir(source):
+        return {"model": source, "weights": config._commit_hash}
+    return {"model": Path(source).name, "weights": weights_digest(Path(source))}
 
 
 def weights_digest(folder: Path, *patterns: str) -> str:

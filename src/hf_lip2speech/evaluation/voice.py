@@ -3,7 +3,6 @@
 import math
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from ..constants import SAMPLING_RATE
 from ..errors import Lip2SpeechError, MetricError, NoSpeechError, UndefinedMetricError
 from ..models.modeling_speaker_encoder import SpeakerEncoder
 from .alignment import check_signal, match_length
-from .recognisers import weights_digest
+from .recognisers import origin
 
 GROSS = 0.2  # of the true pitch: a larger error is of its own kind, most often an octave
 SHORTEST = 0.5  # seconds; of less, nobody can be told
@@ -114,13 +113,7 @@ class XVectorEncoder:
                 f"{source!r} cannot be loaded as a speaker encoder: {error} Give the folder or Hub name of a "
                 "model that AutoModelForAudioXVector takes, such as microsoft/wavlm-base-plus-sv."
             ) from error
-        local = os.path.isdir(source)
-        weights = weights_digest(Path(source)) if local else self._model.config._commit_hash
-        self.description = {
-            "encoder": type(self._model).__name__,
-            "model": Path(source).name if local else source,
-            "weights": weights,
-        }
+        self.description = {"encoder": type(self._model).__name__} | origin(source, self._model.config)
 
     @torch.inference_mode()
     def embed(self, waveform: np.ndarray) -> np.ndarray:
