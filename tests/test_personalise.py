@@ -14,7 +14,7 @@ import pytest
 from omegaconf import OmegaConf
 
 import hf_lip2speech_cli as cli
-from hf_lip2speech import personalise
+from hf_lip2speech.data.corpora import folder
 from hf_lip2speech.errors import DatasetError, Lip2SpeechError
 from hf_lip2speech.media.mux import mux_speech
 from hf_lip2speech.models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder

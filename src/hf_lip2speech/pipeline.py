@@ -37,8 +37,7 @@ class LipToSpeechPipeline(Pipeline):
     """Speech from the video of a face. Arguments of `pipeline(...)` are the defaults of those of a call.
 
     Args:
-        cropped: True if the videos are mouth crops already (96x96 or 88x88 gray), False (default) to find the
-            face.
+        cropped: whether the videos are mouth crops already (96x96 or 88x88 gray); default: False.
         speaker: the voice to speak in. The name of one of the model's voices (`pipe.voices`); a recording of
             a speaker (path, URL, bytes, binary file or {"array": (N,) float, "sampling_rate": int}); an
             embedding (256,) of the `SpeakerEncoder`; "face": predicted from the face, by a model that was
