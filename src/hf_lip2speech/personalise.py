@@ -9,8 +9,6 @@ MODEL.work/training.log         what both trainings print
 MODEL.work/evaluation/          the report, index.html
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -1,7 +1,5 @@
 """The settings of both trainings. Names that `transformers.TrainingArguments` has mean the same here."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar

@@ -1,7 +1,5 @@
 """Checkpoints and exported models on disk: complete, or not there at all."""
 
-from __future__ import annotations
-
 import json
 import os
 import pickle

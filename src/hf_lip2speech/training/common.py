@@ -1,7 +1,5 @@
 """What both trainings share: loading data, averaging weights, stopping."""
 
-from __future__ import annotations
-
 import atexit
 import gc
 import multiprocessing

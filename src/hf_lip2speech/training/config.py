@@ -1,7 +1,5 @@
 """Settings from YAML files and `key=value` overrides, and the command line of both training scripts."""
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 import difflib

@@ -1,7 +1,5 @@
 """Stage 1: mouth frames and a speaker -> speech units and mel, on `transformers.Trainer`."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Stage 3: what a lip-to-speech model predicts -> a sampled mel, on `transformers.Trainer`."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

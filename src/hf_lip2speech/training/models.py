@@ -1,7 +1,5 @@
 """The models that a training starts from, and what is saved beside them."""
 
-from __future__ import annotations
-
 import inspect
 from pathlib import Path
 from typing import Any, TypeVar

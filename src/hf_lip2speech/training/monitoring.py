@@ -1,7 +1,5 @@
 """What a training shows: a banner, lines on the terminal, sound and pictures of validation clips."""
 
-from __future__ import annotations
-
 import importlib
 import math
 import time

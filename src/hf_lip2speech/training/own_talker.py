@@ -1,7 +1,5 @@
 """The settings of `personalise`: fine-tuning of both bundled models for one speaker."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

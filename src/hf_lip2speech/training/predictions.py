@@ -1,7 +1,5 @@
 """A lip-to-speech model's mel and units of clips: what a vocoder or a mel flow will be given in use."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

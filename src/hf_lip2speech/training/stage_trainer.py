@@ -1,7 +1,5 @@
 """What the trainings on `transformers.Trainer` share, stages 1 and 3."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial

@@ -1,7 +1,5 @@
 """The trainings on a prepared folder, from their settings to the trainer; examples/*.py run them."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What an update of each training costs here, measured on random input before there is any data."""
 
-from __future__ import annotations
-
 import tempfile
 import time
 from collections.abc import Callable, Mapping

@@ -5,8 +5,6 @@ updates; each epoch's order is drawn from (seed, epoch), each segment from (seed
 rates are functions of step and epoch; weights, optimisers, average and random states are in the checkpoint.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
