@@ -1,6 +1,7 @@
 """Two trained models, and what lies beside them or in prepared folders, become the one folder that speaks."""
 
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -63,6 +64,15 @@ def test_the_composed_folder_speaks_through_the_pipeline_with_the_units_extracto
     )
     assert made.keys() == copied.keys() and all(torch.equal(made[name], copied[name]) for name in made)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors"])
+def test_a_damaged_unit_extractor_is_not_copied(command, parts, tmp_path, file):
+    prepared = shutil.copytree(parts / "prepared", tmp_path / "prepared")
+    (prepared / "unit_extractor" / file).write_bytes(b"cut")
+    code, said = command("--units", prepared)
+    assert code == 1 and str(prepared) in said and "damaged" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["prepared"]
 
 
 def test_a_composite_speaks_with_the_pixels_that_its_model_was_trained_on(parts, tmp_path):

@@ -130,6 +130,30 @@ def test_a_wrong_value_of_any_field_is_reported_as_such(tmp_path, public):
                 pass
 
 
+@pytest.mark.parametrize(
+    "field",
+    [
+        *({"dtype": value} for value in ("x", "int8", "load", [], 0)),
+        *({"quantization_config": value} for value in ({}, "x", {"quant_method": "gptq", "bits": 4})),
+        *({"id2label": 3}, {"num_labels": 10**9}, {"_attn_implementation": 3}, {"base_model_tp_plan": 3}),
+    ],
+    ids=str,
+)
+def test_fields_that_transformers_does_not_check_are_told_too(vocoder, field):
+    config = json.loads((vocoder / "config.json").read_text())
+    (vocoder / "config.json").write_text(json.dumps(config | field))
+    with pytest.raises(NotLoadedError, match="vocoder"):
+        UnitVocoderModel.from_pretrained(vocoder)
+
+
+@pytest.mark.parametrize("index", [b"{", b"[]", b"{}", b'{"metadata": {}, "weight_map": 3}'])
+def test_a_damaged_list_of_weight_files_is_named(vocoder, index):
+    (vocoder / "model.safetensors").unlink()
+    (vocoder / "model.safetensors.index.json").write_bytes(index)
+    with pytest.raises(NotLoadedError, match="vocoder.*its model.safetensors.index.json is damaged"):
+        UnitVocoderModel.from_pretrained(vocoder)
+
+
 def test_a_bug_is_not_taken_for_an_invalid_configuration(vocoder, monkeypatch):
     def broken(self, **fields):
         raise AttributeError("a bug")

@@ -115,8 +115,15 @@ def test_a_model_that_is_not_ours_or_was_begun_with_other_things_is_left_alone(v
         Personalisation(videos, tmp_path / "model", updates=6)
     with pytest.raises(DatasetError, match="begun with the videos in .*my_videos, not in .*ann"):
         Personalisation(videos / "ann", tmp_path / "model")
+    for damage in ("{", "[]", "{}", '{"settings": {"updates": 5, "nonsense": 1}}'):
+        shutil.copytree(tmp_path / "model.work", tmp_path / "damaged.work", dirs_exist_ok=True)
+        (tmp_path / "damaged.work" / "personalise.json").write_text(damage)
+        with pytest.raises(Lip2SpeechError, match="personalise.json is damaged: remove .* and begin again"):
+            Personalisation(videos, tmp_path / "damaged")
     job._prepared.root.mkdir()
     job._prepared.manifest.touch()
+    with pytest.raises(DatasetError, match="report.json is missing or damaged: prepare again"):
+        job._prepared.read_report()
     more = videos / "ann" / "take_more.mp4"
     shutil.copyfile(videos / "ann" / "take_00.mp4", more)
     try:

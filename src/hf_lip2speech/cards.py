@@ -93,7 +93,7 @@ def existing_card(
     """
     try:
         card = ModelCard(path.read_text(encoding="utf-8").replace(HERE, repo_id))
-    except (ValueError, yaml.YAMLError) as error:  # UnicodeDecodeError is a ValueError
+    except (RecursionError, ValueError, yaml.YAMLError) as error:  # UnicodeDecodeError is a ValueError
         raise PublishError(f"{path} is no model card: {' '.join(str(error).split())}") from error
     if not card.data.to_dict().get("license"):
         raise PublishError(

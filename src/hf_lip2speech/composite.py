@@ -25,6 +25,7 @@ from .loading import file_beside, json_object, model_source
 from .models.modeling_lip2speech import Lip2SpeechModel
 from .models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
 from .models.modeling_mel_flow import MelFlowModel
+from .models.modeling_speech_units import SpeechUnitExtractor
 from .models.modeling_unit_vocoder import UnitVocoderModel
 from .models.voices import Embedding, read_voices, write_voices
 
@@ -56,8 +57,8 @@ def compose(
         float16: store the weights in half the size; they are still computed in float32.
 
     Raises:
-        Lip2SpeechError: the models do not fit together, `out` exists, there is no unit extractor, or the
-            default voice is not among the voices.
+        Lip2SpeechError: the models do not fit together, `out` exists, the unit extractor is missing or
+            damaged, or the default voice is not among the voices.
         OSError: a model does not exist.
     """
     sources = [model_source(vocoder), model_source(lip2speech)]
@@ -71,11 +72,14 @@ def compose(
         flow = None if mel_flow is None else MelFlowModel.from_pretrained(model_source(mel_flow))
         model = Lip2SpeechWithVocoder.from_parts(reader, speaker, voices, default_voice, flow)
         save_composite(model, folder, feature_extractor_for(sources[1], reader), float16=float16)
-        if not any(copy_unit_extractor(one, folder) for one in ([units] if units else sources)):
+        among = [units] if units else sources
+        copied = next((one for one in among if copy_unit_extractor(one, folder)), None)
+        if copied is None:
             where = units or f"{vocoder} or {lip2speech}"
             raise Lip2SpeechError(
                 f"There is no {UNIT_EXTRACTOR} in {where}: give a prepared folder with --units."
             )
+        SpeechUnitExtractor.from_pretrained(copied, subfolder=UNIT_EXTRACTOR)  # an error where it is damaged
     return model
 
 

@@ -34,6 +34,9 @@ ASSETS = Path(__file__).resolve().parent / "assets"
 BUNDLED = ASSETS / "lip2speech_grid_s1"
 BUNDLED_NAME = "bundled"
 
+DTYPES = ("float16", "bfloat16", "float32", "float64")
+MOST_LABELS = 1000  # transformers gives each a name
+UNCHECKED = (AttributeError, LookupError, RecursionError, TypeError)
 MOST_NEW_WEIGHTS = 2 << 30  # bytes, that a checkpoint may lack: a new head, say
 
 _HUB_ARGUMENTS = (
@@ -133,17 +136,31 @@ def _reason(error: BaseException, revision: str | None) -> str | None:
     for kind, reason in _REASONS:
         if any(isinstance(cause, kind) for cause in causes):
             return reason.format(error=one_line(error), revision=revision)
-    if any(_in_unpickler(cause) for cause in causes):
+    if any("_weights_only_unpickler.py" in _places(cause) for cause in causes):
         return "its weights are a damaged pickle. Ask the publisher for safetensors."
+    if not isinstance(error, OSError) and "get_checkpoint_shard_files" in _places(error):
+        return "its model.safetensors.index.json is damaged. Download it again (force_download=True)."
+    if isinstance(error, ValueError) and "load_state_dict" in _places(error):
+        return f"its weights cannot be read ({one_line(error)}). Ask the publisher for others."
+    if _is_foreign(error):
+        failure = f"{type(error).__name__}: {one_line(error)}"
+        return f"its config.json states what transformers fails on ({failure}). Ask its publisher."
     # huggingface_hub lets its HTTP client's errors through, and the client is not the same in all versions.
     broken = [cause for cause in causes if any(k.__name__ == "TransportError" for k in type(cause).__mro__)]
     return f"the connection to the Hub broke off repeatedly. Try later. ({broken[0]})" if broken else None
 
 
-def _in_unpickler(error: BaseException) -> bool:
-    """Whether torch's safe unpickler, which meets damage with any error, raised it."""
+def _is_foreign(error: BaseException) -> bool:
+    """Whether transformers or torch fails on a value that it does not check; else it may be a bug of ours."""
     frames = traceback.extract_tb(error.__traceback__)
-    return any(frame.filename.endswith("_weights_only_unpickler.py") for frame in frames)
+    libraries = {"transformers", "torch"}
+    return isinstance(error, UNCHECKED) and bool(frames and libraries & {*Path(frames[-1].filename).parts})
+
+
+def _places(error: BaseException) -> set[str]:
+    """The files and functions that an error came through, for readers that meet damage with any error."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return {name for frame in frames for name in (os.path.basename(frame.filename), frame.name)}
 
 
 class ReadableLoadingMixin:
@@ -286,11 +303,15 @@ class StrictConfigMixin(ReadableLoadingMixin):
             said = f"it is a {found!r}" if found else f"it has no {file} with a {key}"
             raise WrongKindError(f"{said}; {cls.__name__} loads {expected!r}. Use the class of that type.")
         try:
+            _check_common_fields(contents)
             return super().from_dict(contents, **kwargs)  # ty: ignore[missing-attribute]
-        except (StrictDataclassError, ValueError) as error:
-            # `from_pretrained` names the source itself; an Auto class does not, and says here which it is.
-            if "name_or_path" not in kwargs or isinstance(error, Lip2SpeechError):
+        except (*UNCHECKED, StrictDataclassError, ValueError) as error:
+            bug = isinstance(error, UNCHECKED) and not _is_foreign(error)
+            if bug or isinstance(error, Lip2SpeechError):
                 raise
+            # `from_pretrained` names the source itself; an Auto class does not, and says here which it is.
+            if "name_or_path" not in kwargs:
+                raise ValueError(one_line(error)) from error
             raise NotLoadedError(
                 f"{kwargs['name_or_path']} holds no valid {cls.__name__}: {one_line(error)}"
             ) from error
@@ -298,6 +319,21 @@ class StrictConfigMixin(ReadableLoadingMixin):
     @classmethod
     def _dict_from_json_file(cls, json_file: str | os.PathLike) -> dict[str, Any]:
         return json_object(json_file)
+
+
+def _check_common_fields(contents: Mapping[str, Any]) -> None:
+    """Refuse what no model here has, in the fields that transformers itself would fail on, at any depth."""
+    for name, value in contents.items():
+        if name in ("dtype", "torch_dtype") and value is not None and value not in DTYPES:
+            raise ValueError(f"{name} is {value!r}; expected one of {', '.join(DTYPES)}.")
+        if name in ("_attn_implementation", "attn_implementation") and value not in (None, "eager", "sdpa"):
+            raise ValueError(f"{name} is {value!r}; expected eager or sdpa.")
+        if name == "num_labels" and not (isinstance(value, int) and 0 <= value <= MOST_LABELS):
+            raise ValueError(f"num_labels is {value!r}, but no model here has labels.")
+        if name == "quantization_config" and value is not None:
+            raise ValueError("it has a quantization_config, but quantised models are not supported.")
+        if isinstance(value, dict):
+            _check_common_fields(value)
 
 
 def states_type(contents: Mapping[str, Any], config_class: type[PreTrainedConfig]) -> bool:

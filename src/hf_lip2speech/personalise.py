@@ -128,17 +128,23 @@ class Personalisation:
         )
 
     def _settings_begun(self, updates: int | None) -> Settings:
-        begun = json_object(self._state_file)
-        settings = Settings(**begun["settings"])
-        if begun["videos"] != self._state["videos"]:
+        try:
+            begun = json_object(self._state_file)
+            settings = Settings(**begun["settings"])
+            videos, clips = str(begun["videos"]), dict(begun["clips"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise Lip2SpeechError(
+                f"{self._state_file} is damaged: remove {self.model} and {self.work}, and begin again."
+            ) from error
+        if videos != self._state["videos"]:
             raise DatasetError(
-                f"{self.model} was begun with the videos in {begun['videos']}, not in "
+                f"{self.model} was begun with the videos in {videos}, not in "
                 f"{self.corpus.data_dir}: name another model, or remove {self.work}."
             )
-        if begun["clips"] != self._state["clips"] and self._prepared.manifest.is_file():
+        if clips != self._state["clips"] and self._prepared.manifest.is_file():
             raise DatasetError(
                 f"The videos in {self.corpus.data_dir} are not those with which {self.model} was begun "
-                f"({len(begun['clips'])} then, {len(self._state['clips'])} now, or changed): name another "
+                f"({len(clips)} then, {len(self._state['clips'])} now, or changed): name another "
                 f"model, or remove {self.work}."
             )
         if (voice := begun.get("synthetic_voice")) != self._state["synthetic_voice"]:
@@ -240,7 +246,7 @@ class Personalisation:
                 speak=self._speak,
                 progress=progress,
             )
-        report = json_object(folder.report)
+        report = folder.read_report()
         if 3600 * report["hours"] < LEAST_SECONDS:
             lost = [
                 f"{clip['id']}: {clip['message']}" for some in report["skipped"].values() for clip in some
@@ -255,7 +261,7 @@ class Personalisation:
         from .training.arguments import Lip2SpeechTrainingArguments, VocoderTrainingArguments
         from .training.stages import train_stage
 
-        clips = json_object(self._prepared.report)["splits"]["train"]["clips"]
+        clips = self._prepared.read_report()["splits"]["train"]["clips"]
         stages = (
             ("lip2speech", Lip2SpeechTrainingArguments, self.settings.lip_reader()),
             ("vocoder", VocoderTrainingArguments, self.settings.vocoder()),

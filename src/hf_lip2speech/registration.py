@@ -114,5 +114,19 @@ def _check_files(folder: str, names: list[str], found: list[str] | None) -> None
         path = next((one for one in found or () if Path(one).name == name), None)
         if path is None:
             raise NotLoadedError(f"{folder} has no {name}: it is not the folder of a lip-to-speech model.")
-        if not isinstance(json_object(path).get(key), str):
+        contents = json_object(path)
+        if not isinstance(contents.get(key), str):
             raise NotLoadedError(f"{path} states no {key}: it is not that of a lip-to-speech model.")
+        if not _names_classes(contents):
+            raise NotLoadedError(f"{path} is damaged: what it calls classes are none. Download it again.")
+
+
+def _names_classes(contents: dict[str, Any]) -> bool:
+    """Whether the fields by which transformers looks for classes are of the types that it expects."""
+    auto_map = contents.get("auto_map", {})
+    return (
+        isinstance(auto_map, dict)
+        and all(isinstance(name, str) for name in auto_map.values())
+        and isinstance(contents.get("custom_pipelines", {}), dict)
+        and isinstance(contents.get("architectures") or [], list)
+    )

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote
 
-from . import argument_cases, data_cases, media_cases, model_cases
+from . import argument_cases, data_cases, folder_cases, media_cases, model_cases
 from .judging import Case
 
 
@@ -25,6 +25,8 @@ def all_cases(web: str) -> Iterator[Case]:
     yield from model_cases.weights()
     yield from model_cases.pickles()
     yield from model_cases.checkpoints()
+    yield from folder_cases.folders()
+    yield from folder_cases.common_fields()
     yield from data_cases.settings()
     yield from data_cases.prepared()
     yield from data_cases.journals()

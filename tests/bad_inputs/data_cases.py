@@ -21,7 +21,11 @@ from hf_lip2speech.media.mux import mux_speech
 from hf_lip2speech.models.modeling_lip2speech import Lip2SpeechModel
 from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
 from hf_lip2speech.synthetic.scanned_head import MOUTH_SHAPES, read_head
-from hf_lip2speech.training.arguments import Lip2SpeechTrainingArguments, VocoderTrainingArguments
+from hf_lip2speech.training.arguments import (
+    Lip2SpeechTrainingArguments,
+    MelFlowTrainingArguments,
+    VocoderTrainingArguments,
+)
 from hf_lip2speech.training.config import load_arguments
 from hf_lip2speech.training.models import build_model
 
@@ -31,7 +35,7 @@ from .material import clip, damaged
 from .media_cases import speak
 
 BASE = "data: d\noutput_dir: o\nreport_to: none\n"
-STAGES = {1: Lip2SpeechTrainingArguments, 2: VocoderTrainingArguments}
+STAGES = {1: Lip2SpeechTrainingArguments, 2: VocoderTrainingArguments, 3: MelFlowTrainingArguments}
 NUMBERS = (
     "learning_rate",
     "weight_decay",
@@ -86,14 +90,15 @@ def _refused(content: bytes, stage: int, folder: Path) -> Any:
 
 def settings() -> Iterator[Case]:
     for stage in STAGES:
+        base = BASE + ("lip2speech: bundled\n" if stage == 3 else "")
         for name in (*NUMBERS, *COUNTS, *MORE):
             for value in WRONG_VALUES:
                 if (name, value) == ("max_minutes", "1e40"):
                     continue
-                act = functools.partial(_refused, f"{BASE}{name}: {value}\n".encode(), stage)
+                act = functools.partial(_refused, f"{base}{name}: {value}\n".encode(), stage)
                 yield Case("setting", f"stage {stage}, {name}: {value}", act)
         for name, content in YAMLS.items():
-            act = functools.partial(_settings, BASE.encode() + content, stage)
+            act = functools.partial(_settings, base.encode() + content, stage)
             yield Case("YAML", f"stage {stage}, {name}", act)
     fields = (
         "hidden_size",

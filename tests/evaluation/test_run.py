@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from hf_lip2speech.errors import DatasetError, Lip2SpeechError
+from hf_lip2speech.errors import DatasetError, Lip2SpeechError, NotLoadedError
 from hf_lip2speech.evaluation import metrics, run
 from hf_lip2speech.evaluation.clips import open_evaluation_set
 from hf_lip2speech.evaluation.run import derangement, evaluate
@@ -168,6 +168,19 @@ def test_a_folder_of_another_evaluation_is_refused_before_any_work(
     with pytest.raises(DatasetError, match="differs in: clips"):
         evaluate(make_systems(limit=2), out, recogniser=HearsLoudness(), progress=False)
     assert (out / "results.json").read_bytes() == before
+    (out / ".evaluation" / "settings.json").write_bytes(b"cut")
+    with pytest.raises(DatasetError, match="settings.json is damaged: give another folder, or remove"):
+        evaluate(make_systems(), out, recogniser=HearsLoudness(), progress=False)
+
+
+@pytest.mark.parametrize("damage", [b"", b"[", b"{}"])
+def test_a_clip_whose_numbers_are_damaged_is_to_be_done_again(tmp_path, damage):
+    marker = run._marker(tmp_path, "ann/clip")
+    marker.parent.mkdir(parents=True)
+    marker.write_bytes(damage)
+    assert run._done(tmp_path, "ann/clip") is None
+    marker.write_text('{"skipped": "NoFaceError", "message": "no face"}')
+    assert run._done(tmp_path, "ann/clip") == {"skipped": "NoFaceError", "message": "no face"}
 
 
 def test_a_folder_with_other_files_is_refused(make_systems, tmp_path):
@@ -286,6 +299,9 @@ def test_the_unit_extractor_comes_with_the_model_or_is_named(prepared_set, tmp_p
     assert named is not None and named.config.num_units == 20
     named.save_pretrained(tmp_path / "unit_extractor")
     assert find_unit_extractor(None, str(tmp_path)) is not None
+    (tmp_path / "unit_extractor" / "model.safetensors").write_bytes(b"cut")
+    with pytest.raises(NotLoadedError, match="its weights are damaged"):  # not left out without a word
+        find_unit_extractor(None, str(tmp_path))
     with pytest.raises(Lip2SpeechError, match="nothing holds no unit extractor"):
         find_unit_extractor(str(tmp_path / "nothing"), str(tmp_path))
 

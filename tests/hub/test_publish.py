@@ -20,6 +20,7 @@ from hf_lip2speech.models.configuration_speech_units import SpeechUnitExtractorC
 
 from ..hub_server import HubServer
 from ..hub_server.cards import problems
+from ..tiny_model import tiny_model
 
 REPOSITORIES = {
     "whole": {"unit_extractor/config.json", "unit_extractor/model.safetensors", "preprocessor_config.json"}
@@ -79,6 +80,19 @@ def test_the_weights_are_those_of_the_checkpoint_bit_for_bit(published):
     for name in ("whole", "lip2speech", "vocoder"):
         weights = (published.folder / name / "model.safetensors").read_bytes()
         assert content(published.hub, f"anna/{name}", "model.safetensors") == weights
+
+
+def test_a_list_of_weight_files_publishes_no_file_from_elsewhere(tmp_path):
+    model, out = tmp_path / "models" / "vocoder", tmp_path / "deep" / "out"
+    tiny_model().vocoder.save_pretrained(model)
+    (tmp_path / "models" / "secret").write_text("mine")
+    (model / "model.safetensors.index.json").write_text('{"metadata": {}, "weight_map": {"a": "../secret"}}')
+    make_repository(model, out)
+    assert "model.safetensors" in [path.name for path in out.iterdir()]
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]
+    (model / "model.safetensors").unlink()
+    with pytest.raises(PublishError, match="index.json does not name files in .*vocoder alone"):
+        make_repository(model, tmp_path / "deep" / "other")
 
 
 def test_private_is_private_and_stays_so_when_it_is_published_again(published):

@@ -52,6 +52,7 @@ def test_times_of_minus_infinity_to_infinity_restrict_nothing_and_impossible_one
     anywhere = torch.tensor([-torch.inf, torch.inf]).expand(3, 3, 2)
     losses = ctc_loss(logits, labels, mask, anywhere)
     torch.testing.assert_close(losses, ctc_loss(logits, labels, mask))
+    assert (losses[:2] > 0).all() and losses[2] == 0  # of two texts and of none
     (gradient,) = torch.autograd.grad(losses.sum(), logits)
     (expected,) = torch.autograd.grad(ctc_loss(logits, labels, mask).sum(), logits)
     torch.testing.assert_close(gradient, expected)

@@ -1,6 +1,7 @@
 """Sound files of many kinds in, 16 kHz mono out."""
 
 import io
+import warnings
 from fractions import Fraction
 
 import av
@@ -10,6 +11,7 @@ import soundfile
 
 from hf_lip2speech.errors import Lip2SpeechError, NoAudioError
 from hf_lip2speech.media.audio import read_audio, write_audio
+from hf_lip2speech.media.video import iter_frames
 
 from .clips import encode, numbered
 from .voices import babble
@@ -128,6 +130,12 @@ def video_with_sound(picture_start: float, sound_times: list[tuple[float, np.nda
             output.mux(sound.encode(frame))
         output.mux(sound.encode(None))
     return file.getvalue()
+
+
+def test_pictures_do_not_break_off_where_the_sound_is_longer():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(list(iter_frames(video_with_sound(0.0, [(0.0, np.zeros(48_000))])))) == 10
 
 
 @pytest.mark.parametrize("picture_start", [0.0, 0.1, 0.5])

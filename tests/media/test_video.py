@@ -85,6 +85,13 @@ def test_variable_rate_shows_each_frame_for_as_long_as_its_time_stamps_say():
     assert numbers(frames) == [0, 1, 2, 2, 2, 2, 2, 3, *[4] * 10, 5, 6]
 
 
+@pytest.mark.parametrize("container", ["matroska", "avi"])
+def test_titles_may_have_any_encoding(container):
+    data = encode(numbered(5), container=container, codec="mpeg4")
+    assert b"Lavf" in data  # the title of the program that wrote it
+    assert numbers(decode(data.replace(b"Lavf", b"L\xe9vf"))) == [0, 1, 2, 3, 4]
+
+
 def test_a_video_that_starts_late_begins_with_its_first_frame():
     times = [1.0 + k / 25 for k in range(10)]
     assert numbers(decode(encode(numbered(10), 25, container="matroska", times=times))) == list(range(10))

@@ -4,7 +4,6 @@ Where several tensors show a size, the most common value counts (the published o
 mis-shaped tensor is thus found instead of believed. Settings are read for what no shape shows.
 """
 
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 
 from ..errors import CheckpointError
+from ..loading import json_object
 from ..models.configuration_avhubert import AVHubertConfig
 from ..models.configuration_lip2speech import Lip2SpeechConfig
 from ..models.configuration_unit_vocoder import UnitVocoderConfig
@@ -106,15 +106,7 @@ def read_published(path: str | Path) -> PublishedFile:
 
 def _vocoder_settings(path: Path) -> dict[str, Any] | None:
     config = path.parent / "config.json"
-    if not config.is_file():
-        return None
-    try:
-        settings = json.loads(config.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{config} is not JSON ({error}); expected the vocoder's settings.") from error
-    if not isinstance(settings, dict):
-        raise CheckpointError(f"{config} holds a {type(settings).__name__}; expected the vocoder's settings.")
-    return settings
+    return json_object(config) if config.is_file() else None
 
 
 def _size(tensors: Tensors, pattern: str, dimension: int, published: int) -> int:

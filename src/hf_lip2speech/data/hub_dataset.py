@@ -6,7 +6,6 @@ In the repository a clip is a row of Parquet: "id", "speaker", "text", "words" [
 """
 
 import io
-import json
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
@@ -62,7 +61,7 @@ def push_prepared(root: str | Path, repo_id: str, *, token: str | None = None) -
             f"{url} is public; expected a private repository, since a prepared corpus shows faces. Make it "
             "private, or give another name."
         )
-    report = json.loads(folder.report.read_text(encoding="utf-8"))
+    report = folder.read_report()
     card = prepared_card(report["corpus"], report["clips"], report["hours"], url.repo_id)
     extractor = [path for path in folder.unit_extractor.rglob("*") if path.is_file()]
     files: dict[str, bytes | Path] = {"README.md": card.encode()}

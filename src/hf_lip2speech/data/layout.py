@@ -27,7 +27,9 @@ from uuid import uuid4
 
 import numpy as np
 
+from ..errors import DatasetError, NotLoadedError
 from ..files import atomic_file
+from ..loading import json_object
 
 MANIFEST = "manifest.parquet"
 REPORT = "report.json"
@@ -64,6 +66,16 @@ class PreparedFolder:
     def relative(self, column: str, clip_id: str) -> str:
         """The manifest's entry for a clip's file; `column` is one of FILES."""
         return FILES[column].format(clip_id)
+
+    def read_report(self) -> dict[str, Any]:
+        """The report of the preparation; a DatasetError where it is missing or damaged."""
+        try:
+            report = json_object(self.report)
+        except NotLoadedError as error:
+            raise DatasetError(f"{self.report} is missing or damaged: prepare again to mend it.") from error
+        if not {"corpus", "clips", "hours", "splits", "skipped"} <= set(report):
+            raise DatasetError(f"{self.report} is no report of a preparation: prepare again to mend it.")
+        return report
 
     def path(self, column: str, clip_id: str) -> Path:
         return self.root / self.relative(column, clip_id)

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from .. import constants
 from ..errors import DamagedClipError, DatasetError
-from ..media.sources import one_file
+from ..media.sources import ffmpeg_name, one_file
 from .layout import COLUMNS, FILES, PreparedFolder
 from .published import LABELS, is_published_layout, published_rows
 
@@ -27,7 +27,7 @@ PREPARE_AGAIN = (
 )
 # what the readers of video, sound and arrays raise for a damaged file
 DAMAGE = (
-    *(av.FFmpegError, EOFError, OSError, RuntimeError, SyntaxError, TypeError, ValueError),
+    *(av.FFmpegError, EOFError, LookupError, OSError, RuntimeError, SyntaxError, TypeError, ValueError),
     tokenize.TokenError,
 )
 
@@ -40,9 +40,9 @@ def read_crops(source: Path | BinaryIO) -> np.ndarray:
     Raises:
         DatasetError: It is damaged.
     """
-    opened = str(source) if isinstance(source, Path) else source
+    opened = ffmpeg_name(source) if isinstance(source, Path) else source
     try:
-        with av.open(opened, mode="r", options=one_file()) as container:
+        with av.open(opened, **one_file()) as container:
             pictures = container.decode(container.streams.video[0])
             return np.stack([picture.to_ndarray(format="gray", threads=1) for picture in pictures])
     except (av.FFmpegError, IndexError, ValueError) as error:
@@ -130,7 +130,13 @@ class ManifestRows(Sequence[dict[str, Any]]):
             raise IndexError(f"row {index} of {len(self)}")
         if self._words is None:
             self._words = self._columns(["words"])
-        return self.without_words(index) | {"words": json.loads(self._words["words"][index].as_py())}
+        row = self.without_words(index)
+        try:
+            return row | {"words": json.loads(self._words["words"][index].as_py())}
+        except (TypeError, ValueError) as error:
+            raise DamagedClipError(
+                f"The words of {row['id']} in {self._path} are damaged ({error}). {PREPARE_AGAIN}", row["id"]
+            ) from error
 
 
 def prepared_split(roots: str | Path | Sequence[str | Path], split: str, **options: Any) -> Dataset:

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..constants import SAMPLES_PER_FRAME, UNITS_PER_FRAME
 from ..errors import DatasetError
+from .corpora.clip import read_text
 
 LABELS = "label"
 SPLITS = {"train": "train", "valid": "val", "test": "test"}
@@ -39,11 +40,11 @@ def published_rows(root: str | Path) -> list[dict[str, Any]]:
         path = Path(root) / LABELS / f"{name}.tsv"
         if not path.is_file():
             continue
-        clips = path.read_text(encoding="utf-8").splitlines()[1:]
+        clips = read_text(path).splitlines()[1:]
         units_path = path.with_suffix(".unt")
         if not units_path.is_file():
             raise DatasetError(f"{units_path} is missing; expected the units of {path.name}, line by line.")
-        units = units_path.read_text(encoding="utf-8").splitlines()
+        units = read_text(units_path).splitlines()
         if len(units) != len(clips):
             raise DatasetError(
                 f"{units_path} has {len(units)} lines and {path.name} lists {len(clips)} clips. Take both "

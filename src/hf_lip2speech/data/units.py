@@ -159,7 +159,7 @@ def _origin(target: Path) -> dict | None:
     """What the extractor in a folder was made of; None if there is none, or its note is damaged."""
     try:
         return json.loads((target / ORIGIN).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

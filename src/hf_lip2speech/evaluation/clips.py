@@ -4,7 +4,6 @@ And presets of how it is judged, so that a table is comparable with another one.
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -122,10 +121,8 @@ def _prepared(folder: PreparedFolder) -> _Listing:
 
 
 def _prepared_from(folder: PreparedFolder) -> str:
-    """The corpus that a prepared folder was made from, "" where its report does not say."""
-    if not folder.report.is_file():
-        return ""
-    return json.loads(folder.report.read_text(encoding="utf-8")).get("corpus", "")
+    """The corpus that a prepared folder was made from, "" where it has no report."""
+    return str(folder.read_report()["corpus"]) if folder.report.is_file() else ""
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,9 @@ import hf_lip2speech
 from ..cards import write_evaluation_card
 from ..constants import FRAME_RATE
 from ..data.corpora import Clip
-from ..errors import DatasetError, Lip2SpeechError
+from ..errors import DatasetError, Lip2SpeechError, NotLoadedError
 from ..files import write_json
+from ..loading import json_object
 from ..media.audio import write_audio
 from ..media.video import write_video
 from .error_rates import normalise_text
@@ -92,7 +93,7 @@ def evaluate(
         _claim(root, settings)
     state.wait_for_everyone()
     clips = systems.clips.clips
-    todo = [index for index, clip in enumerate(clips) if not _marker(root, clip.id).is_file()]
+    todo = [index for index, clip in enumerate(clips) if _done(root, clip.id) is None]
     state.wait_for_everyone()  # nobody starts before everybody knows what is left, or shares would overlap
     order = derangement(len(clips), seed) if SHUFFLED in systems.rows else []
     done, own = len(clips) - len(todo), todo[state.process_index :: state.num_processes]
@@ -140,6 +141,15 @@ def _marker(root: Path, clip_id: str) -> Path:
     return root / ".evaluation" / "clips" / f"{clip_id}.json"
 
 
+def _done(root: Path, clip_id: str) -> dict[str, Any] | None:
+    """What a clip's marker says; None where there is none, or it is damaged: the clip is to be done again."""
+    try:
+        marker = json_object(_marker(root, clip_id))
+    except NotLoadedError:
+        return None
+    return marker if {"rows", "message"} & set(marker) else None
+
+
 def _settings(
     systems: RowSpeaker, recogniser: Recogniser | None, syncnet: SyncNet | None, seed: int
 ) -> dict[str, Any]:
@@ -169,7 +179,10 @@ def _claim(root: Path, settings: dict[str, Any]) -> None:
     """Begin the folder, or check that it was begun with the same settings."""
     path = root / ".evaluation" / "settings.json"
     if path.is_file():
-        begun = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            begun = json_object(path)
+        except NotLoadedError as error:
+            raise DatasetError(f"{path} is damaged: give another folder, or remove {root}.") from error
         if changed := [name for name in settings if begun.get(name) != settings[name]]:
             raise DatasetError(
                 f"{root} holds an evaluation that differs in: {', '.join(changed)}. Give another folder, or "
@@ -263,7 +276,7 @@ def _write_results(
 ) -> None:
     """Results, table, page and card from the clips' markers."""
     clips = systems.clips.clips
-    markers = [json.loads(_marker(root, clip.id).read_text(encoding="utf-8")) for clip in clips]
+    markers = [json_object(_marker(root, clip.id)) for clip in clips]
     done = [marker for marker in markers if "rows" in marker]
     pairs = zip(clips, markers, strict=True)
     skipped = [{"id": clip.id} | marker for clip, marker in pairs if "rows" not in marker]

@@ -20,6 +20,7 @@ from ..data.corpora import GRID_SENTENCE, Clip
 from ..data.layout import UNIT_EXTRACTOR
 from ..errors import Lip2SpeechError
 from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
+from ..loading import file_beside
 from ..models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
 from ..models.modeling_speaker_encoder import SpeakerEncoder
 from ..models.modeling_speech_units import SpeechUnitExtractor
@@ -323,15 +324,15 @@ def read_lips(pipe: LipToSpeechPipeline, mouth: np.ndarray, frames: int, grid: b
 
 def find_unit_extractor(given: str | None, model: str) -> SpeechUnitExtractor | None:
     """The unit extractor that is given (folder or Hub name of one, or a prepared folder), or the one in the
-    model's folder or repository, if any. A Lip2SpeechError where the given one cannot be loaded."""
+    model's folder or repository, if any. A Lip2SpeechError where it cannot be loaded."""
+    if given is None:
+        if file_beside(model, f"{UNIT_EXTRACTOR}/config.json") is None:
+            return None
+        return SpeechUnitExtractor.from_pretrained(model, subfolder=UNIT_EXTRACTOR).eval()
     try:
-        if given is None:
-            return SpeechUnitExtractor.from_pretrained(model, subfolder=UNIT_EXTRACTOR).eval()
         inside = Path(given) / UNIT_EXTRACTOR
         return SpeechUnitExtractor.from_pretrained(inside if inside.is_dir() else given).eval()
     except (OSError, ValueError) as error:
-        if given is None:
-            return None
         raise Lip2SpeechError(
             f"{given} holds no unit extractor: give a prepared folder, or the folder or Hub name of a "
             f"SpeechUnitExtractor. ({str(error).splitlines()[0]})"

@@ -25,7 +25,7 @@ from ..evaluation.results import read_results
 from ..evaluation.systems import fingerprint
 from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from ..files import write_json
-from ..loading import one_line
+from ..loading import json_object, one_line
 from ..media.audio import write_audio
 from ..models.modeling_lip2speech import Lip2SpeechModel
 from ..models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
@@ -118,12 +118,12 @@ def load_complete(folder: Path) -> PreTrainedModel:
         config = AutoConfig.from_pretrained(folder)
         if type(config) not in [of.config_class for of in CLASSES]:
             raise PublishError(f"{folder} holds a {config.model_type!r} model; expected one of {KINDS}.")
-        if not [*folder.glob("model*.safetensors")]:
+        if not _weight_files(folder):
             raise PublishError(f"{folder} holds no model.safetensors, the only format that is published.")
         model, report = AutoModel.from_pretrained(folder, output_loading_info=True)
     except PublishError:
         raise
-    except (OSError, StrictDataclassError, TypeError, ValueError) as error:
+    except (OSError, RecursionError, StrictDataclassError, TypeError, ValueError) as error:
         raise PublishError(f"{folder} cannot be loaded. {one_line(error)}") from error
     for what, said in (("missing_keys", "lack"), ("unexpected_keys", "have too many")):
         if report[what]:
@@ -149,11 +149,18 @@ def is_ours(path: str) -> bool:
 
 
 def _weight_files(folder: Path) -> list[str]:
-    """The names of the files that hold the weights: one, or an index and its shards."""
+    """The names of the files that hold the weights: one, or an index and its shards; none where there are
+    none."""
+    if (folder / "model.safetensors").is_file():
+        return ["model.safetensors"]
     index = folder / "model.safetensors.index.json"
     if not index.is_file():
-        return ["model.safetensors"]
-    return [index.name, *sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))]
+        return []
+    places = json_object(index).get("weight_map")
+    shards = set(places.values()) if isinstance(places, dict) else {places}
+    if not all(isinstance(name, str) and name == Path(name).name for name in shards):
+        raise PublishError(f"{index} does not name files in {folder} alone, which nobody can load.")
+    return [index.name, *sorted(shards)]
 
 
 def _published_config(checkpoint: Path, model_class: str, config_class: str) -> dict[str, Any]:

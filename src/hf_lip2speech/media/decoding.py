@@ -2,6 +2,7 @@
 
 import itertools
 import numbers
+import re
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -113,7 +114,16 @@ def stated_seconds(container: InputContainer, name: str) -> Fraction | None:
     stream = main_stream(container, name)
     if stream.duration and stream.time_base:
         return stream.duration * Fraction(stream.time_base)
-    return Fraction(container.duration, av.time_base) if container.duration else None
+    return _end(container, stream) or None
+
+
+def _end(container: InputContainer, stream: av.VideoStream) -> Fraction:
+    """When a stream ends by the clock of its file; 0 if the file does not say. Matroska says it in a tag, and
+    otherwise how long the file is, whose sound may be longer."""
+    tag = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""), re.ASCII)
+    if tag:
+        return 3600 * Fraction(tag[1]) + 60 * Fraction(tag[2]) + Fraction(tag[3])
+    return Fraction(container.duration or 0, av.time_base)
 
 
 def timed_pictures(
@@ -142,7 +152,7 @@ def timed_pictures(
             check_length(clock.count, clock.end - clock.begin, name)
         yield timed
     if not clock.count and failures:
-        raise UnreadableVideoError(f"no picture of {name} can be decoded: {failures[-1]}")
+        raise UnreadableVideoError(f"no picture of {name} can be decoded: {failures[-1].strerror}")
     if not clock.count:
         raise EmptyVideoError(f"the video stream of {name} has no picture")
     if clock.count == 1 and container.format.name.endswith(("_pipe", "image2", "gif", "apng")):
@@ -150,7 +160,7 @@ def timed_pictures(
     check_length(clock.count, clock.end - clock.begin, name)
     damage = None
     if failures:
-        damage = f"is damaged ({failures[-1]}): used what could be decoded"
+        damage = f"is damaged ({failures[-1].strerror}): used what could be decoded"
     elif clock.end < clock.expected - max(Fraction(1, 5), clock.expected / 50):
         ends = f"{float(clock.end):.2f} s of {float(clock.expected):.2f} s"
         damage = f"breaks off at {ends}: used what could be decoded"
@@ -193,8 +203,8 @@ class _Clock:
         self._of_file = Fraction(0)
         if stream.duration and stream.time_base:
             self.expected = stream.duration * Fraction(stream.time_base)
-        elif container.duration:  # Matroska times the file from its zero on, not its streams
-            self._of_file = Fraction(container.duration, av.time_base)
+        else:  # Matroska times the file from its zero on, not its streams
+            self._of_file = _end(container, stream)
 
     def times(self, pictures: Iterable[av.VideoFrame]) -> Iterator[Timed]:
         waiting = None  # one picture waits, since a time stamp is judged by the one after it, too

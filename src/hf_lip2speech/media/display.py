@@ -54,7 +54,9 @@ class Display:
             shown = self._graphs[kind].vpull()
         except av.FFmpegError as error:
             size = f"{picture.format.name} pictures of {picture.width}x{picture.height} pixels"
-            raise UnreadableVideoError(f"FFmpeg cannot convert {size}: {error}. Encode it again.") from error
+            raise UnreadableVideoError(
+                f"FFmpeg cannot convert {size}: {error.strerror}. Encode it again."
+            ) from error
         shown.pts, shown.time_base = picture.pts, picture.time_base
         return shown
 

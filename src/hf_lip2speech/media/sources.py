@@ -158,9 +158,11 @@ class _File:
 
 
 @functools.cache
-def one_file() -> dict[str, str]:
-    """Options for `av.open`, by which it reads the given file and no other: playlists are refused."""
-    return {"format_whitelist": ",".join(sorted(av.formats_available - NAMING_OTHERS))}
+def one_file() -> dict[str, Any]:
+    """Arguments for `av.open`, by which it reads the given file and no other: playlists are refused. Titles
+    may have any encoding."""
+    formats = ",".join(sorted(av.formats_available - NAMING_OTHERS))
+    return {"mode": "r", "options": {"format_whitelist": formats}, "metadata_errors": "replace"}
 
 
 def open_container(opened: os.PathLike | BinaryIO, name: str, medium: Medium = VIDEO) -> InputContainer:
@@ -171,9 +173,9 @@ def open_container(opened: os.PathLike | BinaryIO, name: str, medium: Medium = V
     """
     try:
         if isinstance(opened, os.PathLike):
-            return av.open(ffmpeg_name(opened), mode="r", options=one_file())
+            return av.open(ffmpeg_name(opened), **one_file())
         opened.seek(0)
-        return av.open(opened, mode="r", options=one_file())
+        return av.open(opened, **one_file())
     except av.EOFError as error:
         raise medium.empty(f"{name} ends before any of its content") from error
     except (av.FFmpegError, OSError, ValueError) as error:

@@ -17,6 +17,7 @@ from ..errors import DatasetError, Lip2SpeechError, NoAudioError, NoFaceError
 from ..files import atomic_file, write_text
 from ..loading import BUNDLED, json_object
 from ..media.audio import read_audio
+from ..media.sources import ffmpeg_name, one_file
 from ..media.video import open_video
 from ..text.characters import encode_text
 from ..video.mouth import follow_mouth, view_problems
@@ -85,7 +86,7 @@ class Session:
 def _copy_streams(source: str | os.PathLike[str], target: Path) -> None:
     """Copy a video with its length in its header, which browsers leave out; if that fails, as it is."""
     try:
-        with av.open(os.fspath(source)) as read, av.open(str(target), "w") as written:
+        with av.open(ffmpeg_name(source), **one_file()) as read, av.open(str(target), "w") as written:
             streams = {stream: written.add_stream_from_template(stream) for stream in read.streams}
             for packet in read.demux():
                 if packet.dts is not None:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from ..constants import FRAME_RATE, SAMPLES_PER_FRAME, SAMPLING_RATE
 from ..data.corpora import GRID_SENTENCE, Clip, ListedCorpus, Word, read_grid_alignment, spell_grid_id
-from ..data.corpora.clip import contents, existing_folder
+from ..data.corpora.clip import contents, existing_folder, read_text
 from ..data.corpora.grid import CLOCK
 from ..data.workers import local_pool, sole_use
 from ..errors import DatasetError
@@ -129,7 +129,7 @@ class RenderedTalker(ListedCorpus):
             clip_id: split
             for split, path in lists.items()
             if path.is_file()
-            for clip_id in path.read_text(encoding="utf-8").split()
+            for clip_id in read_text(path).split()
         }
         if not splits:
             raise DatasetError(
@@ -218,7 +218,7 @@ def render(
 def _keep_recipe(folder: RenderedFolder, recipe: dict) -> None:
     if not folder.recipe.is_file():
         write_text(folder.recipe, json.dumps(recipe) + "\n")
-    elif (found := json.loads(folder.recipe.read_text(encoding="utf-8"))) != recipe:
+    elif (found := read_text(folder.recipe).strip()) != json.dumps(recipe):
         raise DatasetError(
             f"{folder.root} holds clips made with {found}, this run asks for {recipe}. Choose another "
             "folder, or remove this one."

@@ -61,6 +61,17 @@ def read_settings(path: str | os.PathLike, overrides: Iterable[str] = ()) -> Dic
     Raises:
         ConfigError: a file cannot be read, or an override has no "=".
     """
+    values, read = _load(path), {os.path.abspath(path)}
+    while (base := values.pop("base", None)) is not None:
+        path = Path(path).parent / str(base)
+        if os.path.abspath(path) in read:
+            raise ConfigError(f"{path} names itself as its base, directly or through others.")
+        read.add(os.path.abspath(path))
+        values = typing.cast(DictConfig, OmegaConf.merge(_load(path), values))
+    return override(values, overrides)
+
+
+def _load(path: str | os.PathLike) -> DictConfig:
     try:
         values = OmegaConf.load(path)
     except OSError as error:
@@ -71,12 +82,7 @@ def read_settings(path: str | os.PathLike, overrides: Iterable[str] = ()) -> Dic
         raise ConfigError(f"{path} is nested too deeply: write `key: value` lines.") from error
     if not isinstance(values, DictConfig):
         raise ConfigError(f"{path} must hold `key: value` lines: got a list.")
-    if (base := values.pop("base", None)) is not None:
-        try:
-            values = OmegaConf.merge(read_settings(Path(path).parent / str(base)), values)
-        except RecursionError as error:
-            raise ConfigError(f"{path} names itself as its base, directly or through others.") from error
-    return override(typing.cast(DictConfig, values), overrides)
+    return values
 
 
 def override(values: DictConfig, overrides: Iterable[str]) -> DictConfig:

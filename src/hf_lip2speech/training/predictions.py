@@ -81,11 +81,12 @@ def predict(
     """
     stored = StoredPredictions(folder, len(clips))
     made_by = stored.folder / "made_by.json"
-    about = {"model": _fingerprint(model), "seed": clips.seed, "clips": [len(clips), sum(clips.lengths)]}
+    sizes = [len(clips), sum(clips.lengths)]
+    about = json.dumps({"model": _fingerprint(model), "seed": clips.seed, "clips": sizes})
     if accelerator.is_main_process:
-        if not made_by.is_file() or json.loads(made_by.read_text(encoding="utf-8")) != about:
+        if not made_by.is_file() or made_by.read_bytes() != about.encode():
             shutil.rmtree(stored.folder, ignore_errors=True)
-            write_text(made_by, json.dumps(about))
+            write_text(made_by, about)
     accelerator.wait_for_everyone()
     ordered = sorted(range(len(clips)), key=clips.lengths.__getitem__)
     batches: list[list[int]] = []

@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import av
-
 from ...errors import DatasetError, Lip2SpeechError
 from ...loading import BUNDLED, json_object
 from ...media.decoding import stated_seconds
+from ...media.sources import open_container
 from ...text.characters import ENGLISH
 from .clip import VIDEO_SUFFIXES, Clip, ListedCorpus, existing_folder, read_text, shuffled, some, videos_in
 
@@ -126,10 +125,10 @@ def stated_length(corpus: FaceVideoFolder, with_sound: bool) -> float:
     for clip in corpus.splits:
         path = corpus.files(clip)[0]
         try:
-            with av.open(str(path)) as container:
+            with open_container(path, str(path)) as container:
                 stated.append(stated_seconds(container, path.name))
                 sounding += bool(container.streams.audio)
-        except (av.FFmpegError, Lip2SpeechError):  # the preparation will name it
+        except Lip2SpeechError:  # the preparation will name it
             stated.append(0)
     known = [float(seconds) for seconds in stated if seconds is not None]
     if with_sound and any(known) and not sounding:

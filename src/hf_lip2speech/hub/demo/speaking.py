@@ -216,7 +216,7 @@ def check_video(path: str | Path) -> float | None:
     A LimitError where it is too long, or its frames are too large.
     """
     try:
-        with av.open(ffmpeg_name(path), options=one_file()) as container:
+        with av.open(ffmpeg_name(path), **one_file()) as container:
             for stream in container.streams.video:
                 if stream.width * stream.height > MAX_PIXELS:
                     raise LimitError(
@@ -235,7 +235,7 @@ def check_recording(path: str | Path) -> None:
     """Count the samples of a recording, whose header may be wrong; a LimitError where it is too long."""
     seconds = 0.0
     try:
-        with av.open(ffmpeg_name(path), options=one_file()) as container:
+        with av.open(ffmpeg_name(path), **one_file()) as container:
             for frame in container.decode(container.streams.audio[0]) if container.streams.audio else ():
                 seconds += frame.samples / frame.sample_rate
                 if seconds > MAX_RECORDING_SECONDS + 0.5:
@@ -250,7 +250,7 @@ def _too_long(what: str, how_long: str, limit: int) -> LimitError:
 
 def _playable(video: str, folder: Path) -> str | Path:
     """The video, re-encoded where browsers may not show it: `mux_speech` keeps HEVC, for example."""
-    with av.open(ffmpeg_name(video), options=one_file()) as container:
+    with av.open(ffmpeg_name(video), **one_file()) as container:
         codec = container.streams.video[0].codec_context
         if codec.name == "h264" and codec.pix_fmt in ("yuv420p", "yuvj420p"):
             return video
