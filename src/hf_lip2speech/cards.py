@@ -28,7 +28,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .errors import Lip2SpeechError, PublishError
 from .files import write_text
-from .results_text import END_TO_END, caption, end_to_end, model_name, name_of, shown_facts, table
+from .results_text import END_TO_END, caption, end_to_end, model_name, name_of, shown_facts, split_note, table
 
 KINDS = ("lip2speech_with_vocoder", "lip2speech", "lip2speech_unit_vocoder", "lip2speech_unit_extractor")
 TAGS = ["lip-to-speech", "video-to-speech"]
@@ -200,6 +200,11 @@ def _evaluation_places(evaluations: Sequence[Mapping[str, Any]]) -> dict[str, An
         tables = [table(results, rows, main=main) for main in (True, False)]
         about = {"name": name_of(results), "caption": caption(results), "rows": results["rows"]}
         about |= {"short": table(results, _SHORT_ROWS, keys=_INDEXED), "facts": shown_facts(results)}
+        scores = [entry for entry in end_to_end(results) if entry[0]["key"] in _INDEXED]
+        about["split_note"] = split_note(results)
+        about["scores"] = ", ".join(
+            f"{measure['label']} {value:g} ({ends})" for measure, value, ends in scores
+        )
         shown.append(about | {"tables": [table for table in tables if table]})
     measures = {entry["key"]: entry for results in evaluations for entry in results["measures"]}
     alignments: dict[str, list[str]] = {}

@@ -76,11 +76,20 @@ def name_of(results: Mapping[str, Any]) -> str:
 
 
 def caption(results: Mapping[str, Any]) -> str:
-    """What a table is of; a validation split usually chose the model, which is to be said beside it."""
+    """What a table is of, and whether its clips chose the model."""
     facts = results["facts"]
     listener = f"; words recognised by {facts['recogniser']['name']}" if facts["recogniser"] else ""
-    optimistic = " Figures on a split that chose the model are optimistic." if facts["split"] == "val" else ""
-    return f"{name_of(results)}{listener}.{optimistic}"
+    return f"{name_of(results)}{listener}. {split_note(results)}".strip()
+
+
+def split_note(results: Mapping[str, Any]) -> str:
+    """Whether the clips chose the model, as far as their split tells."""
+    notes = {
+        "train": "The model was trained on these clips: the figures say nothing about new ones.",
+        "val": "These clips chose the model: the figures are optimistic.",
+        "test": "These clips chose nothing.",
+    }
+    return notes.get(results["facts"]["split"], "")
 
 
 def table(

@@ -16,6 +16,7 @@ from hf_lip2speech.evaluation.measures import MEASURES
 from hf_lip2speech.evaluation.systems import ROWS, fingerprint
 from hf_lip2speech.media.audio import read_audio
 from hf_lip2speech.pipeline import load_pipeline
+from hf_lip2speech.results_text import summary
 
 from ..conftest import load_script
 from ..hub_server.cards import problems
@@ -150,13 +151,20 @@ def test_several_evaluations_share_a_section():
     )
 
 
-def test_figures_on_validation_clips_are_called_optimistic():
-    for split, optimistic in (("val", True), ("test", False)):
-        results = some_results()
-        results["facts"]["split"] = split
-        assert (
-            "chose the model are optimistic" in model_card(KINDS[0], {"title": "Small"}, results).text
-        ) == optimistic
+@pytest.mark.parametrize(
+    ("split", "note"),
+    [
+        ("val", "chose the model: the figures are optimistic"),
+        ("test", "chose nothing"),
+        ("train", "trained on"),
+    ],
+)
+def test_a_table_says_whether_its_clips_chose_the_model(split, note):
+    results = some_results()
+    results["facts"]["split"] = split
+    text = model_card(KINDS[0], {"title": "Small"}, results).text
+    assert note in text and note in summary(results)
+    assert sum(one in text for one in ("optimistic", "chose nothing", "trained on these")) == 1
 
 
 @pytest.mark.parametrize(

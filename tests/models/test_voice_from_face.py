@@ -88,7 +88,7 @@ def test_a_model_that_does_not_know_refuses_and_says_what_to_do(pipe):
         lambda: plain(a_mouth(1, 5), cropped=True, speaker="face"),
         lambda: plain.model.voice("face"),
     ):
-        with pytest.raises(Lip2SpeechError, match=r"does not predict .* \(ann, bob\).*voice_from_face=true"):
+        with pytest.raises(Lip2SpeechError, match=r"does not predict .* \(ann, bob\).*voice_from_face: true"):
             speak()
     with pytest.raises(Lip2SpeechError, match="from a whole clip"):
         pipe.model.voice("face")  # as a live stream asks for it

@@ -17,7 +17,7 @@ from jinja2 import Environment, StrictUndefined
 from ..audio.mel import log_mel_spectrogram, mel_height
 from ..extras import require_extra
 from ..files import atomic_file, write_text
-from ..results_text import ARROWS, model_name, show_score, show_value, shown_facts
+from ..results_text import ARROWS, model_name, show_score, show_value, shown_facts, split_note
 from .error_rates import normalise_text
 from .systems import END_TO_END, GROUND_TRUTH, ROWS, SHUFFLED
 
@@ -51,6 +51,7 @@ def write_page(path: Path, results: Mapping[str, Any], clips: Sequence[Mapping[s
         facts=shown_facts(results),
         clip_count=len(clips),
         dataset=f"{results['facts']['dataset']}, split {results['facts']['split']}",
+        split_note=split_note(results),
         listener=(results["facts"]["recogniser"] or {}).get("name"),
         tables=[_table(results, part) for part in (main, others) if part],
         measures=measures,

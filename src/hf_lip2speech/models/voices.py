@@ -165,8 +165,8 @@ class ModelWithVoices(StrictLoadingMixin, PreTrainedModel):
             known = f" ({', '.join(self.voices)})" if self.voices else ""
             raise Lip2SpeechError(
                 "speaker='face' was given, but this model does not predict a voice from the face: give one "
-                f"of its voices{known}, a recording or an embedding, or train the model for it "
-                "(model.voice_from_face=true, see docs/related.md)."
+                f"of its voices{known}, a recording or an embedding, or train the model with "
+                "voice_from_face: true (docs/related.md)."
             )
 
     def resolve_speaker(self, speaker: Any) -> str | torch.Tensor:
