@@ -64,7 +64,8 @@ def build_model(kind: type[Model], fields: dict, init_from: str | Path | None) -
             f"{config_class.model_type} or a composite with one, such as RUN/best or `bundled`."
         )
     with readable_values("model."):
-        config = config_class.from_dict(part | {"vocabulary": None} | fields)  # it is to learn other words
+        forgotten = dict.fromkeys({"vocabulary"} & known_fields(config_class))  # it is to learn other words
+        config = config_class.from_dict(part | forgotten | fields)
     added = tuple(module for field, module in ADDED.items() if fields.get(field) and not part.get(field))
     if getattr(config, "num_visual_units", None) != part.get("num_visual_units"):
         added += ("frontend.",)  # pictures in place of visual units, or the other way round
