@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from hf_lip2speech.audio.mel import log_mel_spectrogram
 from hf_lip2speech.export import export_onnx
 
 from .hub.browser import Visitor, require_chromium
@@ -73,7 +75,9 @@ def test_a_file_speaks_in_the_browser_as_in_python_and_nothing_leaves_the_machin
     heard = samples(visitor)
     expected = pipeline("lip-to-speech", model="bundled", device="cpu")(str(TALKER))["audio"]
     assert heard.shape == expected.shape
-    assert np.corrcoef(heard, expected)[0, 1] > 0.9  # a browser decodes in its own way
+    mels = [log_mel_spectrogram(torch.from_numpy(sound)).flatten() for sound in (heard, expected)]
+    # A browser decodes in its own way; and pitch that differs by a little shifts the phase of all that follows.
+    assert np.corrcoef(*mels)[0, 1] > 0.99
     assert visitor.hosts() == {"127.0.0.1"}
     asked = "return fetch('https://example.org').then(() => 'sent', () => 'refused')"
     assert visitor.script(asked) == "refused"

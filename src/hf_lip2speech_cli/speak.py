@@ -65,7 +65,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--transcript", metavar="OUT.srt", nargs="?", const=OF_THE_ITEM, help=transcript)
     add_vocabulary(parser)
-    text = "what is to be said, with the timing of the lips; needs a model with text_conditioner_size"
+    text = "what is to be said, with the timing of the lips; needs a model that takes texts"
     add("--text", metavar="WORDS", help=text)
     picture = "also write a picture of mouth frames, mel spectrogram and units (.png, .pdf or .svg)"
     add("--plot", metavar="OUT.png", nargs="?", const=OF_THE_ITEM, help=picture)
