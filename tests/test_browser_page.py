@@ -76,7 +76,7 @@ def test_a_file_speaks_in_the_browser_as_in_python_and_nothing_leaves_the_machin
     expected = pipeline("lip-to-speech", model="bundled", device="cpu")(str(TALKER))["audio"]
     assert heard.shape == expected.shape
     mels = [log_mel_spectrogram(torch.from_numpy(sound)).flatten() for sound in (heard, expected)]
-    # A browser decodes in its own way; and pitch that differs by a little shifts the phase of all that follows.
+    # A browser decodes in its own way, and a little pitch shifts the phase of all that follows.
     assert np.corrcoef(*mels)[0, 1] > 0.99
     assert visitor.hosts() == {"127.0.0.1"}
     asked = "return fetch('https://example.org').then(() => 'sent', () => 'refused')"
