@@ -2,15 +2,18 @@
 
 import gc
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from hf_lip2speech.hub.repository import RENDERED_SPEAKER
 from hf_lip2speech.media.video import write_video
 from hf_lip2speech.pipeline import LipToSpeechPipeline
+from hf_lip2speech.threads import read_ahead
 
 from .tiny_model import tiny_pipeline
 
@@ -59,6 +62,22 @@ def test_two_threads_find_the_face_that_one_finds(speak):
         for found in threads.map(lambda _: speak(str(RENDERED_SPEAKER), return_mouth=True), range(2)):
             np.testing.assert_array_equal(found["mouth"], expected["mouth"])
             np.testing.assert_allclose(found["audio"], expected["audio"], atol=1e-6)
+
+
+def test_one_thread_of_torch_makes_each_item_when_it_is_asked_for():
+    made, threads = [], torch.get_num_threads()
+
+    def items():
+        for number in range(3):
+            made.append((number, threading.get_ident()))
+            yield number
+
+    torch.set_num_threads(1)
+    try:
+        ahead = read_ahead(items(), 2)
+        assert next(ahead) == 0 and made == [(0, threading.get_ident())]
+    finally:
+        torch.set_num_threads(threads)
 
 
 def memory() -> int:

@@ -244,8 +244,10 @@ def write_video(
         for frame in frames:
             frame = np.asarray(frame, dtype=np.uint8)
             height, width = frame.shape[:2]
-            pad = ((0, height % 2), (0, width % 2), (0, 0))[: frame.ndim]
-            frame = np.ascontiguousarray(np.pad(frame, pad, mode="edge"))
+            if height % 2 or width % 2:
+                pad = ((0, height % 2), (0, width % 2), (0, 0))[: frame.ndim]
+                frame = np.pad(frame, pad, mode="edge")
+            frame = np.ascontiguousarray(frame)
             if stream is None:
                 # one thread: as fast for small pictures, and the same bits whatever the machine's cores
                 options = {"crf": str(crf), "preset": "veryfast", "mbtree": "0", "threads": "1"}

@@ -17,7 +17,7 @@ from .convolution import FewPixelsConv2d, PointwiseConv2d, StackedConv3d, traced
 from .padding import Padding
 
 STEM_FRAMES = 5
-INFERENCE_FRAMES = 128  # frames computed at once without gradients: bounds the memory of long clips
+INFERENCE_FRAMES = 64  # frames computed at once without gradients: bounds the memory of long clips
 _ROWS = 65_536  # positions whose squared deviations are held at once
 
 

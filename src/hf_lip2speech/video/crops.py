@@ -5,7 +5,7 @@ frame about the face is kept, not the frame: a video of any length is read once,
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from ..constants import MOUTH_SIZE
 from ..errors import Lip2SpeechError
+from ..threads import other_thread
 from .landmarks import Face
 from .warp import apply_affine, invert_affine, sampled_region, similarity_transform, warp_affine
 
@@ -20,6 +21,7 @@ STABLE_POINTS = [2, 33, 133, 362, 263]  # nose base; right eye outer, inner; lef
 MEAN_FACE = np.array([[128.87, 137.30], [92.52, 94.37], [112.77, 94.94], [145.53, 94.53], [166.68, 93.57]])
 OUTER_LIPS = [61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146]
 INNER_LIPS = [78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95]
+LIPS = np.array(OUTER_LIPS + INNER_LIPS)
 SMOOTHING_WINDOW = 12  # frames
 GRAY = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601 luma
 
@@ -33,7 +35,7 @@ MOST_KEPT = 2**27  # bytes of kept parts, of all faces; what does not fit is rea
 
 def anchor_points(face: Face) -> np.ndarray:
     """The points of a face that place its crop, (6, 2): five stable ones and the mean of the mouth's."""
-    return np.vstack([face.points[STABLE_POINTS], face.points[OUTER_LIPS + INNER_LIPS].mean(axis=0)])
+    return np.vstack([face.points[STABLE_POINTS], face.points[LIPS].mean(axis=0)])
 
 
 def smooth(anchors: np.ndarray) -> np.ndarray:
@@ -116,7 +118,7 @@ class CropsAhead:
     """
 
     def __init__(self) -> None:
-        self._cutter = ThreadPoolExecutor(1, "crops")
+        self._cutter = other_thread("crops")
         self._jobs: list[Future[list[tuple[int, np.ndarray, np.ndarray]]]] = []
         self._bytes = 0
 

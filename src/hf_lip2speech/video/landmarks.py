@@ -3,6 +3,7 @@
 mediapipe would bring these two networks with its whole graph runtime, to run them in the same way.
 """
 
+import math
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from .warp import apply_affine, warp_affine
+from .warp import warp_affine
 
 DETECTION_SIZE = 128  # side of BlazeFace's input, pixels
 MESH_SIZE = 192  # side of Face Mesh's input, pixels
@@ -50,11 +51,12 @@ class LandmarkDetector(Protocol):
 
 def iou(box: np.ndarray, others: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
     """Intersection over union of a box (4,) with boxes (N, 4) -> (N,)."""
-    others = np.asarray(others, dtype=np.float64).reshape(-1, 4)
-    low = np.maximum(box[:2], others[:, :2])
-    high = np.minimum(box[2:], others[:, 2:])
-    common = np.prod(np.clip(high - low, 0, None), axis=1)
-    areas = np.prod(others[:, 2:] - others[:, :2], axis=1) + np.prod(box[2:] - box[:2])
+    x0, y0, x1, y1 = np.asarray(others, dtype=np.float64).reshape(-1, 4).T
+    left, top, right, bottom = box.tolist()
+    width = np.minimum(right, x1) - np.maximum(left, x0)
+    height = np.minimum(bottom, y1) - np.maximum(top, y0)
+    common = np.maximum(width, 0) * np.maximum(height, 0)
+    areas = (x1 - x0) * (y1 - y0) + (right - left) * (bottom - top)
     return common / np.maximum(areas - common, 1e-9)
 
 
@@ -194,33 +196,32 @@ class FaceMesh:
 
     def __call__(self, frame: np.ndarray, box: np.ndarray, eyes: np.ndarray) -> Face:
         """The face in a box (4,) with eyes (2, 2): right, left; score 0..1 says whether one is there."""
-        dx, dy = eyes[1] - eyes[0]
-        angle = np.arctan2(dy, dx)
-        scale = MESH_MARGIN * max(box[2] - box[0], box[3] - box[1]) / MESH_SIZE
-        linear = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        centre = (box[:2] + box[2:]) / 2 - 0.5
-        shift = centre - linear @ np.full(2, (MESH_SIZE - 1) / 2)
-        matrix = np.column_stack([linear, shift])
-        image = warp_affine(frame, matrix, MESH_SIZE, MESH_SIZE)
+        x0, y0, x1, y1 = box.tolist()
+        dx, dy = (eyes[1] - eyes[0]).tolist()
+        scale = MESH_MARGIN * max(x1 - x0, y1 - y0) / MESH_SIZE / max(math.hypot(dx, dy), 1e-9)
+        a, b, half = scale * dx, scale * dy, (MESH_SIZE - 1) / 2
+        x, y = (x0 + x1 - 1) / 2 - half * (a - b), (y0 + y1 - 1) / 2 - half * (b + a)
+        image = warp_affine(frame, np.array([[a, -b, x], [b, a, y]]), MESH_SIZE, MESH_SIZE)
         image /= 255
         mesh, logit = self._network(image)
-        points = apply_affine(matrix, mesh.reshape(468, 3)[:, :2] - 0.5).astype(np.float32)
-        box = np.concatenate([points.min(axis=0), points.max(axis=0)])
-        return Face(box, float(_sigmoid(logit.ravel()[0].astype(np.float64))), points)
+        u, v = mesh.reshape(468, 3)[:, :2].T - 0.5
+        points = np.stack([a * u - b * v + x, b * u + a * v + y]).astype(np.float32)
+        box = np.concatenate([points.min(axis=1), points.max(axis=1)])
+        return Face(box, float(_sigmoid(logit.ravel()[0].astype(np.float64))), points.T)
 
 
 class MeshLandmarkDetector:
     """BlazeFace finds faces, Face Mesh follows each of them from frame to frame.
 
     A face is followed from its own last points while the mesh's score stays high. Frames are searched for
-    more faces every `search_every` frames, unless nothing but the faces has moved since the last search, and
+    more faces every `search_every` calls, unless nothing but the faces has moved since the last search, and
     on each frame (as a whole only) while there is no face. Meanwhile a large frame is also searched for small
     faces, by parts: the whole of it once in `search_every` frames, so that no frame takes long.
 
     Args:
         min_detection_score: BlazeFace's least score, 0..1.
         min_presence_score: the mesh's least score, 0..1.
-        search_every: frames between two searches.
+        search_every: frames that are seen between two searches.
         max_faces: at most so many faces are followed; 9 are those of a video call of three rows.
         num_threads: threads of LiteRT; one is enough for well over 50 frames per second.
     """

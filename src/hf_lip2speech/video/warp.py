@@ -19,16 +19,12 @@ def similarity_transform(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     OpenCV's estimateAffinePartial2D is a robust estimate instead, which leaves points out. Returns the (2, 3)
     float64 matrix M with target ~ M[:, :2] @ source + M[:, 2].
     """
-    source = np.asarray(source, dtype=np.float64)
-    target = np.asarray(target, dtype=np.float64)
-    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
-    x, y = (source - source_mean).T
-    u, v = (target - target_mean).T
-    norm = np.sum(x * x + y * y)
-    a = np.sum(x * u + y * v) / norm
-    b = np.sum(x * v - y * u) / norm
-    linear = np.array([[a, -b], [b, a]])
-    return np.column_stack([linear, target_mean - linear @ source_mean])
+    z, w = (np.ascontiguousarray(points, dtype=np.float64).view(complex)[:, 0] for points in (source, target))
+    z_mean, w_mean = z.sum() / len(z), w.sum() / len(w)
+    z = z - z_mean
+    turn = np.vdot(z, w - w_mean) / np.vdot(z, z).real  # a similarity is one complex factor, and a shift
+    shift = w_mean - turn * z_mean
+    return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
 
 
 def invert_affine(matrix: np.ndarray) -> np.ndarray:
