@@ -8,6 +8,7 @@ import torch
 
 from hf_lip2speech.errors import Lip2SpeechError
 from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
+from hf_lip2speech.models.windows import GrayVideos
 
 CLIP = np.random.default_rng(0).integers(0, 256, (7, 96, 96), dtype=np.uint8)
 EXTRACTOR = Lip2SpeechFeatureExtractor()
@@ -33,6 +34,17 @@ def test_padding_frames_are_zero_and_masked_and_frames_are_as_alone():
     assert batch["attention_mask"].tolist() == [[1, 1, 1, 0, 0, 0, 0], [1] * 7]
     assert not batch["pixel_values_videos"][0, 3:].any()
     assert torch.equal(batch["pixel_values_videos"][0, :3], pixels(short)[0])
+
+
+@pytest.mark.parametrize("light", [{}, {"clip_mean": 0.4, "clip_std": 0.15}])
+def test_gray_videos_have_the_pixels_of_a_call_window_by_window(light):
+    extractor, clips = Lip2SpeechFeatureExtractor(**light), [CLIP, CLIP[::-1] // 2]
+    frames, light = (np.stack(both) for both in zip(*map(extractor.gray, clips), strict=True))
+    videos = GrayVideos(torch.from_numpy(frames), *torch.from_numpy(light).T)
+    whole = extractor(clips, return_tensors="pt")["pixel_values_videos"]
+    assert frames.dtype == np.uint8 and videos.shape == whole.shape
+    for rows in (torch.tensor([1]), slice(None)):
+        assert torch.equal(videos[rows, 2:5], whole[rows, 2:5])
 
 
 def test_it_takes_the_arguments_of_every_feature_extractor_of_transformers():

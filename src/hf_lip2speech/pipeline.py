@@ -19,6 +19,7 @@ from .constants import MEL_PER_FRAME, SAMPLES_PER_FRAME, UNITS_PER_FRAME
 from .errors import Lip2SpeechError
 from .loading import BUNDLED_NAME
 from .models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
+from .models.windows import GrayVideos
 from .pipeline_inputs import NumberedRows, ReadAhead, VideoReader, check_reading, collate, numbered
 from .pipeline_text import SINGLE, encode_texts, read_text, text_parameters
 
@@ -171,7 +172,7 @@ class LipToSpeechPipeline(Pipeline):
 
     def _ensure_tensor_on_device(self, inputs: Any, device: torch.device) -> Any:
         """As the base class's, except that the model moves a video itself, window by window."""
-        if isinstance(inputs, dict) and "pixel_values_videos" in inputs:
+        if isinstance(inputs, dict) and "frames" in inputs:
             return inputs
         return super()._ensure_tensor_on_device(inputs, device)
 
@@ -234,14 +235,15 @@ class LipToSpeechPipeline(Pipeline):
     ) -> dict[str, Any]:
         passed_on = ("mouth", "face_mask", "error", "text_ids")
         kept = {name: model_inputs[name] for name in passed_on if name in model_inputs}
-        video, attention_mask = model_inputs["pixel_values_videos"], model_inputs["attention_mask"]
+        video = GrayVideos(*(model_inputs[name] for name in ("frames", "scale", "offset")))
+        attention_mask = model_inputs["attention_mask"]
         if not return_audio:
             lengths = attention_mask.sum(1) * SAMPLES_PER_FRAME
             text_logits = self.model.read_text(video, attention_mask, progress=progress)
             return kept | {"text_logits": text_logits, "waveform_lengths": lengths}
         if self.model.mel_flow is not None:
-            sampling["generator"] = [torch.Generator().manual_seed(seed) for _ in video]
-        # generate_speech moves and casts the video window by window: here, the whole video would be copied.
+            sampling["generator"] = [torch.Generator().manual_seed(seed) for _ in attention_mask]
+        # generate_speech normalises, moves and casts the video window by window: here, all would be copied.
         speech = self.model.generate_speech(
             video,
             attention_mask=attention_mask,

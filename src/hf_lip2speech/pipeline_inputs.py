@@ -111,8 +111,8 @@ class VideoReader:
         on_error: str = "raise",
         text_ids: list[list[int]] | None = None,
     ) -> dict[str, Any]:
-        """pixel_values_videos (1, T, 1, 88, 88), attention_mask (1, T), face_mask bool (1, T), and on request
-        mouth (1, T, 96, 96).
+        """The model's input, as `Lip2SpeechFeatureExtractor.gray` gives it: frames (1, T, 88, 88), scale and
+        offset (1,); attention_mask (1, T), face_mask bool (1, T), and on request mouth (1, T, 96, 96).
 
         text_ids (1, L) is added where texts are given, one for all inputs or one for each.
 
@@ -156,8 +156,14 @@ class VideoReader:
                 raise type(error)(f"{place}{where}{error}") from error
             else:
                 raise
-        features = dict(self.feature_extractor(mouth.crops, return_attention_mask=True, return_tensors="pt"))
-        features["face_mask"] = torch.from_numpy(mouth.face_mask)[None]
+        frames, (scale, offset) = self.feature_extractor.gray(mouth.crops)
+        features: dict[str, Any] = {
+            "frames": torch.from_numpy(frames)[None],
+            "scale": torch.tensor([scale]),
+            "offset": torch.tensor([offset]),
+            "attention_mask": torch.ones((1, len(frames)), dtype=torch.int64),
+            "face_mask": torch.from_numpy(mouth.face_mask)[None],
+        }
         if return_mouth:
             features["mouth"] = torch.from_numpy(mouth.crops)[None]
         if text_ids:
@@ -208,6 +214,9 @@ def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
     batch = {}
     for name in items[0]:
         tensors = [item[name] for item in items]
+        if tensors[0].ndim == 1:
+            batch[name] = torch.cat(tensors)
+            continue
         longest = max(one.shape[1] for one in tensors)
         batch[name] = torch.cat(
             [F.pad(one, (0, 0) * (one.ndim - 2) + (0, longest - one.shape[1])) for one in tensors]

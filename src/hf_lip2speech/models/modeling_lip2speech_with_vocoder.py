@@ -23,7 +23,7 @@ from .modeling_mel_flow import Generators, MelFlowModel
 from .modeling_unit_vocoder import UnitVocoderModel
 from .phase_recovery import raised
 from .voices import FACE, FACE_FRAMES, Embedding, ModelWithVoices
-from .windows import Progress, clip_lengths, lengths_mask, predict_pitch, read_lips, vocode
+from .windows import Progress, Videos, clip_lengths, lengths_mask, predict_pitch, read_lips, vocode
 
 
 @dataclass
@@ -107,7 +107,7 @@ class Lip2SpeechWithVocoder(ModelWithVoices):
     @can_return_tuple
     def forward(
         self,
-        pixel_values_videos: torch.Tensor,
+        pixel_values_videos: Videos,
         attention_mask: torch.Tensor | None = None,
         speaker_embeddings: torch.Tensor | None = None,
         voice: str | Sequence[str] | None = None,
@@ -131,7 +131,7 @@ class Lip2SpeechWithVocoder(ModelWithVoices):
 
         Args:
             pixel_values_videos: (B, T, 1, 88, 88), normalised mouth frames, on any device: windows are moved
-                one by one.
+                one by one. `windows.GrayVideos` are normalised one by one, too.
             attention_mask: (B, T), 1 = frame, 0 = padding, which comes last; None when nothing is padded.
             speaker_embeddings: (256,), (1, 256) or (B, 256), the voices to speak with; excludes `voice`.
             voice: name of one of the model's voices, or one name per clip; by default the model's default
@@ -161,7 +161,7 @@ class Lip2SpeechWithVocoder(ModelWithVoices):
                 f"window_frames is {window_frames} and context_frames {context_frames}; give at least 1 and "
                 "at least 0."
             )
-        if pixel_values_videos.ndim != 5:
+        if len(pixel_values_videos.shape) != 5:
             raise Lip2SpeechError(
                 f"pixel_values_videos has shape {tuple(pixel_values_videos.shape)}; expected (batch, frames, "
                 "1, height, width)."
@@ -182,7 +182,7 @@ class Lip2SpeechWithVocoder(ModelWithVoices):
         if voice == FACE and FACE not in self.voices and speaker_embeddings is None:
             speaker_embeddings = self.predict_voices(pixel_values_videos, lengths)
             voice = None
-        speakers = self.speaker_embeddings(speaker_embeddings, voice, len(pixel_values_videos))
+        speakers = self.speaker_embeddings(speaker_embeddings, voice, len(lengths))
         if text_ids is not None and self.config.lip2speech.text_conditioner_size is None:
             raise Lip2SpeechError(
                 "A text was given, but the model cannot be told what to say: the "
@@ -233,7 +233,7 @@ class Lip2SpeechWithVocoder(ModelWithVoices):
     @torch.no_grad()
     def read_text(
         self,
-        pixel_values_videos: torch.Tensor,
+        pixel_values_videos: Videos,
         attention_mask: torch.Tensor | None = None,
         window_frames: int = 500,
         context_frames: int = 100,
@@ -255,7 +255,7 @@ class Lip2SpeechWithVocoder(ModelWithVoices):
         return read["text_logits"][0]
 
     def predict_voices(
-        self, pixel_values_videos: torch.Tensor, lengths: torch.Tensor | None = None
+        self, pixel_values_videos: Videos, lengths: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Speaker embeddings float32 (B, 256) that fit the faces of clips, from their first 20 s.
 

@@ -1,6 +1,7 @@
 """Clips of any length in bounded memory: the lip reader in overlapping windows, the vocoder in chunks."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,9 +22,40 @@ _MEL_PER_UNIT = MEL_PER_FRAME // UNITS_PER_FRAME
 Progress = Callable[[str, int, int], None]
 
 
+@dataclass
+class GrayVideos:
+    """Mouth frames of which a window becomes pixels when it is read: all as float32 would take four times the
+    memory. `videos[rows, frames]` is a tensor (rows, frames, 1, S, S).
+
+    Args:
+        frames: uint8 (B, T, S, S).
+        scale, offset: float32 (B,); pixels = frames * scale - offset.
+    """
+
+    frames: torch.Tensor
+    scale: torch.Tensor
+    offset: torch.Tensor
+
+    @property
+    def shape(self) -> torch.Size:
+        batch, frames, *sides = self.frames.shape
+        return torch.Size((batch, frames, 1, *sides))
+
+    @property
+    def device(self) -> torch.device:
+        return self.frames.device
+
+    def __getitem__(self, place: tuple[Any, slice]) -> torch.Tensor:
+        scale, offset = (value[place[0], None, None, None, None] for value in (self.scale, self.offset))
+        return self.frames[place].unsqueeze(2).float().mul_(scale).sub_(offset)
+
+
+Videos = torch.Tensor | GrayVideos
+
+
 def read_lips(
     model: Lip2SpeechModel,
-    videos: torch.Tensor,
+    videos: Videos,
     lengths: torch.Tensor,
     speakers: torch.Tensor,
     window: int,

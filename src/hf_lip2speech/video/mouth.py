@@ -100,7 +100,9 @@ def follow_mouth(
                 progress("crops", done, count)
 
         crops = ahead.gather(points, face_mask, [track.parts for track in tracks], frames, name, cut)
-    return MouthClip(crops[_nearest(face_mask)], face_mask, points)
+    if not face_mask.all():
+        crops = crops[_nearest(face_mask)]
+    return MouthClip(crops, face_mask, points)
 
 
 def ready_made_crops(frames: Iterable[np.ndarray], *, name: str = "the video") -> np.ndarray:
