@@ -59,10 +59,9 @@ def test_the_search_finds_pages_without_network_and_server(site, browser, page):
     wait_for(
         "the search", lambda: browser.execute_script("return !document.querySelector('.md-search').hidden")
     )
-    browser.execute_script(
-        "const query = document.querySelector('[data-md-component=search-query]');"
-        "query.focus(); query.value = 'copy synthesis'; query.dispatchEvent(new KeyboardEvent('keyup'));"
-    )
+    query = browser.find_element("css selector", "[data-md-component=search-query]")
+    query.click()  # the index is read now
+    query.send_keys("copy synthesis")
     links = "return [...document.querySelectorAll('.md-search-result__link')].map(link => link.href)"
     found = wait_for("a result", lambda: browser.execute_script(links))
     assert any("glossary.html" in link for link in found)
