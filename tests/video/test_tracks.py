@@ -16,14 +16,13 @@ from hf_lip2speech.video.tracks import (
     RIGID_POINTS,
     SHAPE_POINTS,
     UPPER_INNER_LIP,
-    each_with_faces,
     follow_faces,
     lip_motion,
     number_faces,
 )
 from hf_lip2speech.video.warp import warp_affine
 
-from .test_mouth import Script, dots, fake_face
+from .test_mouth import Script, dots
 
 RENDERED = Path(__file__).parents[1] / "synthetic" / "rendered"
 FRAMES = 30
@@ -168,53 +167,3 @@ def test_a_face_too_brief_to_stay_has_no_number():
     places = [[(0.4, 0, 0), (0.4, 130, 0)] if k < 4 else [(0.4, 0, 0)] for k in range(20)]
     tracks, _ = follow_faces(dots(places), "x", Script(places))
     assert len(tracks) == 2 and len(number_faces(tracks)) == 1
-
-
-class Placed(MeshLandmarkDetector):
-    """Finds the faces at the places of each frame, whose number is the value of its pixels."""
-
-    def __init__(self, places):
-        self.places, self.seen = places, []
-
-    def __call__(self, frame):
-        self.seen.append(int(frame[0, 0, 0]))
-        return [fake_face(*place) for place in self.places[self.seen[-1]]]
-
-
-def centre(face):
-    return face.box.reshape(2, 2).mean(axis=0)
-
-
-def found_in_each(places):
-    """The frames in which the faces were looked for; those of each frame are where they are."""
-    detector = Placed(places)
-    frames = [np.full((2, 2, 3), number, np.uint8) for number in range(len(places))]
-    found = [[centre(face) for face in faces] for _, faces in each_with_faces(frames, detector)]
-    expected = [[centre(fake_face(*place)) for place in shown] for shown in places]
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-3)
-    return detector.seen
-
-
-def test_faces_that_move_little_are_looked_for_in_every_second_frame():
-    assert found_in_each([[(1.0, x, 0), (0.5, 300 - x, 0)] for x in range(9)]) == [0, 2, 4, 6, 8]
-
-
-@pytest.mark.parametrize("change", [5, 6])
-@pytest.mark.parametrize("then", [[], [(1.0, 40, 0)], [(1.0, 0, 0), (0.5, 300, 0)]])
-def test_no_frame_is_skipped_where_a_face_comes_goes_or_jumps(change, then):
-    found_in_each([[(1.0, 0, 0)]] * change + [then] * 4 + [[(1.0, 0, 0)]] * 5)
-
-
-def test_crops_lie_where_they_do_when_each_frame_is_looked_at():
-    class EveryFrame:
-        def __init__(self):
-            self.reset, self.look = detector.reset, detector
-
-        def __call__(self, frame):
-            return self.look(frame)
-
-    detector = MeshLandmarkDetector()
-    frames = talker("kal")
-    sparse, full = follow_mouth(frames), follow_mouth(frames, detector=EveryFrame())
-    assert np.abs(sparse.points - full.points).mean() < 0.3  # pixels

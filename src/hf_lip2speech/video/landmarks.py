@@ -214,14 +214,14 @@ class MeshLandmarkDetector:
     """BlazeFace finds faces, Face Mesh follows each of them from frame to frame.
 
     A face is followed from its own last points while the mesh's score stays high. Frames are searched for
-    more faces every `search_every` calls, unless nothing but the faces has moved since the last search, and
+    more faces every `search_every` frames, unless nothing but the faces has moved since the last search, and
     on each frame (as a whole only) while there is no face. Meanwhile a large frame is also searched for small
     faces, by parts: the whole of it once in `search_every` frames, so that no frame takes long.
 
     Args:
         min_detection_score: BlazeFace's least score, 0..1.
         min_presence_score: the mesh's least score, 0..1.
-        search_every: frames that are seen between two searches.
+        search_every: frames between two searches.
         max_faces: at most so many faces are followed; 9 are those of a video call of three rows.
         num_threads: threads of LiteRT; one is enough for well over 50 frames per second.
     """

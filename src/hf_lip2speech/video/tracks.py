@@ -1,7 +1,7 @@
 """Faces from frame to frame, and which of them speaks."""
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import EmptyVideoError, Lip2SpeechError, NoFaceError
 from .crops import CropsAhead, FaceParts, anchor_points
-from .landmarks import Face, LandmarkDetector, MeshLandmarkDetector, iou
+from .landmarks import Face, LandmarkDetector, iou
 
 Progress = Callable[[str, int, int | None], None]
 
@@ -20,7 +20,6 @@ RIGID_POINTS = [33, 133, 362, 263, 168, 6, 197, 195, 5, 4, 1, 2, 98, 327, 10, 15
 RIGID_POINTS += [93, 323, 129, 358]
 SHAPE_POINTS = RIGID_POINTS + UPPER_INNER_LIP + LOWER_INNER_LIP
 SAME_FACE_IOU = 0.3
-NEAR_IOU = 0.85  # of a face in two frames, between which it moves as on a straight line
 LEAST_PRESENCE = 5  # frames; a face that is seen less often is not worth a warning
 LONGEST_LOSS = 25  # frames; a face that comes back later starts another track
 SYLLABLE, SECOND = 3, 25  # frames: lip motion is what is slower than the first and faster than the second
@@ -93,8 +92,8 @@ def follow_faces(
     tracks: list[Track] = []
     count = 0
     detector.reset()
-    for index, (frame, faces) in enumerate(each_with_faces(frames, detector)):
-        assign(tracks, index, faces)
+    for index, frame in enumerate(frames):
+        assign(tracks, index, detector(frame))
         for track in tracks:
             if ahead is not None and index - track.last <= LONGEST_LOSS:
                 ahead.keep(track.parts, index, frame, track.frames, track.anchors, track.box)
@@ -111,48 +110,6 @@ def follow_faces(
             "person; pass cropped=True if these are ready-made mouth crops"
         )
     return tracks, count
-
-
-def each_with_faces(
-    frames: Iterable[np.ndarray], detector: LandmarkDetector
-) -> Iterator[tuple[np.ndarray, list[Face]]]:
-    """Each frame with its faces, which a `MeshLandmarkDetector` looks for in every second frame.
-
-    The faces of a frame between two that show the same ones, nearly at the same places, are the means of
-    theirs. Where a face comes, goes or moves fast, and where there is none, the detector sees each frame, as
-    other detectors always do.
-    """
-    sparse = isinstance(detector, MeshLandmarkDetector)
-    before: list[Face] = []
-    skipped: np.ndarray | None = None
-    for frame in frames:
-        if sparse and before and skipped is None:
-            skipped = frame
-            continue
-        faces = detector(frame)
-        if skipped is not None:
-            between = _between(before, faces)
-            if between is None:
-                between, faces = detector(skipped), detector(frame)
-            yield skipped, between
-            skipped = None
-        yield frame, faces
-        before = faces
-    if skipped is not None:
-        yield skipped, detector(skipped)
-
-
-def _between(before: list[Face], after: list[Face]) -> list[Face] | None:
-    """The faces half-way between two frames; None if these show others, or the same ones far apart."""
-    if len(before) != len(after):
-        return None
-    boxes = [face.box for face in after]
-    overlaps = np.array([iou(face.box, boxes) for face in before])
-    partners = overlaps.argmax(axis=1)
-    if len(set(partners.tolist())) < len(after) or overlaps.max(axis=1).min() < NEAR_IOU:
-        return None
-    pairs = [(face, after[partner]) for face, partner in zip(before, partners, strict=True)]
-    return [Face((a.box + b.box) / 2, (a.score + b.score) / 2, (a.points + b.points) / 2) for a, b in pairs]
 
 
 def assign(tracks: list[Track], index: int, faces: Sequence[Face]) -> None:
