@@ -9,23 +9,17 @@ import json
 import shutil
 from pathlib import Path
 
-import torch
-
 from hf_lip2speech.composite import compose
 from hf_lip2speech.data.corpora import GRID, Corpus, FaceVideoFolder
 from hf_lip2speech.data.prepare import prepare
 from hf_lip2speech.loading import BUNDLED
 from hf_lip2speech.media.audio import read_audio, write_audio
 from hf_lip2speech.media.mux import mux_speech
-from hf_lip2speech.models.configuration_lip2speech import Lip2SpeechConfig
 from hf_lip2speech.models.configuration_mel_flow import MelFlowConfig
 from hf_lip2speech.models.configuration_unit_vocoder import UnitVocoderConfig
-from hf_lip2speech.models.modeling_lip2speech import Lip2SpeechModel
-from hf_lip2speech.models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
 from hf_lip2speech.models.modeling_mel_flow import MelFlowModel
 from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
 from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
-from hf_lip2speech.text.characters import ENGLISH
 
 from ..conversion.published_files import small_lip2speech, small_vocoder
 from ..fake_corpora import RENDERED, make_grid, make_lrs2, make_lrs3, rendered_talks
@@ -52,20 +46,6 @@ def model(path: Path) -> None:
 
 def hifigan(path: Path) -> None:
     UnitVocoderModel(UnitVocoderConfig(upsample_initial_channel=32)).save_pretrained(path)
-
-
-def text_model(path: Path) -> None:
-    """The bundled model, if need be with a text head that knows nothing."""
-    whole = Lip2SpeechWithVocoder.from_pretrained(BUNDLED)
-    config = whole.lip2speech.config.to_dict()
-    if not config["text_conditioner_size"]:
-        added = {"text_vocabulary": config["text_vocabulary"] or ENGLISH, "text_conditioner_size": 16}
-        torch.manual_seed(0)
-        lip2speech = Lip2SpeechModel(Lip2SpeechConfig(**(config | added)))
-        lip2speech.load_state_dict(whole.lip2speech.state_dict(), strict=False)
-        whole = Lip2SpeechWithVocoder.from_parts(lip2speech, whole.vocoder, whole.voices, "grid_s1")
-    whole.save_pretrained(path)
-    shutil.copyfile(BUNDLED / "preprocessor_config.json", path / "preprocessor_config.json")
 
 
 def mel_flow(path: Path) -> None:
@@ -172,7 +152,7 @@ class StandIns:
         given = {name: value for name, value in vars(args).items() if value is not None}
         for role in MODEL_ROLES:
             if given.get(role, "bundled") != "bundled":
-                kinds = {"TEXT_MODEL": text_model, "FLOW_MODEL": flow_model}
+                kinds = {"FLOW_MODEL": flow_model}
                 self.put(kinds.get(given[role], model), given[role])
         if "vocabulary" in given:
             self.put(words, args.vocabulary)

@@ -30,7 +30,6 @@ from .stand_ins import (
     model,
     prepared,
     recording,
-    text_model,
     video,
 )
 
@@ -44,7 +43,6 @@ FILES = {
     "/data/lrs3": lrs3,
     "EVALUATION": evaluation,
     "MODEL": model,
-    "TEXT_MODEL": text_model,
     "FLOW_MODEL": flow_model,
     "a.mp4": video,
     "b.mp4": video,
