@@ -35,14 +35,14 @@ def write_prepared_folder(
             "units": f"units/{name}.npy",
             "speaker_embedding": f"speaker/{name}.npy",
         }
-        visual_units = root / f"visual_units/{name}.npy"
+        visual_units = f"visual_units/{name}.npy"
         for path in (*paths.values(), visual_units):
             (root / path).parent.mkdir(parents=True, exist_ok=True)
         write_video(root / paths["video"], mouth, fps=25)
         soundfile.write(root / paths["audio"], rng.normal(0, 0.1, 640 * length).clip(-1, 1), 16_000)
         np.save(root / paths["mel"], rng.normal(-5, 2, (4 * length, 80)).astype(np.float32))
         np.save(root / paths["units"], rng.integers(0, NUM_UNITS, 2 * length).astype(np.int16))
-        np.save(visual_units, rng.integers(0, NUM_UNITS, length).astype(np.uint16))
+        np.save(root / visual_units, rng.integers(0, NUM_UNITS, length).astype(np.uint16))
         np.save(root / paths["speaker_embedding"], np.full(256, 1 / 16, dtype=np.float32))
         rows.append(
             {
