@@ -96,7 +96,7 @@ def test_a_prepared_folder_is_known_by_its_manifest_and_named_after_its_corpus(p
     assert [clip.id for clip in prepared.clips] == ["ann/clip 0", "ann/clip 2", "carl/clip 1"]
     assert prepared.clips[0].text == TEXTS[0] and prepared.name == prepared_set.name
     shutil.copytree(prepared_set, tmp_path / "set")
-    (tmp_path / "set" / "report.json").write_text('{"corpus": "grid"}')
+    (tmp_path / "set" / "report.json").write_text('{"corpus": "grid", "clips": 3}')
     assert open_evaluation_set(tmp_path / "set").name == "GRID"
 
 

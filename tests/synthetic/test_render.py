@@ -116,7 +116,7 @@ def test_the_files_do_not_depend_on_the_number_of_processes(two, tmp_path):
 
 @needs_flite
 def test_a_folder_holds_clips_of_one_seed_and_size(two):
-    with pytest.raises(DatasetError, match="'seed': 0.*'seed': 1.*another folder"):
+    with pytest.raises(DatasetError, match="seed.: 0.*seed.: 1.*another folder"):
         make(two, 2, seed=1)
 
 

@@ -82,9 +82,10 @@ def test_validation_measures_what_the_saved_model_does(train, prepared, tmp_path
     """One clip at a time through the reloaded model, against the numbers of the run in batches of two."""
     trainer = train("train", per_device_eval_batch_size=2, max_steps=2)
     model = Lip2SpeechModel.from_pretrained(tmp_path / "run/best").eval()
+    extractor = Lip2SpeechFeatureExtractor.from_pretrained(tmp_path / "run/best")
     hits = total = 0
     for clip in PreparedDataset(prepared, "val"):
-        inputs = Lip2SpeechFeatureExtractor()(clip["frames"], return_tensors="pt")
+        inputs = extractor(clip["frames"], return_tensors="pt")
         speaker = torch.from_numpy(clip["speaker_embeddings"])[None]
         with torch.no_grad():
             units = model.unit_ids(model(**inputs, speaker_embeddings=speaker).unit_logits)[0].numpy()

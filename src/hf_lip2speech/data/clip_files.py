@@ -30,7 +30,6 @@ from ..video.tracks import TALKING
 from .corpora import Clip
 from .corpora.clip import Segment, segments_of
 from .layout import Journal, PreparedFolder
-from .prepared import read_crops
 from .unread import place_of_bug
 
 # Makes a clip's sound, float32 (640 T,) at 16 kHz, from its text and its mouth of T frames.
@@ -260,6 +259,8 @@ class ClipWriter:
 
     def write_visual_units(self, ids: Sequence[str], frames: int) -> int:
         """The same of the visual units."""
+        from .prepared import read_crops  # needs pyarrow, which publishing does not
+
         crops = np.stack([read_crops(self.folder.path("video", clip)) for clip in ids])
         assert crops.shape[1] == frames
         units = self.visual_unit_extractor(torch.from_numpy(crops)).unit_ids
