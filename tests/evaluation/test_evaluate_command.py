@@ -98,6 +98,8 @@ def test_a_prepared_folder_is_known_by_its_manifest_and_named_after_its_corpus(p
     shutil.copytree(prepared_set, tmp_path / "set")
     (tmp_path / "set" / "report.json").write_text('{"corpus": "grid", "clips": 3}')
     assert open_evaluation_set(tmp_path / "set").name == "GRID"
+    (tmp_path / "set" / "report.json").write_text('{"clips": 3, "left_out": {}}')  # as reface writes it
+    assert open_evaluation_set(tmp_path / "set").name == "set"
 
 
 def test_a_missing_split_a_missing_folder_and_an_id_that_leaves_the_folder_are_refused(

@@ -1,4 +1,4 @@
-"""Where the crop of a mouth lies in a frame, cutting it, and cutting it while the video is being read.
+"""Finds the place of a mouth in a frame and cuts its crop, also while the video is being read.
 
 The place of a crop is known 6 frames later, when its landmarks can be averaged. Until then, the part of the
 frame about the face is kept, not the frame: a video of any length is read once, in bounded memory.
