@@ -39,7 +39,7 @@ def read_ahead(items: Iterable[T], depth: int = 1) -> Iterator[T]:
         yield from items
         return
     iterator, end = iter(items), object()
-    with other_thread("read_ahead") as thread:
+    with ThreadPoolExecutor(1, "read_ahead") as thread:
         coming: deque[Future[Any]] = deque(thread.submit(next, iterator, end) for _ in range(depth))
         try:
             while (item := coming.popleft().result()) is not end:
