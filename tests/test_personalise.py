@@ -28,6 +28,8 @@ from .training.conftest import reset_accelerate
 
 CONFIGS = Path(__file__).parents[1] / "examples" / "configs"
 DEFAULTS = Settings(updates=2000, batch_size=8, bf16=False, workers=0, cache=True, text_vocabulary=None)
+COST = {"lip_reader": (20, 0.5), "vocoder": (6, 1.5), "minutes_in_all": 120, "device": "CPU", "clips": 24}
+COST |= {"minutes": 1.2, "prepare_minutes": 3, "sample": 4}
 OF_MACHINE = {"bf16": False, "dataloader_num_workers": 0, "model": {}}
 
 
@@ -141,6 +143,73 @@ def test_what_could_not_be_prepared_is_named_where_too_little_is_left(videos, tm
     job._prepared.write_json(job._prepared.report, {"hours": 0.01, "skipped": skipped})
     with pytest.raises(DatasetError, match=r"Only 36 s of .*ann/take_03: no face was found.*report\.json"):
         job._prepare(False)
+
+
+def test_what_is_done_is_not_done_again(videos, tmp_path, monkeypatch):
+    job, did = Personalisation(videos, tmp_path / "model", updates=5), []
+
+    def train(kind, settings, on_update):
+        did.append(name := Path(settings["output_dir"]).name)
+        on_update(settings["max_steps"])
+        if did.count(name) == 1 and name == "vocoder":
+            raise SystemExit(130)
+        (Path(settings["output_dir"]) / "last").mkdir(parents=True)
+        (Path(settings["output_dir"]) / "last" / "config.json").touch()
+
+    def join(reader, vocoder, out, **_):
+        did.append("compose")
+        out.mkdir()
+        (out / "config.json").touch()
+
+    monkeypatch.setattr("hf_lip2speech.training.stages.train_stage", train)
+    monkeypatch.setattr("hf_lip2speech.personalise.compose", join)
+    monkeypatch.setattr("hf_lip2speech.personalise.named_voices", lambda folders: {})
+    monkeypatch.setattr(job, "_prepare", lambda progress: None)
+    monkeypatch.setattr(job, "_evaluate", lambda progress, command: did.append("evaluate"))
+    job._prepared.root.mkdir(parents=True)
+    job._prepared.write_json(job._prepared.report, {"clips": 3, "splits": {"train": {"clips": 3}}})
+    stages, updates = [], []
+    with pytest.raises(SystemExit):
+        job.run(lambda number, text: stages.append((number, text)), lambda *done: updates.append(done))
+    assert did == ["lip2speech", "vocoder"] and updates == [(5, 5), (1, 1)]
+    assert stages == [(1, "24 videos"), (2, "5 updates of 3 clips"), (3, "1 updates of 3 clips")]
+    job.run()
+    assert did[2:] == ["vocoder", "compose", "evaluate"]
+    job.run()
+    assert did[5:] == ["evaluate"]
+
+
+def test_a_training_that_ctrl_c_stopped_says_how_to_go_on_and_another_end_stays_as_it_is(
+    videos, tmp_path, monkeypatch, capsys
+):
+    class Job:
+        model, begun = "model", False
+
+        def __init__(self, *_, **__):
+            pass
+
+        def estimate(self):
+            return COST
+
+        def run(self, on_stage, on_update, **_):
+            on_stage(2, "20 updates of 8 clips")
+            for done in range(1, 12):
+                on_update(done, 20)
+            raise SystemExit(code)
+
+    monkeypatch.setattr("hf_lip2speech.personalise.Personalisation", Job)
+    code = 130
+    assert cli.main(["personalise", str(videos), str(tmp_path / "model")]) == 130
+    lines = capsys.readouterr().err.splitlines()
+    assert "About 2.0 hours on this CPU, for 24 videos of 1.2 minutes:" in lines
+    assert [line for line in lines if "of 20 updates" in line] == [
+        f"[2/5] train the lip reader: {done} of 20 updates" for done in (2, 4, 6, 8, 10)
+    ]
+    assert lines[-1] == "Finished work is kept: run the same command again to resume."
+    code = 143
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["personalise", str(videos), str(tmp_path / "model")])
+    assert stop.value.code == 143 and "Finished work" not in capsys.readouterr().err
 
 
 def test_updates_of_all_kinds_are_timed(request):

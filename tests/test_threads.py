@@ -64,20 +64,58 @@ def test_two_threads_find_the_face_that_one_finds(speak):
             np.testing.assert_allclose(found["audio"], expected["audio"], atol=1e-6)
 
 
-def test_one_thread_of_torch_makes_each_item_when_it_is_asked_for():
-    made, threads = [], torch.get_num_threads()
+@pytest.fixture
+def torch_threads():
+    """Sets the number of torch's threads for a test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_one_thread_of_torch_makes_each_item_when_it_is_asked_for(torch_threads):
+    made = []
 
     def items():
         for number in range(3):
             made.append((number, threading.get_ident()))
             yield number
 
-    torch.set_num_threads(1)
-    try:
-        ahead = read_ahead(items(), 2)
-        assert next(ahead) == 0 and made == [(0, threading.get_ident())]
-    finally:
-        torch.set_num_threads(threads)
+    torch_threads(1)
+    ahead = read_ahead(items(), 2)
+    assert next(ahead) == 0 and made == [(0, threading.get_ident())]
+
+
+def test_another_thread_makes_no_more_items_than_were_asked_for_and_stops_where_its_iterator_is_closed(
+    torch_threads,
+):
+    made, closed = [], threading.Event()
+
+    def items():
+        try:
+            for number in range(100):
+                made.append(threading.get_ident())
+                yield number
+        finally:
+            closed.set()
+
+    torch_threads(2)
+    ahead = read_ahead(items(), 3)
+    assert [next(ahead), next(ahead)] == [0, 1]
+    ahead.close()
+    assert closed.is_set() and len(made) <= 5 and threading.get_ident() not in made
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("read_ahead")]
+
+
+def test_what_another_thread_meets_is_raised_after_the_items_before_it(torch_threads):
+    def items():
+        yield from range(2)
+        raise ValueError("no third one")
+
+    torch_threads(2)
+    ahead = read_ahead(items(), 4)
+    assert [next(ahead), next(ahead)] == [0, 1]
+    with pytest.raises(ValueError, match="no third one"):
+        next(ahead)
 
 
 def memory() -> int:

@@ -29,6 +29,7 @@ from hf_lip2speech.media.video import open_video
 from hf_lip2speech.models.modeling_speaker_encoder import SpeakerEncoder
 from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
 from hf_lip2speech.video.mouth import MouthClip, mouth_crops
+from hf_lip2speech_cli.prepare import _print_report
 
 from ..fake_corpora import RENDERED, two_talkers
 from ..tiny_model import save_tiny_hubert
@@ -583,6 +584,22 @@ class TestCommandLine:
         assert f"3 clips (train 2, val 1), 0.00 hours in {out}" in printed
         assert "Lost 1 of 4 clips: 0.00 hours, and 1 of unknown length." in printed
         assert {row["speaker"] for row in manifest(out)} == {"carla"}
+
+    def test_whatever_was_done_to_clips_is_told(self, before_crops, corpus, clip_maker, run, out, capsys):
+        corpus += [clip_maker("carl/long", samples=640 * 16), clip_maker("carl/short", samples=640 * 8)]
+        corpus += [clip_maker(f"dora/{number}", samples=0) for number in range(5)]
+        before_crops(lambda video: [][0] if video == corpus[2].video else None)
+        _print_report(run(corpus, out), "OUT")
+        told = "\n".join(capsys.readouterr().err.splitlines())
+        assert "Skipped 5, NoAudioError:\n  dora/0: " in told
+        assert (
+            "  dora/2: " in told and "  dora/3: " not in told and "  and 2 more, see OUT/report.json" in told
+        )
+        assert "Failed 1 because of a bug, IndexError at test_prepare.py" in told and "\n  ben/one\n" in told
+        assert "4 clips (train 3, val 1), 0.00 hours in OUT" in told
+        assert "Trimmed 1 clips whose sound was longer than the video, see OUT/report.json" in told
+        assert "Padded 1 clips whose sound was shorter than the video, see OUT/report.json" in told
+        assert "Lost 6 of 10 clips: 0.00 hours, and 5 of unknown length." in told
 
     def test_shards_and_then_all_after_a_dry_run_that_writes_nothing(self, cropped, out, grid_dir, capsys):
         command = ["prepare", "grid", str(grid_dir), str(out), *self.arguments, "--limit", "2"]

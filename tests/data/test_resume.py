@@ -1,5 +1,6 @@
 """Preparations that are interrupted, shared out in shards, or done by several processes."""
 
+import errno
 import json
 import os
 import signal
@@ -105,6 +106,16 @@ class TestResume:
 
         before_crops(again)
         assert run(corpus, out)["clips"] == 3
+
+    def test_where_a_file_system_has_no_locks_a_warning_says_so_and_the_run_goes_on(
+        self, cropped, corpus, run, out, monkeypatch
+    ):
+        def refuse(*_):
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        monkeypatch.setattr(pytest.importorskip("fcntl"), "flock", refuse)
+        with pytest.warns(UserWarning, match="out cannot be locked .*No locks available.*only one process"):
+            assert run(corpus, out)["clips"] == 3
 
     def test_ctrl_c_keeps_what_is_done(self, cropped, corpus, run, out, before_crops):
         def interrupt(video):

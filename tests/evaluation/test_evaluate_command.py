@@ -148,6 +148,20 @@ def test_the_command_prints_a_table_that_fits_a_terminal_and_names_the_page(
     assert facts["recogniser"]["recogniser"] == "pocketsphinx"
 
 
+def test_a_clip_that_is_left_out_and_what_is_not_measured_are_told(
+    model, prepared_set, tmp_path, capsys, quick_measures
+):
+    dataset = shutil.copytree(prepared_set, tmp_path / "set")
+    (dataset / "video" / "ann" / "clip 2.mp4").write_bytes(b"no video")
+    line = ["evaluate", model, str(dataset), "--out", str(tmp_path / "out"), "--device", "cpu"]
+    assert hf_lip2speech_cli.main([*line, "--recogniser", "none", "--limit", "2"]) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert "note: no word error rate: name a recogniser (--recogniser)" in told
+    assert [line for line in told if line.startswith("left out: ann/clip 2: ")]
+    (skipped,) = json.loads((tmp_path / "out" / "results.json").read_text())["skipped"]
+    assert skipped["id"] == "ann/clip 2"
+
+
 def test_errors_are_one_line(model, prepared_set, tmp_path, capsys):
     for options, message in (
         (["--split", "test"], "expected one of val"),

@@ -111,3 +111,26 @@ def test_darkness_and_length_are_told(tmp_path, talk):
     verdict = check_take(film(tmp_path, frames, talk.waveform[: 20 * SAMPLES_PER_FRAME]))
     assert any(problem.startswith("It is dark") for problem in verdict.problems)
     assert any(problem.startswith("It lasts 0.8 s") for problem in verdict.problems)
+
+
+def test_the_page_asks_for_each_prompt_once_and_keeps_no_take_where_there_is_none(tmp_path, talk):
+    pytest.importorskip("gradio", reason="gradio is not installed (extra demo)")
+    from hf_lip2speech.recording.page import make_page
+
+    (tmp_path / "prompts.txt").write_text("a <b>\ntwo\n")
+    session = Session(tmp_path / "prompts.txt", tmp_path / "ann")
+    show, check, _, keep = (made.fn for made in make_page(session).fns.values())
+    take = str(film(tmp_path, iter_frames(talk.video), talk.waveform))
+    assert show()[0] == "1 of 2. Please say:\n# a &lt;b&gt;"
+    told, again, kept = check(take)
+    assert told.startswith("### Good") and again.interactive and kept.interactive
+    (tmp_path / "text.webm").write_text("no video")
+    told, again, kept = check(str(tmp_path / "text.webm"))
+    assert "cannot be read" in told and again.interactive and not kept.interactive
+    assert not check(None)[2].interactive
+    assert keep(None)[0].startswith("1 of 2") and not list((tmp_path / "ann").glob("*"))
+    assert keep(take)[0].startswith("2 of 2") and keep(take)[0].startswith("# All 2 prompts")
+    keep(take)  # a second click
+    assert sorted(path.name for path in (tmp_path / "ann").iterdir()) == [
+        f"000{number}.{suffix}" for number in (1, 2) for suffix in ("mp4", "txt")
+    ]
