@@ -47,6 +47,8 @@ print(json.dumps([done, sorted(name for name in loaded if not name.startswith("_
 MISTAKES = {
     "": ("usage: hf-lip2speech [-h]", 2),
     "sing": ("invalid choice: 'sing'", 2),
+    "spaek clip.mp4": ("did you mean speak?", 2),
+    "speak clip.mp4 --otuput x.wav": ("unrecognized arguments: --otuput x.wav; did you mean --output?", 2),
     "speak": ("usage: hf-lip2speech speak", 2),
     "speak clip.mp4 --louder": ("usage: hf-lip2speech speak [-h]", 2),
     "speak clip.mp4 --dtype int3": ("invalid choice: 'int3'", 2),

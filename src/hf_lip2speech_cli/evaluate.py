@@ -19,7 +19,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("model", metavar="MODEL", help="folder or Hub name of a composed model, or bundled")
     dataset = "GRID, LRS2, LRS3, a folder that prepare wrote, or any folder of talking-face videos with sound"
     add("dataset", metavar="DATASET", help=dataset)
-    add("--out", metavar="DIR", required=True, help="folder to write")
+    add("--out", metavar="DIR", default="evaluation", help="folder to write (default: evaluation)")
     add("--split", metavar="SPLIT", help="train, val or test (default: test if there is one, else val)")
     add(
         "--recogniser",

@@ -1,12 +1,13 @@
 """What several commands share: options, and checks of arguments that need no library."""
 
 import argparse
+import difflib
 import os
 import re
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 LONGEST_NAME = 240  # bytes; what most file systems take, less what an unfinished file's name has
 TRANSCRIPTS = (".srt", ".vtt", ".txt", ".json")
@@ -27,13 +28,26 @@ class CommandError(Exception):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose subcommands show their own usage when an argument of theirs is unknown."""
+    """A parser whose subcommands show their own usage when an argument of theirs is unknown, with the name
+    that was probably meant (argparse does so from Python 3.14 on, for commands and choices)."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         namespace, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+            options = [name for action in self._actions for name in action.option_strings]
+            meant = _did_you_mean(unknown[0].partition("=")[0], options)
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
         return namespace, unknown
+
+    def error(self, message: str) -> NoReturn:
+        if wrong := re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message):
+            message += _did_you_mean(wrong[1], re.findall(r"[\w-]+", wrong[2]))
+        super().error(message)
+
+
+def _did_you_mean(given: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(given, names, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def positive(text: str, least: int = 1) -> int:

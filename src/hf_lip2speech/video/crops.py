@@ -29,6 +29,7 @@ HALF_WINDOW = SMOOTHING_WINDOW // 2
 REACH = 0.65  # of the longer side of the face: how far about the mouth a part of the frame is kept
 SAME_PLACE = 1e-5  # pixels by which the points of a crop that was cut ahead may differ from the final ones
 AT_ONCE = 8  # crops cut in one go
+GROWTH = 256  # crops by which the array of those that were cut ahead grows
 MOST_WAITING = 8  # such jobs that may wait: the reading of the video waits for the cutting then
 MOST_KEPT = 2**27  # bytes of kept parts, of all faces; what does not fit is read again
 
@@ -64,7 +65,7 @@ def crop_matrix(anchors: np.ndarray) -> np.ndarray:
 
 def cut_mouth(frame: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """The crop uint8 (96, 96), gray, of an RGB frame uint8 (H, W, 3)."""
-    return gray(warp_affine(frame, matrix, MOUTH_SIZE, MOUTH_SIZE))
+    return (warp_affine(frame, matrix, MOUTH_SIZE, MOUTH_SIZE, GRAY) + np.float32(0.5)).astype(np.uint8)
 
 
 def gray(frame: np.ndarray) -> np.ndarray:
@@ -105,10 +106,35 @@ class Part(NamedTuple):
 
 @dataclass
 class FaceParts:
-    """The parts kept of one face: by frame, and the first frame that was not cut ahead."""
+    """What is kept of one face.
+
+    Attributes:
+        parts: by frame, those that are not cut yet.
+        following: the first frame that was not cut ahead.
+        crops: uint8 (N, 96, 96), those that were cut ahead, from frame `first` on; others are undefined.
+        points: by frame, the anchor points (6, 2) with which they were cut.
+    """
 
     parts: dict[int, Part] = field(default_factory=dict)
     following: int = 0
+    first: int = 0
+    crops: np.ndarray = field(default_factory=lambda: np.empty((0, MOUTH_SIZE, MOUTH_SIZE), np.uint8))
+    points: dict[int, np.ndarray] = field(default_factory=dict)
+
+    def cut(self, due: list[tuple[int, np.ndarray, Part]]) -> None:
+        """Cut the crops of the parts that hold them, given as frame, anchor points and part."""
+        for index, points, part in due:
+            matrix = crop_matrix(points)
+            if part.holds(matrix):
+                if not self.points:
+                    self.first = index
+                if index - self.first >= len(self.crops):
+                    self.resize(index - self.first + GROWTH)
+                self.crops[index - self.first], self.points[index] = part.cut(matrix), points
+
+    def resize(self, count: int) -> None:
+        """In place, so that a long video's crops are never held twice."""
+        self.crops.resize((count, MOUTH_SIZE, MOUTH_SIZE), refcheck=False)
 
 
 class CropsAhead:
@@ -119,7 +145,7 @@ class CropsAhead:
 
     def __init__(self) -> None:
         self._cutter = other_thread("crops")
-        self._jobs: list[Future[list[tuple[int, np.ndarray, np.ndarray]]]] = []
+        self._jobs: list[Future[None]] = []
         self._bytes = 0
 
     def __enter__(self) -> "CropsAhead":
@@ -162,7 +188,7 @@ class CropsAhead:
         face.following = stop
         if len(self._jobs) >= MOST_WAITING:
             self._jobs[-MOST_WAITING].result()
-        self._jobs.append(self._cutter.submit(_cut_all, due))
+        self._jobs.append(self._cutter.submit(face.cut, due))
 
     def gather(
         self,
@@ -184,13 +210,18 @@ class CropsAhead:
         Raises:
             Lip2SpeechError: there are fewer frames when they are read again.
         """
-        crops = np.empty((len(points), MOUTH_SIZE, MOUTH_SIZE), dtype=np.uint8)
+        for job in self._jobs:
+            job.result()
+        if len(faces) == 1 and faces[0].first == 0:
+            faces[0].resize(len(points))
+            crops = faces[0].crops
+        else:
+            crops = np.empty((len(points), MOUTH_SIZE, MOUTH_SIZE), dtype=np.uint8)
         missing = wanted.copy()
-        self._jobs.reverse()
-        while self._jobs:
-            for index, place, crop in self._jobs.pop().result():
+        for face in faces:
+            for index, place in face.points.items():
                 if missing[index] and np.abs(place - points[index]).max() < SAME_PLACE:
-                    crops[index], missing[index] = crop, False
+                    crops[index], missing[index] = face.crops[index - face.first], False
         matrices = {int(index): crop_matrix(points[index]) for index in np.flatnonzero(missing)}
         for index in list(matrices):
             parts = (face.parts[index] for face in faces if index in face.parts)
@@ -209,13 +240,3 @@ class CropsAhead:
         for index in range(len(points)):
             progress(index + 1)
         return crops
-
-
-def _cut_all(due: list[tuple[int, np.ndarray, Part]]) -> list[tuple[int, np.ndarray, np.ndarray]]:
-    """Crops of the parts that hold them: frame, anchor points and crop of each."""
-    cut = []
-    for index, points, part in due:
-        matrix = crop_matrix(points)
-        if part.holds(matrix):
-            cut.append((index, points, part.cut(matrix)))
-    return cut

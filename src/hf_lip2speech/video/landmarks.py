@@ -18,6 +18,7 @@ DETECTION_SIZE = 128  # side of BlazeFace's input, pixels
 MESH_SIZE = 192  # side of Face Mesh's input, pixels
 MESH_MARGIN = 1.5  # side of the mesh's region over the longer side of the face
 CELL_CHANGE = 6.0  # gray levels by which a cell of the frame changes when something appears in it
+NEAR = 0.5  # sides of a face about it in which hair, neck and shoulders move with it
 MOST_SKIPPED = 10  # searches that are left out in a row
 RIGHT_EYE, LEFT_EYE = 33, 263  # outer corners in the mesh: the line that levels the next region
 
@@ -289,7 +290,8 @@ class MeshLandmarkDetector:
             moved = np.abs(cells - before) > CELL_CHANGE
             scale = np.array([cells.shape[1] / frame.shape[1], cells.shape[0] / frame.shape[0]] * 2)
             for face in faces:
-                x0, y0, x1, y1 = np.maximum(face.box * scale, 0).astype(int)
+                reach = NEAR * np.tile(face.box[2:] - face.box[:2], 2) * [-1, -1, 1, 1]
+                x0, y0, x1, y1 = np.maximum((face.box + reach) * scale, 0).astype(int)
                 moved[y0 : y1 + 1, x0 : x1 + 1] = False
             if not moved.any():
                 self._skipped += 1
