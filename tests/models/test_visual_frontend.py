@@ -8,6 +8,8 @@ from torch import nn
 from hf_lip2speech.models.convolution import FewPixelsConv2d
 from hf_lip2speech.models.visual_frontend import BasicBlock, FrameBatchNorm
 
+from .small import ENCODER, with_encoder, with_frontend
+
 
 def block(kind: str, stride: int = 1) -> BasicBlock:
     torch.manual_seed(0)
@@ -31,6 +33,21 @@ def test_a_convolution_of_few_pixels_is_torchs(side, dtype):
     with torch.no_grad():
         expected = nn.functional.conv2d(x, conv.weight, conv.bias, 1, 1)
         torch.testing.assert_close(conv(x), expected, atol=1e-5 if dtype is torch.float32 else 0.02, rtol=0)
+
+
+@pytest.mark.parametrize("encoder", [None, ENCODER])
+def test_mixed_precision_without_gradients_is_near_float32(encoder):
+    stages = {"frontend_channels": [4, 8, 8, 8], "frontend_blocks": [1, 1, 1, 1]}  # down to 3 x 3 pixels
+    if encoder is None:
+        model = with_frontend(**stages)
+    else:
+        model = with_encoder(encoder | stages)
+    videos, speakers = torch.randn(2, 4, 1, 88, 88), torch.randn(2, 256)
+    with torch.no_grad():
+        expected = model(videos, speaker_embeddings=speakers).last_hidden_state
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            mixed = model(videos, speaker_embeddings=speakers).last_hidden_state
+    assert (mixed.float() - expected).norm() < 0.1 * expected.norm()
 
 
 @pytest.mark.parametrize("kind", ["silu", "prelu", "relu"])
