@@ -129,6 +129,8 @@ def _read_all(folder: Path) -> int:
         lengths = {"mel": 4 * frames, "unit_ids": 2 * frames, "waveform": 640 * frames}
         if any(len(item[name]) != length for name, length in lengths.items()):
             raise Wrong(f"lengths {[len(item[name]) for name in lengths]} for {frames} frames")
+        if not isinstance(item["id"], str) or item["unit_ids"].ndim != 1:
+            raise Wrong(f"{item['id']!r} with units of shape {item['unit_ids'].shape}")
         if item["unit_ids"].min() < 0 or not np.isfinite(item["mel"]).all():
             raise Wrong("targets that are none")
     return len(data)
@@ -169,13 +171,15 @@ def prepared(amount: int = 2, seed: int = 0) -> Iterator[Case]:
         "text": np.array(["a"] * 20),
         "3-D": np.zeros((40, 80, 2), np.float32),
         "scalar": np.float32(1),
+        "two columns": np.zeros((20, 2), np.int16),
+        "complex": np.zeros((40, 80), complex),
         "short": np.zeros((3, 80), np.float32),
     }
     for part in ("mel", "units", "speaker"):
         for name, array in arrays.items():
             change = functools.partial(_array, names[part], array)
             yield Case("prepared array", f"{part} {name}", functools.partial(act, change))
-    for column in ("id", "split", "frames", "mel", "units", "speaker_embedding"):
+    for column in ("id", "speaker", "split", "words", "frames", "mel", "units", "speaker_embedding"):
         for name, values in {"gone": None, "null": [None] * 3, "text": ["x"] * 3, "-1": [-1] * 3}.items():
             change = functools.partial(_column, column, values)
             yield Case("manifest", f"{column} {name}", functools.partial(act, change))

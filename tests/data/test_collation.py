@@ -70,7 +70,7 @@ def test_segments_are_stacked():
         "waveform": torch.zeros(8960),
         "predicted": torch.tensor(True),
     }
-    batch = VocoderSegmentCollator()([segment] * 3)
+    batch = VocoderSegmentCollator(28)([segment] * 3)
     assert {name: tuple(value.shape) for name, value in batch.items()} == {
         "unit_ids": (3, 28),
         "spectrogram": (3, 56, 80),
@@ -78,3 +78,5 @@ def test_segments_are_stacked():
         "waveform": (3, 8960),
         "predicted": (3,),
     }
+    with pytest.raises(DatasetError, match="hold unit 27, but the model's config has num_units=27"):
+        VocoderSegmentCollator(27)([segment])

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hf_lip2speech.data.fields import FIELDS
 from hf_lip2speech.data.hub_dataset import SHARD_FRAMES, _shards, push_prepared, stream_prepared
-from hf_lip2speech.data.prepared import FIELDS, PreparedDataset
+from hf_lip2speech.data.prepared import PreparedDataset
 from hf_lip2speech.errors import DatasetError
 
 from ..hub_server import HubServer, Repository

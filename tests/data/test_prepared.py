@@ -5,8 +5,9 @@ import pyarrow.compute
 import pyarrow.parquet
 import pytest
 
+from hf_lip2speech.data.fields import FIELDS
 from hf_lip2speech.data.prepare import prepare
-from hf_lip2speech.data.prepared import FIELDS, PreparedDataset, prepared_split
+from hf_lip2speech.data.prepared import PreparedDataset, prepared_split
 from hf_lip2speech.errors import DatasetError
 from hf_lip2speech.media.audio import write_audio
 
@@ -82,7 +83,7 @@ def test_what_is_not_a_prepared_folder_is_refused(out, tmp_path):
 
 def test_a_file_of_another_length_is_named(out):
     np.save(out / "mel" / "anna" / "one.npy", np.zeros((39, 80), dtype=np.float32))
-    with pytest.raises(DatasetError, match=r"anna/one.npy has shape \(39, 80\); expected a length of 40"):
+    with pytest.raises(DatasetError, match=r"anna/one.npy has shape \(39, 80\); expected \(40, 80\)"):
         PreparedDataset(out, fields=["mel"])[0]
     write_audio(out / "audio" / "anna" / "one.flac", np.zeros(3200, dtype=np.float32), sampling_rate=8000)
     with pytest.raises(DatasetError, match="sampled at 8000 Hz"):

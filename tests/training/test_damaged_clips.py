@@ -50,6 +50,23 @@ def flip(path: Path) -> None:
     path.write_bytes(bytes(byte ^ 255 for byte in path.read_bytes()))
 
 
+def flip_a_few(path: Path) -> None:
+    """Four bytes of a picture in the middle of an mp4 file, which FFmpeg decodes without an error."""
+    content = bytearray(path.read_bytes())
+    middle = slice(len(content) // 2, len(content) // 2 + 4)
+    content[middle] = bytes(byte ^ 255 for byte in content[middle])
+    path.write_bytes(content)
+
+
+def two_columns(path: Path) -> None:
+    np.save(path, np.load(path)[:, None].repeat(2, axis=1))
+
+
+def larger_than_any(path: Path) -> None:
+    """As a flipped exponent makes it."""
+    np.save(path, np.load(path) * np.float32(1e30))
+
+
 def skipped(run: Path) -> list[dict]:
     return [json.loads(line) for line in (run / "skipped_clips.jsonl").read_text().splitlines()]
 
@@ -62,11 +79,15 @@ EPOCH |= {"per_device_train_batch_size": 7, "max_steps": 3}
     ("script", "part", "damage"),
     [
         ("train", "video", cut),
+        ("train", "video", flip_a_few),
         ("train", "mel", flip),
+        ("train", "mel", larger_than_any),
         ("train", "units", Path.unlink),
+        ("train", "units", two_columns),
         ("train_vocoder", "audio", flip),
         ("train_vocoder", "mel", cut),
         ("train_vocoder", "speaker", cut),
+        ("train_vocoder", "speaker", two_columns),
     ],
 )
 @pytest.mark.filterwarnings("ignore:The voice of s1")
@@ -146,7 +167,7 @@ def test_what_is_not_the_clips_fault_stops_at_once_with_one_line(train, prepared
     def refuse(*_):
         raise PermissionError(13, "Permission denied", "mel/s1/clip3.npy")
 
-    monkeypatch.setattr("hf_lip2speech.data.prepared.np.load", refuse)
+    monkeypatch.setattr("hf_lip2speech.data.fields.np.load", refuse)
     monkeypatch.setattr("hf_lip2speech.training.stage_trainer.data_beside", lambda _: {})
     with pytest.raises(SystemExit):
         run_command(lambda: train("train", "dataloader_num_workers=1"))

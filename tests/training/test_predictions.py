@@ -10,7 +10,8 @@ from hf_lip2speech import Lip2SpeechConfig, Lip2SpeechModel
 from hf_lip2speech.data.augmentation import evaluation_transform
 from hf_lip2speech.data.prepared import PreparedDataset
 from hf_lip2speech.data.sampling import AugmentedDataset
-from hf_lip2speech.training.predictions import predict
+from hf_lip2speech.errors import DamagedClipError
+from hf_lip2speech.training.predictions import StoredPredictions, predict
 
 from .conftest import STAGES
 
@@ -63,6 +64,31 @@ def test_what_is_there_is_kept_unless_another_model_made_it(model, prepared, tmp
     torch.nn.init.ones_(model.unit_head.bias)
     predict(model, dataset, tmp_path, Accelerator())
     assert all(times[path] != path.stat().st_mtime_ns for path in times)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [(10, 1), (8, 1), (20, 200), (42, 255)],
+    ids=["another compression", "encrypted", "another length", "a place before the file"],
+)
+def test_a_damaged_prediction_is_named(tmp_path, place, value):
+    """Bytes of the directory of a zip file, which is what an npz file is."""
+    stored = StoredPredictions(tmp_path, 1)
+    np.savez(stored.path(0), mel=np.zeros((8, 80), np.float32), unit_ids=np.arange(4))
+    content = bytearray(stored.path(0).read_bytes())
+    assert {*stored[0]} == {"mel", "unit_ids"}
+    content[content.index(b"PK\x01\x02") + place] ^= value
+    stored.path(0).write_bytes(content)
+    with pytest.raises(DamagedClipError, match=r"0000000\.npz is missing or damaged"):
+        stored[0]
+
+
+def test_a_missing_prediction_and_one_without_units_are_named(tmp_path):
+    stored = StoredPredictions(tmp_path, 1)
+    for _ in range(2):
+        with pytest.raises(DamagedClipError, match=r"0000000\.npz is missing or damaged"):
+            stored[0]
+        np.savez(stored.path(0), mel=np.zeros((8, 80), np.float32))
 
 
 def test_a_vocoder_learns_from_predictions_too_and_from_what_stoi_measures(model, train, tmp_path):

@@ -29,6 +29,7 @@ from ..video.mouth import MouthClip, follow_mouth
 from ..video.tracks import TALKING
 from .corpora import Clip
 from .corpora.clip import Segment, segments_of
+from .fields import read_crops
 from .layout import Journal, PreparedFolder
 from .unread import place_of_bug
 
@@ -259,8 +260,6 @@ class ClipWriter:
 
     def write_visual_units(self, ids: Sequence[str], frames: int) -> int:
         """The same of the visual units."""
-        from .prepared import read_crops  # needs pyarrow, which publishing does not
-
         crops = np.stack([read_crops(self.folder.path("video", clip)) for clip in ids])
         assert crops.shape[1] == frames
         units = self.visual_unit_extractor(torch.from_numpy(crops)).unit_ids

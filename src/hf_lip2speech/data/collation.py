@@ -103,19 +103,10 @@ class Lip2SpeechCollator:
                 that its vocabulary lacks.
         """
         units = [item["unit_labels"] for item in items]
-        largest = max(int(clip.max()) for clip in units)
-        if largest >= self.num_units:
-            raise DatasetError(
-                f"The prepared clips hold unit {largest}, but the model's config has "
-                f"num_units={self.num_units}; set it to the number of clusters that prepared them."
-            )
+        _check_units("unit", units, self.num_units)
         if self.num_visual_units is not None:
-            largest = max(int(item["pixel_values_videos"].max()) for item in items)
-            if largest >= self.num_visual_units:
-                raise DatasetError(
-                    f"The prepared clips hold visual unit {largest}, but the model's config has "
-                    f"num_visual_units={self.num_visual_units}; set it to the number of their clusters."
-                )
+            seen = [item["pixel_values_videos"] for item in items]
+            _check_units("visual unit", seen, self.num_visual_units)
         batch = {
             "pixel_values_videos": _pad([item["pixel_values_videos"] for item in items]),
             "attention_mask": _mask([item["pixel_values_videos"] for item in items]),
@@ -144,11 +135,18 @@ class Lip2SpeechCollator:
 
 
 class VocoderSegmentCollator:
-    """Stage 2: stacks the equally long items of a `VocoderSegmentDataset`."""
+    """Stage 2: stacks the equally long items of a `VocoderSegmentDataset`.
+
+    `num_units`: of the vocoder's config; a DatasetError where an item has another unit.
+    """
+
+    def __init__(self, num_units: int):
+        self.num_units = num_units
 
     def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """B items of U units -> unit_ids (B, U) int64, spectrogram (B, 2U, 80), speaker_embeddings (B, 256),
         waveform (B, 320U), predicted (B,) bool and, where the items have it, f0 (B, 2U)."""
+        _check_units("unit", [item["unit_ids"] for item in items], self.num_units)
         return {
             name: torch.stack([item[name] for item in items])
             for name, value in items[0].items()
@@ -174,6 +172,15 @@ class MelFlowCollator:
             "unit_attention_mask": _mask(units),
             "speaker_embeddings": speakers,
         }
+
+
+def _check_units(kind: str, clips: Sequence[torch.Tensor], number: int) -> None:
+    largest = max(int(clip.max()) for clip in clips)
+    if largest >= number:
+        raise DatasetError(
+            f"The prepared clips hold {kind} {largest}, but the model's config has "
+            f"num_{kind.replace(' ', '_')}s={number}; set it to the number of clusters that prepared them."
+        )
 
 
 def _pad(clips: Sequence[torch.Tensor], value: float = 0.0) -> torch.Tensor:

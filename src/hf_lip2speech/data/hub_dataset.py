@@ -18,8 +18,9 @@ from ..cards import prepared_card
 from ..errors import DatasetError
 from .builders import FEATURES as CORPUS_FEATURES
 from .builders import SPLITS, datasets
+from .fields import FIELDS, READERS
 from .layout import COLUMNS, PreparedFolder
-from .prepared import FIELDS, READERS, PreparedDataset
+from .prepared import PreparedDataset
 
 SHARD_FRAMES = 180_000  # two hours; half a gigabyte, at the 2.7 kB per frame of prepared GRID clips
 FEATURES = {name: CORPUS_FEATURES[name] for name in ("id", "speaker", "text", "words")}

@@ -1,88 +1,29 @@
 """A split of a prepared folder as a map-style PyTorch dataset."""
 
 import json
-import tokenize
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import av
 import numpy as np
 import pyarrow
 import pyarrow.parquet
-import soundfile
 from torch.utils.data import ConcatDataset, Dataset
 from tqdm import tqdm
 
 from .. import constants
 from ..errors import DamagedClipError, DatasetError
-from ..media.sources import ffmpeg_name, one_file
-from .layout import COLUMNS, FILES, PreparedFolder
+from .fields import DAMAGE, FIELDS, READERS
+from .layout import COLUMNS, PreparedFolder
 from .published import LABELS, is_published_layout, published_rows
 
 PREPARE_AGAIN = (
     "Run the same `hf-lip2speech prepare` again: it keeps what is done and writes the manifest anew."
 )
-# what the readers of video, sound and arrays raise for a damaged file
-DAMAGE = (
-    *(av.FFmpegError, EOFError, LookupError, OSError, RuntimeError, SyntaxError, TypeError, ValueError),
-    tokenize.TokenError,
-)
-
-
-def read_crops(source: Path | BinaryIO) -> np.ndarray:
-    """The mouth crops of a prepared folder's video, uint8 (T, 96, 96).
-
-    Straight to gray, since its size and frame rate are known: a third of the time of reading any video.
-
-    Raises:
-        DatasetError: It is damaged.
-    """
-    opened = ffmpeg_name(source) if isinstance(source, Path) else source
-    try:
-        with av.open(opened, **one_file()) as container:
-            pictures = container.decode(container.streams.video[0])
-            return np.stack([picture.to_ndarray(format="gray", threads=1) for picture in pictures])
-    except (av.FFmpegError, IndexError, ValueError) as error:
-        name = source if isinstance(source, Path) else "a prepared video"
-        raise DatasetError(
-            f"{name} is damaged ({error}). Remove it and run the same `hf-lip2speech prepare` again."
-        ) from error
-
-
-def _read_units(source: Path | BinaryIO) -> np.ndarray:
-    units = np.load(source)
-    if units.dtype.kind not in "iu" or (units.size and units.min() < 0):
-        raise ValueError(f"negative or {units.dtype} numbers; expected units from 0 on")
-    return units.astype(np.int64)
-
-
-def _read_sound(source: Path | BinaryIO) -> np.ndarray:
-    waveform, rate = soundfile.read(source, dtype="float32")
-    if rate != constants.SAMPLING_RATE:
-        raise ValueError(f"sampled at {rate} Hz; expected {constants.SAMPLING_RATE}")
-    return waveform
-
-
-def word_times(words: Sequence[dict[str, Any]]) -> np.ndarray:
-    """float32 (words, 2), start and end in seconds, of a row's decoded words."""
-    return np.array([(word["start"], word["end"]) for word in words], np.float32).reshape(-1, 2)
-
-
-# Field of an item -> the column that holds it or its file, how that is read, and the length per video frame.
-READERS: dict[str, tuple[str, Callable[[Any], Any], int | None]] = {
-    "frames": ("video", read_crops, 1),
-    "mel": ("mel", np.load, constants.MEL_PER_FRAME),
-    "unit_ids": ("units", _read_units, constants.UNITS_PER_FRAME),
-    "speaker_embeddings": ("speaker_embedding", np.load, None),
-    "waveform": ("audio", _read_sound, constants.SAMPLES_PER_FRAME),
-    "text": ("text", str, None),
-    "word_times": ("words", word_times, None),
-    "visual_units": ("visual_units", _read_units, 1),
-}
-FIELDS = tuple(READERS)[:-1]  # by default; few folders have visual units
+TEXTS = ("id", "speaker", "split", *COLUMNS)  # columns of a manifest in which every clip has a text
 
 
 class ManifestRows(Sequence[dict[str, Any]]):
@@ -99,13 +40,14 @@ class ManifestRows(Sequence[dict[str, Any]]):
             names = pyarrow.parquet.read_schema(path).names
             self._table = self._columns([name for name in names if name != "words"])
             self.lengths: list[int] = self._table["frames"].cast(pyarrow.int64()).to_pylist()
-            whole = {"id", "speaker", "split", "frames", *COLUMNS} <= set(names) and None not in self.lengths
+            whole = "words" in names and None not in self.lengths
+            whole = whole and all(_is_text(self._table[name]) for name in TEXTS)
         except (pyarrow.ArrowException, KeyError, OSError) as error:
             if isinstance(error, OSError) and error.errno:
                 raise
             raise DatasetError(f"{path} is damaged ({error}). {PREPARE_AGAIN}") from error
         if not whole or min(self.lengths, default=1) < 1:
-            raise DatasetError(f"{path} lacks a column, or a clip has no length. {PREPARE_AGAIN}")
+            raise DatasetError(f"{path} lacks a column, or a clip's entry in one. {PREPARE_AGAIN}")
         self._words: pyarrow.Table | None = None
 
     def _columns(self, names: list[str]) -> pyarrow.Table:
@@ -137,6 +79,11 @@ class ManifestRows(Sequence[dict[str, Any]]):
             raise DamagedClipError(
                 f"The words of {row['id']} in {self._path} are damaged ({error}). {PREPARE_AGAIN}", row["id"]
             ) from error
+
+
+def _is_text(column: pyarrow.ChunkedArray) -> bool:
+    text = pyarrow.types.is_string(column.type) or pyarrow.types.is_large_string(column.type)
+    return text and not column.null_count
 
 
 def prepared_split(roots: str | Path | Sequence[str | Path], split: str, **options: Any) -> Dataset:
@@ -281,12 +228,12 @@ class PreparedDataset(Dataset):
             ) from error
 
     def _values(self, field: str, row: dict[str, Any]) -> np.ndarray | str:
-        column, read, per_frame = READERS[field]
-        if column not in FILES:
+        column, read, shape_of = READERS[field]
+        if shape_of is None:
             return read(row.get(column) or "")
-        length = constants.SPEAKER_EMBEDDING_DIM if per_frame is None else per_frame * row["frames"]
+        shape = shape_of(row["frames"])
         if self.published and field == "unit_ids":
-            return row["units"][:length]
+            return row["units"][: shape[0]]
         path = (
             self.folder.path(column, row["id"]) if column not in COLUMNS else self.folder.root / row[column]
         )
@@ -301,15 +248,12 @@ class PreparedDataset(Dataset):
                 "corpus into an empty one."
             )
         value = read(path)
-        if not np.isfinite(value).all():
-            raise DatasetError(f"{path} has numbers that are not finite. Prepare the clip again.")
         if self.published:  # which are not cut in the files
-            value = value[:length]
-        shape = (length, constants.NUM_MEL_BINS) if field == "mel" else (length, *value.shape[1:])
+            value = value[: shape[0]]
         if value.shape != shape:
             advice = "It was changed after the preparation: prepare the corpus into an empty folder."
             raise DatasetError(
-                f"{path} has shape {value.shape}; expected a length of {length}, since the manifest says "
+                f"{path} has shape {value.shape}; expected {shape}, since the manifest says "
                 f"{row['frames']} frames. {'Take both from the same release.' if self.published else advice}"
             )
         return value

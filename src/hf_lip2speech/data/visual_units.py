@@ -12,8 +12,8 @@ from ..loading import model_source, readable_hub_errors, states_type
 from ..models.configuration_visual_units import VisualUnitExtractorConfig
 from ..models.modeling_visual_units import VisualUnitExtractor
 from .corpora.clip import shuffled
+from .fields import read_crops
 from .layout import PreparedFolder
-from .prepared import read_crops
 from .units import fingerprint, place
 
 FITTING_FRAMES = 500_000  # of video that are clustered

@@ -1,6 +1,7 @@
 """A lip-to-speech model's mel and units of clips: what a vocoder or a mel flow will be given in use."""
 
 import hashlib
+import io
 import json
 import shutil
 import zipfile
@@ -16,6 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 from ..constants import MEL_PER_FRAME, UNITS_PER_FRAME
+from ..data.fields import DAMAGE
 from ..data.sampling import AugmentedDataset
 from ..data.unread import ReadableClips, SkippedClips, UnreadClip
 from ..errors import DamagedClipError
@@ -40,9 +42,11 @@ class StoredPredictions(Sequence):
         if index >= len(self):
             raise IndexError(f"clip {index} of {len(self)}")
         try:
-            with np.load(self.path(index)) as arrays:
-                return dict(arrays)
-        except (EOFError, FileNotFoundError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+            with np.load(io.BytesIO(self.path(index).read_bytes())) as arrays:
+                return {name: arrays[name] for name in ("mel", "unit_ids")}
+        except (*DAMAGE, zipfile.BadZipFile, zlib.error) as error:
+            if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+                raise  # of the machine
             raise DamagedClipError(
                 f"{self.path(index)} is missing or damaged: the clip's video could not be read, or the "
                 "file was changed. Mend the video or remove the file, then resume.",

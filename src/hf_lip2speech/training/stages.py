@@ -114,7 +114,7 @@ def vocoder_trainer(args: VocoderTrainingArguments) -> VocoderTrainer:
             seed=args.seed,
         ),
         WholeClips(val),
-        VocoderSegmentCollator(),
+        VocoderSegmentCollator(generator.config.num_units),
         max_av_offset,
     )
 

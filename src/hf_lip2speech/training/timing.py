@@ -75,7 +75,7 @@ def _vocoder(settings: Mapping[str, Any]) -> float:
         if config.generator_type == "istft":
             segment["f0"] = torch.full((2 * units,), 120.0)
         segments: Any = [segment] * args.per_device_train_batch_size
-        collate = VocoderSegmentCollator()
+        collate = VocoderSegmentCollator(config.num_units)
         discriminators = Discriminators(**args.discriminators)
         data = (segments, segments[:1], collate)
         trainer = VocoderTrainer(args, accelerator, generator, discriminators, *data)
