@@ -46,6 +46,8 @@ def test_ends_are_repeated():
     labels, lengths = torch.arange(5)[None], torch.tensor([5])
     assert move_labels(labels, torch.tensor([2]), lengths).tolist() == [[2, 3, 4, 4, 4]]
     assert move_labels(labels, torch.tensor([-2]), lengths).tolist() == [[0, 0, 0, 1, 2]]
+    assert move_labels(labels, torch.tensor([-2]), torch.tensor([3])).tolist() == [[0, 0, 0, 3, 4]]
+    assert move_labels(labels, torch.tensor([2]), torch.tensor([0])).tolist() == labels.tolist()
 
 
 @pytest.mark.parametrize(

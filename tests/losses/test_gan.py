@@ -1,6 +1,7 @@
 """The vocoder's losses against values worked out by hand; published numbers: test_discriminators."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from hf_lip2speech.losses.gan import (
     input_mel_loss,
     made_mel,
     pitch_loss,
+    reconstruction_losses,
+    stft_distances,
 )
 
 
@@ -49,6 +52,15 @@ def test_features_that_agree_cost_nothing_whatever_their_size():
     maps = [[torch.full((2, 3), 5.0)], [torch.full((1, 4), -3.0)]]
     assert float(feature_matching_loss(maps, maps)) == 0
     assert float(feature_matching_loss(maps, [[torch.full((2, 3), 4.0)], [torch.full((1, 4), -3.0)]])) == 1
+
+
+def test_features_of_the_counting_clips_alone_count():
+    real, fake = (torch.randn(3, 4, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    for counting in ([1], [0, 2]):
+        chosen = torch.tensor([clip in counting for clip in range(3)])
+        expected = feature_matching_loss([[real[chosen]]], [[fake[chosen]]])
+        torch.testing.assert_close(feature_matching_loss([[real]], [[fake]], chosen), expected)
+    assert feature_matching_loss([[real]], [[fake]], torch.zeros(3, dtype=torch.bool)) == 0
 
 
 def test_half_precision_scores_are_reduced_in_float32():
@@ -182,6 +194,41 @@ def test_pitch_counts_where_it_is_voiced_and_voicing_everywhere():
     assert log_f0.grad[0, 0] > 0 and not log_f0.grad[0, 2:].any()
     undecided = pitch_loss(log_f0.detach(), torch.zeros(1, 4), f0)
     assert (undecided - loss).item() == pytest.approx(math.log(2) / 2, rel=1e-4)
+
+
+def test_spectra_differ_by_their_log_ratio_and_relative_norm_in_hops_of_a_quarter():
+    fake, real = torch.randn(2, 2, 1024, generator=torch.Generator().manual_seed(0))
+    expected = 0.0
+    for window in (256, 512):
+        hann = np.hanning(window + 1)[:-1]
+        starts = range(0, 1024 - window + 1, window // 4)
+        a, b = (
+            np.abs(np.fft.rfft([sound[start : start + window] * hann for start in starts]))
+            for sound in (fake[1].numpy(), real[1].numpy())
+        )
+        expected += np.abs(np.log(a / b)).mean() + np.linalg.norm(a - b) / np.linalg.norm(b)
+    found = stft_distances(fake, real, (256, 512))
+    assert found.shape == (2,) and float(found[1]) == pytest.approx(expected / 2, rel=1e-4)
+
+
+def test_every_loss_of_a_generator_is_added_with_its_weight():
+    random = torch.Generator().manual_seed(0)
+    real, fake = 0.1 * torch.randn(2, 2, 8960, generator=random)
+    predicted, f0 = torch.tensor([True, False]), torch.full((2, 56), 120.0)
+    batch = {"waveform": real, "predicted": predicted, "f0": f0, "spectrogram": made_mel(real, 56)}
+    output = SimpleNamespace(waveform=fake, log_f0=f0.log() + 0.1, voicing_logits=f0)
+    weights = {"mel": 2.0, "stft": 3.0, "pitch": 5.0, "correlation": 7.0}
+    args = SimpleNamespace(
+        **{f"{name}_loss_weight": weight for name, weight in weights.items()}, lip2speech="x"
+    )
+    mel_loss = LogMelLoss()
+    losses, total = reconstruction_losses(output, batch, [mel_loss], args, 0)
+    assert float(losses["mel_loss"]) == pytest.approx(float(mel_loss(fake[1:], real[1:])), rel=1e-6)
+    assert float(losses["stft_loss"]) == pytest.approx(float(stft_distances(fake, real)[1]), rel=1e-6)
+    of_input = input_mel_loss(made_mel(fake, 56), batch["spectrogram"])[0]
+    assert float(losses["input_mel_loss"]) == pytest.approx(float(of_input), rel=1e-6)
+    expected = sum(weight * losses[f"{name}_loss"] for name, weight in weights.items())
+    torch.testing.assert_close(total, expected + 2 * losses["input_mel_loss"])
 
 
 def test_a_silent_batch_has_a_loss_of_voicing_alone():

@@ -46,6 +46,23 @@ def test_it_says_of_the_mel_what_stoi_and_estoi_say_of_the_sound():
         assert correlation(noisy, true) == pytest.approx(said, abs=0.08)
 
 
+def test_amplitudes_beyond_15_db_above_the_truth_are_clipped():
+    random = torch.Generator().manual_seed(0)
+    true = 0.5 * torch.randn(1, WINDOW, 80, generator=random)
+    loud = true + 4 * (torch.rand(1, WINDOW, 80, generator=random) < 0.05)
+    weights = torch.from_numpy(third_octave_weights(80)).float()
+    x, y = (torch.sqrt(torch.exp(2 * mel[0]) @ weights).T.numpy() for mel in (loud, true))
+    as_loud = x * np.linalg.norm(y, axis=1, keepdims=True) / np.linalg.norm(x, axis=1, keepdims=True)
+    clipped = np.minimum(as_loud, y * (1 + 10 ** (15 / 20)))
+    assert (clipped < as_loud).any()
+    over_time = np.mean([np.corrcoef(*rows)[0, 1] for rows in zip(clipped, y, strict=True)])
+    x, y = ((rows - rows.mean(1, keepdims=True)) for rows in (x, y))
+    x, y = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (x, y))
+    over_bands = np.mean([np.corrcoef(*columns)[0, 1] for columns in zip(x.T, y.T, strict=True)])
+    found = stoi_like_correlation(loud, true, torch.ones(1, WINDOW, dtype=torch.bool))
+    assert float(found) == pytest.approx((over_time + over_bands) / 2, abs=1e-4)
+
+
 def test_a_tone_falls_into_the_band_that_holds_it():
     time = torch.arange(16000) / 16000
     for band in (3, 8, 12):

@@ -47,6 +47,13 @@ def new(features: str, **changes) -> SpeechUnitExtractor:
     return SpeechUnitExtractor(SpeechUnitExtractorConfig(**settings))
 
 
+def test_mfccs_are_clustered_around_0_with_a_deviation_of_1(voices):
+    (centre,) = new("mfcc", num_units=1).fit(voices).centroids
+    torch.testing.assert_close(centre, torch.zeros_like(centre), atol=0.05, rtol=0)
+    many = new("mfcc", num_units=150).fit(voices)  # of 200 features: most are a cluster of their own
+    assert 0.7 < float(many.centroids.std()) < 1.2
+
+
 def test_the_defaults_are_the_published_ones():
     config = SpeechUnitExtractorConfig()
     assert (config.features, config.layer, config.num_units) == ("facebook/hubert-base-ls960", 6, 200)

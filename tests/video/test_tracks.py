@@ -16,13 +16,15 @@ from hf_lip2speech.video.tracks import (
     RIGID_POINTS,
     SHAPE_POINTS,
     UPPER_INNER_LIP,
+    Track,
+    assign,
     follow_faces,
     lip_motion,
     number_faces,
 )
 from hf_lip2speech.video.warp import warp_affine
 
-from .test_mouth import Script, dots
+from .test_mouth import Script, dots, fake_face
 
 RENDERED = Path(__file__).parents[1] / "synthetic" / "rendered"
 FRAMES = 30
@@ -108,6 +110,8 @@ def test_what_names_no_face_is_refused(face):
 def test_a_named_face_keeps_its_place_over_a_cut_and_others_fill_the_time_without_it():
     left, right = (0.4, 0, 0), (0.4, 130, 0)
     shots = [[left, right]] * 20 + [[(0.4, 8, 60), (0.4, 135, 70)]] * 20 + [[(0.5, 60, 20)]] * 20
+    tracks, _ = follow_faces(dots(shots), "x", Script(shots))
+    assert [len(face) for face in number_faces(tracks)] == [2, 3]  # the last shot shows the right one
     mouth = follow_mouth(dots(shots), detector=Script(shots), face=1)
     assert mouth.face_mask.all()
     for crop in mouth.crops:
@@ -144,6 +148,10 @@ def test_lip_motion_does_not_count_motion_of_head_and_camera_size_or_constant_op
     noise = np.random.default_rng(1).normal(0, 2, (75, len(SHAPE_POINTS), 2))
     assert lip_motion(shapes(6 * one, still, one, 0 * one) + noise) < speech / 5
     assert lip_motion(shapes(syllables, still, one, 0 * one)[:4]) == 0
+    jitter = np.zeros((75, len(SHAPE_POINTS), 2))
+    jitter[:, : len(RIGID_POINTS)] = np.random.default_rng(2).normal(0, 0.8, (75, len(RIGID_POINTS), 2))
+    half = lip_motion(shapes(syllables, still, one, 0 * one) + jitter)  # 0.008 of the eyes' distance
+    assert half == pytest.approx(speech / 2, rel=0.15)
 
 
 def test_the_picture_shows_every_face_once_at_least(tmp_path):
@@ -154,6 +162,30 @@ def test_the_picture_shows_every_face_once_at_least(tmp_path):
     with pytest.raises(NoFaceError):
         plot_faces(tmp_path / "none.png", dots([[]] * 3), detector=Script([[]] * 3))
     assert [file.name for file in tmp_path.iterdir()] == ["faces.png"]
+
+
+def test_a_face_of_another_size_after_a_cut_is_another():
+    for factor, faces in ((1.9, 1), (2.1, 2), (1 / 1.9, 1), (1 / 2.1, 2)):
+        shots = [[(0.4, 0, 0)]] * 20 + [[(0.4 * factor, 150, 150)]] * 10
+        tracks, _ = follow_faces(dots(shots), "x", Script(shots))
+        assert (len(tracks), len(number_faces(tracks))) == (2, faces)
+
+
+def test_a_face_goes_to_the_track_that_it_overlaps_most():
+    tracks: list[Track] = []
+    assign(tracks, 0, [fake_face(1, 0, 0), fake_face(1, 70, 0)])
+    moved = [fake_face(1, 80, 0), fake_face(1, 34, 0)]  # the second overlaps both
+    assign(tracks, 1, moved)
+    assert [track.box.tolist() for track in tracks] == [moved[1].box.tolist(), moved[0].box.tolist()]
+
+
+@pytest.mark.parametrize(("frames", "named"), [(4, False), (5, True)])
+def test_another_face_is_worth_a_warning_from_5_frames_on(frames, named):
+    shots = [[(0.5, 0, 0), (0.4, 130, 0)]] * frames + [[(0.5, 0, 0)]] * 20
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        follow_mouth(dots(shots), detector=Script(shots), face="largest")
+    assert [("took face 0 of 0 to 1" in str(one.message)) for one in caught] == [True] * named
 
 
 def test_faces_of_a_gallery_are_all_followed(kal, slt):

@@ -146,7 +146,7 @@ def move_labels(labels: torch.Tensor, lags: torch.Tensor, lengths: torch.Tensor)
     """
     positions = torch.arange(labels.shape[1], device=labels.device)
     index = (positions + lags[:, None]).clamp(min=0)
-    index = torch.minimum(index, (lengths[:, None] - 1).clamp(min=0))
+    index = torch.minimum(index, lengths[:, None] - 1)
     index = torch.where(positions < lengths[:, None], index, positions)  # padding stays what it is
     index = index.view(*index.shape, *[1] * (labels.ndim - 2)).expand_as(labels)
     return labels.gather(1, index)
