@@ -5,7 +5,7 @@
 `python` instead of `accelerate launch ...` trains in one process.
 """
 
-from hf_lip2speech.extras import needs_extra
+from hf_lip2speech_extras import needs_extra
 
 with needs_extra("train"):
     from hf_lip2speech.training.arguments import Lip2SpeechTrainingArguments

@@ -6,7 +6,7 @@ r"""Train stage 3, a lip-to-speech model's predicted mel -> a sampled mel, on a 
 `python` instead of `accelerate launch ...` trains in one process.
 """
 
-from hf_lip2speech.extras import needs_extra
+from hf_lip2speech_extras import needs_extra
 
 with needs_extra("train"):
     from hf_lip2speech.training.arguments import MelFlowTrainingArguments

@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from hf_lip2speech.extras import needs_extra
+from hf_lip2speech_extras import needs_extra
 
 with needs_extra("demo"):
     import httpx

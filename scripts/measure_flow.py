@@ -12,7 +12,7 @@ from itertools import product
 import numpy as np
 import torch
 
-from hf_lip2speech.extras import needs_extra
+from hf_lip2speech_extras import needs_extra
 
 with needs_extra("eval"):
     from hf_lip2speech.composite import feature_extractor_for

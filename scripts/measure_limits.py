@@ -15,7 +15,7 @@ import numpy as np
 import soxr
 import torch
 
-from hf_lip2speech.extras import needs_extra
+from hf_lip2speech_extras import needs_extra
 
 with needs_extra("eval"):
     from pystoi import stoi

@@ -13,7 +13,7 @@ import time
 import torch
 from torch.utils.data import DataLoader
 
-from hf_lip2speech.extras import needs_extra
+from hf_lip2speech_extras import needs_extra
 
 with needs_extra("train"):
     from hf_lip2speech.constants import NUM_UNITS

@@ -26,7 +26,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
-from hf_lip2speech.extras import needs_extra
+from hf_lip2speech_extras import needs_extra
 
 with needs_extra("train"):
     from hf_lip2speech.constants import SAMPLES_PER_FRAME

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hf_lip2speech.extras import needs_extra
+from hf_lip2speech_extras import needs_extra
 
 with needs_extra("eval"):
     from hf_lip2speech.composite import feature_extractor_for

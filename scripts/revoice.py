@@ -19,10 +19,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from hf_lip2speech.constants import SAMPLING_RATE
-from hf_lip2speech.extras import needs_extra, require_extra
+from hf_lip2speech_extras import needs_extra, require_extra
 
 with needs_extra("train"):
     import pyarrow
@@ -38,6 +37,7 @@ with needs_extra("train"):
     from hf_lip2speech.media.audio import write_audio
     from hf_lip2speech.models.modeling_speaker_encoder import SpeakerEncoder
     from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
+    from hf_lip2speech.progress import tracked
     from hf_lip2speech.synthetic.pacing import in_room, stretched
     from hf_lip2speech.synthetic.speech import VOICES, flite_version, speak
 
@@ -135,7 +135,7 @@ def main():
     rng = np.random.default_rng(arguments.seed)
     with new_folder(arguments.out) as unfinished:
         folder, rows = PreparedFolder(unfinished), []
-        for index in tqdm(range(min(len(clips), arguments.limit or len(clips))), "clips"):
+        for index in tracked(range(min(len(clips), arguments.limit or len(clips))), "clips"):
             row, true = clips.rows[index], np.asarray(clips[index]["waveform"])
             voice = str(rng.choice(sorted(VOICES)))
             words = [Word(**word) for word in row["words"]]

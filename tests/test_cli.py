@@ -158,7 +158,7 @@ def bare(tmp_path_factory) -> tuple[dict, list[str], Path]:
 
 def test_help_and_mistakes_need_the_standard_library_alone(bare):
     said, loaded, folder = bare
-    assert loaded == ["hf_lip2speech_cli"]
+    assert loaded == ["hf_lip2speech_cli", "hf_lip2speech_extras"]
     for command in COMMANDS:
         code, out, _ = said[f"{command} --help"]
         assert (
@@ -423,15 +423,6 @@ def test_the_bundled_model_says_once_what_it_can_say_and_no_library_says_anythin
     assert note.startswith("note: the bundled model knows only the 51 words of the GRID corpus")
 
 
-def test_foreign_lines_are_held_back_and_others_written_after(capfd):
-    from hf_lip2speech_cli.terminal import without_foreign_lines
-
-    with without_foreign_lines():
-        os.write(2, b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\nanother line\n")
-        assert not capfd.readouterr().err
-    assert capfd.readouterr().err == "another line\n"
-
-
 def test_the_suffixes_of_videos_are_those_of_the_corpora():
     from hf_lip2speech.data.corpora import VIDEO_SUFFIXES
     from hf_lip2speech_cli.videos import SUFFIXES, seconds
@@ -509,7 +500,7 @@ def test_warnings_are_one_line_and_the_process_is_left_as_it_was(monkeypatch, ca
     seen = []
 
     def run(args):
-        warnings.warn("several\nfaces", stacklevel=1)
+        warnings.warn("several\nfaces; the option face chooses another", stacklevel=1)
         seen.append((os.environ["TRANSFORMERS_VERBOSITY"], logging.get_verbosity()))
         raise Lip2SpeechError("and an error")
 
@@ -519,7 +510,9 @@ def test_warnings_are_one_line_and_the_process_is_left_as_it_was(monkeypatch, ca
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         assert cli.main(PREPARE) == 1
-    assert capsys.readouterr().err.startswith("hf-lip2speech: warning: several faces\n")
+    assert capsys.readouterr().err.startswith(
+        "hf-lip2speech: warning: several faces; --face chooses another\n"
+    )
     assert seen == [("error", logging.ERROR)]
     assert (warnings.showwarning, logging.get_verbosity()) == before
     assert "TRANSFORMERS_VERBOSITY" not in os.environ

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from hf_lip2speech import extras
+import hf_lip2speech_extras as extras
 from hf_lip2speech.errors import MissingExtraError
-from hf_lip2speech.extras import EXTRAS, needs_extra, require_extra, requirement
 from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
+from hf_lip2speech_extras import EXTRAS, needs_extra, require_extra, requirement
 
 from .conversion.published_files import small_lip2speech
 from .documentation.stand_ins import TALKER
@@ -51,12 +51,15 @@ PLAIN = {
     "cli convert published/lip2speech.pt converted": None,
     "cli convert --composite published/lip2speech.pt model/vocoder converted2": None,
     "cli prepare folder videos out --units mfcc": '[train]"',
-    "cli personalise videos mine": '[train]"',
+    "cli personalise videos mine": '[train,eval,pitch]"',
     "cli render out --clips 1": '[render]"',
+    "cli reface folder videos prepared videos out": '[render,train]"',
     "cli evaluate model videos --out out": '[eval]"',
     "cli demo -m model": '[demo]"',
     "cli record prompts.txt videos": '[demo]"',
     "cli export model exported": '[onnx]"',
+    "cli speak mouth.mp4 -m model --cropped --engine ray": '[ray]"',
+    "cli live": '[live]"',
     "cli publish bundled anna/ann": "or set HF_TOKEN.",
     "examples/train.py lrs3.yaml": '[train]"',
     "examples/train_vocoder.py lrs3_vocoder.yaml": '[train]"',
@@ -122,7 +125,7 @@ def test_elsewhere_the_advice_is_what_the_package_was_installed_from(monkeypatch
             assert name == "direct_url.json"
             return origin and json.dumps(origin).replace("{here}", str(tmp_path))
 
-    monkeypatch.setattr(extras, "__file__", str(tmp_path / "site" / "hf_lip2speech" / "extras.py"))
+    monkeypatch.setattr(extras, "__file__", str(tmp_path / "site" / "hf_lip2speech_extras.py"))
     monkeypatch.setattr(extras, "distribution", lambda name: Distribution())
     assert requirement("train") == expected.format(here=tmp_path)
 
@@ -167,3 +170,28 @@ def test_without_extras_a_command_works_or_names_the_extra_in_one_line(plain, li
         return
     assert code == 1, said
     assert said.strip().splitlines()[-1].endswith(PLAIN[line]) and "Traceback" not in said
+
+
+AT_ONCE = """
+import json, sys
+for name in ("pyarrow", "gradio", "pesq", "cv2"):
+    sys.modules[name] = None
+import hf_lip2speech_cli as cli
+for line in ("prepare folder . out", "demo", "evaluate bundled . --out out", "render out --clips 1"):
+    assert cli.main(line.split()) == 1
+assert not {"torch", "transformers", "hf_lip2speech"} & {*sys.modules}, "the package was imported"
+"""
+
+
+def test_a_command_says_what_it_lacks_before_it_imports_anything(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", AT_ONCE],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    extras_named = [line.rpartition("[")[2] for line in done.stderr.splitlines()]
+    assert extras_named == ['train]"', 'demo]"', 'eval]"', 'render]"']

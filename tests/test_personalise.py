@@ -198,12 +198,13 @@ def test_a_training_that_ctrl_c_stopped_says_how_to_go_on_and_another_end_stays_
             raise SystemExit(code)
 
     monkeypatch.setattr("hf_lip2speech.personalise.Personalisation", Job)
+    monkeypatch.setattr("hf_lip2speech.progress.SOONEST", 0.0)
     code = 130
     assert cli.main(["personalise", str(videos), str(tmp_path / "model")]) == 130
     lines = capsys.readouterr().err.splitlines()
     assert "About 2.0 hours on this CPU, for 24 videos of 1.2 minutes:" in lines
-    assert [line for line in lines if "of 20 updates" in line] == [
-        f"[2/5] train the lip reader: {done} of 20 updates" for done in (2, 4, 6, 8, 10)
+    assert [line.partition(" of 20, ")[0] for line in lines if " of 20, " in line] == [
+        f"[2/5] train the lip reader, updates: {done}" for done in (2, 4, 6, 8, 10)
     ]
     assert lines[-1] == "Finished work is kept: run the same command again to resume."
     code = 143

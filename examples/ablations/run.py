@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from hf_lip2speech.extras import needs_extra
+from hf_lip2speech_extras import needs_extra
 
 with needs_extra("train"):
     import pyarrow.parquet

@@ -1,13 +1,12 @@
 """Errors that a user can meet. Each is a ValueError whose message says what was given, what was expected,
 what to do."""
 
+from hf_lip2speech_extras import MissingExtraError as MissingExtraError
+from hf_lip2speech_extras import missing_extra
+
 
 class Lip2SpeechError(ValueError):
     """Base of every error that this package raises about its input."""
-
-
-class MissingExtraError(ImportError):
-    """A package is not installed that comes with one of this package's extras."""
 
 
 class UnreadableVideoError(Lip2SpeechError):
@@ -133,3 +132,14 @@ class UndefinedMetricError(MetricError):
 
 class PesqUndefinedError(UndefinedMetricError):
     """PESQ finds nothing in the speech that it could rate."""
+
+
+def message_for_user(error: Exception) -> str | None:
+    """What a program tells its user in one line; None where the error is a bug, whose traceback is needed."""
+    if isinstance(error, (Lip2SpeechError, MissingExtraError)):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError):
+        return missing_extra(error)
+    if isinstance(error, OSError) and error.errno is not None:  # the system's: no space, no permission, ...
+        return str(error)
+    return None

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from hf_lip2speech_extras import require_extra, require_needed
+
 from .cards import onnx_card
 from .composite import feature_extractor_for
 from .constants import FRAME_RATE, SAMPLES_PER_FRAME, SAMPLING_RATE
 from .errors import Lip2SpeechError
-from .extras import require_extra
 from .feature_extraction_lip2speech import SMALLEST_DEVIATION, Lip2SpeechFeatureExtractor
 from .files import new_folder, write_json
 from .loading import file_beside, model_source
@@ -57,8 +58,7 @@ def export_onnx(model: str | Path, out: str | Path, *, int8: bool = False) -> di
         Lip2SpeechError: `out` exists, or a file differs from torch by more than 1e-3.
         NotLoadedError, WrongKindError: there is no such model, or it is no composite.
     """
-    for module in ("onnx", "onnxscript", "onnxruntime"):
-        require_extra(module, EXTRA)
+    require_needed("export")
     source = model_source(model)
     with new_folder(out) as folder:
         loaded = Lip2SpeechWithVocoder.from_pretrained(source, dtype=torch.float32).eval()

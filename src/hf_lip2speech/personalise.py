@@ -19,13 +19,14 @@ from typing import Any
 
 import torch
 
+from hf_lip2speech_extras import require_needed
+
 from .composite import compose, named_voices
 from .constants import FRAME_RATE
 from .data.corpora.folder import LEAST_SECONDS, check_transcripts, own_characters, own_videos, stated_length
 from .data.layout import PreparedFolder
 from .data.workers import sole_use
 from .errors import DatasetError, Lip2SpeechError
-from .extras import require_extra
 from .files import named_output, write_text
 from .loading import BUNDLED_NAME, json_object
 from .pipeline import fast_dtype, load_pipeline
@@ -35,11 +36,6 @@ from .training.own_talker import Settings
 STAGES = ("prepare", "train the lip reader", "train the vocoder", "compose", "evaluate")
 UPDATES = 2000  # of the lip reader; the vocoder has three tenths
 SAMPLE = 4  # clips that are prepared for the estimate
-NEEDED = {
-    "train": ("accelerate", "omegaconf", "pyarrow", "tensorboard"),
-    "eval": ("jinja2", "jiwer", "matplotlib", "pesq", "pystoi"),
-    "pitch": ("parselmouth",),
-}
 
 
 class Personalisation:
@@ -74,9 +70,7 @@ class Personalisation:
         recogniser: str | None = None,
         synthetic_voice: str | None = None,
     ):
-        for extra, modules in NEEDED.items():  # asked before the long work, not at its end
-            for module in modules:
-                require_extra(module, extra)
+        require_needed("personalise")
         self.model, self.recogniser = Path(model), recogniser
         self.work = self.model.with_name(f"{self.model.name}.work")
         self.num_proc = num_proc or _cpus()
@@ -207,7 +201,7 @@ class Personalisation:
         Args:
             on_stage: Called with the stage's number, 1 to 5, and what it does.
             on_update: Called with the number of updates that a training has made, and of all.
-            progress: Show the bars of preparation and evaluation.
+            progress: Show how far preparation and evaluation are, on stderr.
             command: What the results say they come from.
 
         Returns:

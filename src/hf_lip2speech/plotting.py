@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hf_lip2speech_extras import require_extra
+
 from .audio.mel import mel_height
 from .constants import FRAME_RATE, MEL_PER_FRAME, NUM_MEL_BINS, UNITS_PER_FRAME
 from .errors import Lip2SpeechError
-from .extras import require_extra
 from .files import atomic_file
 from .video.landmarks import LandmarkDetector, borrowed_detector
 from .video.tracks import follow_faces, number_faces

@@ -5,8 +5,9 @@ import tempfile
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from hf_lip2speech_extras import require_needed
+
 from .errors import Lip2SpeechError
-from .extras import require_extra
 
 SESSIONS = 100  # visitors of whom Gradio remembers what changed on their page; its default is 10,000
 
@@ -33,12 +34,6 @@ def look() -> dict[str, Any]:
         button_primary_background_fill_hover="*primary_700",
     )
     return {"theme": theme}
-
-
-def require_libraries() -> None:
-    """Raises an ImportError that names the extra where gradio or matplotlib is not installed."""
-    for module in ("gradio", "matplotlib.figure"):
-        require_extra(module, "demo")
 
 
 def serve(
@@ -69,7 +64,7 @@ def serve(
         ImportError: gradio or matplotlib is not installed (extra "demo").
         Lip2SpeechError: The address or the port is not available.
     """
-    require_libraries()
+    require_needed("demo")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when a page is made
     with tempfile.TemporaryDirectory(prefix="lip2speech-demo-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder

@@ -19,6 +19,8 @@ from io import TextIOWrapper
 from logging import WARNING
 from typing import Any
 
+from hf_lip2speech_extras import MissingExtraError
+
 from . import (
     compose,
     convert,
@@ -105,9 +107,9 @@ def run_readably(program: str, work: Callable[[], int], *, debug: bool = False) 
 
 def _message(error: Exception) -> str | None:
     """What to tell the user; None where the error is a bug, whose traceback is needed."""
-    if isinstance(error, CommandError):
+    if isinstance(error, (CommandError, MissingExtraError)):
         return str(error)
-    from hf_lip2speech.extras import message_for_user
+    from hf_lip2speech.errors import message_for_user
 
     return message_for_user(error)
 
@@ -117,7 +119,7 @@ def _readable_warnings(program: str) -> Generator[None]:
     """Warnings are one line each, and transformers, whose warnings repeat what our errors say, is quiet."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        say(f"{program}: warning: {' '.join(str(message).split())}", file=sys.stderr)
+        say(f"{program}: warning: {' '.join(in_own_words(str(message)).split())}", file=sys.stderr)
 
     def transformers_logging() -> Any:
         return sys.modules.get("transformers.utils.logging")

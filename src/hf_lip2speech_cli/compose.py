@@ -8,6 +8,8 @@ import argparse
 import os
 import sys
 
+from hf_lip2speech_extras import require_installed
+
 from .options import CommandError, check_model, check_new
 
 
@@ -51,6 +53,9 @@ def run(args: argparse.Namespace) -> int:
     check_model(args.vocoder)
     if args.mel_flow is not None:
         check_model(args.mel_flow)
+
+    if args.voices:
+        require_installed("pyarrow")
 
     from hf_lip2speech.composite import compose, named_voices
 

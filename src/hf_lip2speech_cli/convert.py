@@ -9,6 +9,8 @@ import os
 import sys
 from typing import Any
 
+from hf_lip2speech_extras import require_installed
+
 from .options import check_model, check_new
 
 
@@ -43,6 +45,9 @@ def run(args: argparse.Namespace) -> int:
     for source in sources:
         if not os.path.isfile(source):
             check_model(source)
+
+    if args.voices:
+        require_installed("pyarrow")
 
     from hf_lip2speech.composite import named_voices
     from hf_lip2speech.conversion.convert import convert, convert_composite, to_published

@@ -6,6 +6,8 @@ Stop it with Ctrl-C. Uploads are deleted after about an hour, and all of them wh
 import argparse
 import signal
 
+from hf_lip2speech_extras import require_needed
+
 from .options import add_model, check_model, positive
 
 
@@ -21,12 +23,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     check_model(args.model)
+    require_needed("demo")
 
     from hf_lip2speech.hub.demo import launch
     from hf_lip2speech.pipeline import load_pipeline
-    from hf_lip2speech.web import require_libraries
 
-    require_libraries()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # which leaves no file behind either
     launch(load_pipeline(args.model), host=args.host, port=args.port, share=args.share)
     return 0

@@ -10,8 +10,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from hf_lip2speech_extras import require_needed
+
 from .options import BUNDLED, CommandError, add_device, add_face, check_folder, check_model, positive
-from .terminal import load_detector
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -65,10 +66,8 @@ def run(args: argparse.Namespace) -> int:
     if args.syncnet is not None and not os.path.isfile(args.syncnet):
         raise CommandError(f"--syncnet {args.syncnet}: there is no such file.")
 
-    from hf_lip2speech.extras import require_extra
+    require_needed("evaluate")
 
-    for module in ("accelerate", "jinja2", "jiwer", "matplotlib", "pesq", "pyarrow", "pystoi"):
-        require_extra(module, "eval")  # before the long work, not at its end
     from transformers.utils import logging
 
     from hf_lip2speech import loading
@@ -100,8 +99,6 @@ def run(args: argparse.Namespace) -> int:
     encoder = args.speaker_encoder or protocol.speaker_encoder
     syncnet = None if args.syncnet is None else SyncNet.from_file(args.syncnet)
     speak = load_pipeline(args.model, device)
-    if not clips.cropped:
-        load_detector()
     vocoders = {UNITS_ONLY: args.vocoder_units_only, MEL_ONLY: args.vocoder_mel_only}
     systems = RowSpeaker(
         speak,

@@ -8,6 +8,8 @@ import argparse
 import os
 import sys
 
+from hf_lip2speech_extras import require_needed
+
 from .options import check_model, check_new
 
 
@@ -22,6 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     check_new(args.out)
     check_model(args.model)
+    require_needed("export")
 
     from hf_lip2speech.export import export_onnx
 

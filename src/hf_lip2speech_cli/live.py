@@ -15,6 +15,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from hf_lip2speech_extras import require_installed
+
 from .options import (
     CommandError,
     add_device,
@@ -51,6 +53,8 @@ def run(args: argparse.Namespace) -> int:
         check_outputs([args.output], inputs=(args.source, args.speaker))
         check_suffix(args.output, (".wav",), "The sound file")
     check_model(args.model)
+    if args.output is None or args.play:
+        require_installed("sounddevice")
 
     from hf_lip2speech.live import LiveSession
     from hf_lip2speech.media.live import Speakers, live_frames, open_wav

@@ -7,8 +7,11 @@ interrupted run resumes. Training data, logs and the report page are in MODEL.wo
 import argparse
 import os
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+
+from hf_lip2speech_extras import require_needed
 
 from .options import CommandError, check_folder, positive
 from .terminal import say
@@ -50,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
             raise CommandError(
                 f"{path} exists already, and this command did not make it: name another model, or remove it."
             )
+    require_needed("personalise")
 
     from hf_lip2speech.personalise import Personalisation
 
@@ -63,10 +67,9 @@ def run(args: argparse.Namespace) -> int:
         _print_estimate(job.estimate())
     if args.dry_run:
         return 0
-    terminal = sys.stderr.isatty()
-    with Display(terminal) as display:
+    with closing(Display()) as display:
         try:
-            results = job.run(display.stage, display.update, progress=terminal, command=args.command_line)
+            results = job.run(display.stage, display.update, command=args.command_line)
         except SystemExit as stop:
             if stop.code != INTERRUPTED:
                 raise
@@ -84,41 +87,30 @@ def run(args: argparse.Namespace) -> int:
 
 
 class Display:
-    """A line for each stage; the updates of a training as a bar, or off a terminal as a line each tenth."""
+    """A line for each stage, and the progress of a training's updates."""
 
-    def __init__(self, terminal: bool):
-        self._terminal = terminal
-        self._bar: Any = None
+    def __init__(self) -> None:
         self._label = ""
+        self._updates: Any = None
 
     def stage(self, number: int, text: str) -> None:
         from hf_lip2speech.personalise import STAGES
 
-        self._close()
+        self.close()
         self._label = f"[{number}/{len(STAGES)}] {STAGES[number - 1]}"
         say(f"{self._label}: {text}", file=sys.stderr)
 
     def update(self, done: int, total: int) -> None:
-        if not self._terminal:
-            if done == total or done * 10 // total > (done - 1) * 10 // total:
-                say(f"{self._label}: {done} of {total} updates", file=sys.stderr)
-            return
-        if self._bar is None:
-            from tqdm import tqdm
+        if self._updates is None:
+            from hf_lip2speech.progress import Progress
 
-            self._bar = tqdm(desc="updates", total=total, initial=done - 1, file=sys.stderr)
-        self._bar.update(done - self._bar.n)
+            self._updates = Progress(f"{self._label}, updates", total, done=done - 1)
+        self._updates.at(done, total)
 
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-
-    def __enter__(self) -> "Display":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._close()
+    def close(self) -> None:
+        if self._updates is not None:
+            self._updates.close()
+            self._updates = None
 
 
 def _print_estimate(cost: dict[str, Any]) -> None:

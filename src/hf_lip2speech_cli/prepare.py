@@ -9,6 +9,8 @@ import os
 import sys
 from typing import Any
 
+from hf_lip2speech_extras import require_installed, require_needed
+
 from .options import OPTIONS_OF, CommandError, add_face, check_folder, natural, open_corpus, positive, shard
 
 SHOWN = 3  # skipped clips that are printed per reason; the report lists all
@@ -76,6 +78,9 @@ def run(args: argparse.Namespace) -> int:
     check_folder(args.data_dir, f"the corpus ({args.corpus})")
     if args.valid_ids is not None and not os.path.isfile(args.valid_ids):
         raise CommandError(f"--valid-ids {args.valid_ids}: there is no such file.")
+    if args.engine == "ray":
+        require_installed("ray")
+    require_needed("prepare")
 
     from hf_lip2speech.constants import NUM_UNITS
     from hf_lip2speech.data.dry_run import estimate

@@ -23,7 +23,7 @@ from .options import (
     load,
     read_vocabulary,
 )
-from .terminal import Bars, error_line, load_detector, say
+from .terminal import Bars, error_line, say
 from .videos import Item, find_videos, refuse_nothing
 
 
@@ -65,8 +65,6 @@ def run(args: argparse.Namespace) -> int:
     say(f"loading {args.model}", file=sys.stderr)
     read = load(args)
     check_reads_text(read.model.config.lip2speech, "read")
-    if not args.cropped:
-        load_detector()
     failed = len(failures)
     with Bars(len(items)) as bars:
         for item in items:

@@ -8,6 +8,8 @@ import argparse
 import os
 import signal
 
+from hf_lip2speech_extras import require_needed
+
 from .options import CommandError, positive
 
 
@@ -25,11 +27,10 @@ def run(args: argparse.Namespace) -> int:
         )
     if os.path.exists(args.videos) and not os.path.isdir(args.videos):
         raise CommandError(f"{args.videos} is not a folder; expected the one for the videos.")
+    require_needed("record")
 
     from hf_lip2speech.recording import record
-    from hf_lip2speech.web import require_libraries
 
-    require_libraries()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     record(args.prompts, args.videos, port=args.port)
     return 0

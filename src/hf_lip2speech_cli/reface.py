@@ -7,6 +7,8 @@ units stay those of the clip. An interrupted run resumes. Train on both: data: [
 import argparse
 import sys
 
+from hf_lip2speech_extras import require_needed
+
 from .options import OPTIONS_OF, check_folder, open_corpus, positive, shard
 
 
@@ -29,6 +31,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     check_folder(args.data_dir, f"the corpus ({args.corpus})")
     check_folder(args.head, "the scanned head")
+    require_needed("reface")
+
     from hf_lip2speech.synthetic.reface import reface
 
     options = {name: getattr(args, name) for name in ("people", "split", "shard", "seed", "num_proc")}

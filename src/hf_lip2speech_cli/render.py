@@ -7,6 +7,8 @@ what `prepare rendered` reads. An interrupted run resumes.
 import argparse
 import sys
 
+from hf_lip2speech_extras import require_needed
+
 from .options import positive
 
 
@@ -22,6 +24,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    require_needed("render")
+
     from hf_lip2speech.synthetic.render import render
 
     render(args.out, args.clips, seed=args.seed, size=tuple(args.size), num_proc=args.num_proc)

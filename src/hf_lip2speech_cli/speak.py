@@ -16,6 +16,8 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
+from hf_lip2speech_extras import require_installed
+
 from .options import (
     BUNDLED,
     TRANSCRIPTS,
@@ -104,10 +106,10 @@ def run(args: argparse.Namespace) -> int:
     for message in failures:
         error_line(message)
 
-    from hf_lip2speech.plotting import require_matplotlib
-
     if args.plot is not None or args.faces_picture is not None:
-        require_matplotlib()
+        require_installed("matplotlib")
+    if args.engine == "ray":
+        require_installed("ray")
     done = [job for job in jobs if args.resume and all(path.exists() for path in job.outputs)]
     results: dict[Job, str | None] = dict.fromkeys(done)
     waiting = [job for job in jobs if job not in results]

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from .options import CommandError, in_own_words, load
-from .terminal import load_detector
 from .videos import Item
 
 
@@ -47,8 +46,6 @@ class Speaking:
         self.args = args
         self.pipeline = load(args)
         self.options = self._options() | {"progress": progress}
-        if not args.cropped:
-            load_detector()
 
     def _options(self) -> dict[str, Any]:
         args, speak = self.args, self.pipeline

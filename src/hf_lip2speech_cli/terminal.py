@@ -2,41 +2,34 @@
 
 import os
 import sys
-import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
 PROGRAM = "hf-lip2speech"
-FOREIGN = (b"XNNPACK delegate",)  # in lines of libraries that cannot be told to be quiet
 
 
 class Bars:
-    """A bar for each stage of a video and, where there are several, one for all; none off a terminal."""
+    """The progress of a video's stages; of several videos, that of all and, on a terminal, of the stages."""
 
     def __init__(self, videos: int):
-        from tqdm import tqdm
+        from hf_lip2speech.progress import Progress
 
-        self._new = tqdm
-        bar = {"desc": "videos", "unit": " videos", "file": sys.stderr, "disable": None}
-        self._all = tqdm(total=videos, **bar) if videos > 1 else None
+        self._new, self._several = Progress, videos > 1
+        self._all = Progress("videos", videos, shown=self._several)
         self._stages: dict[str, Any] = {}
 
     def stage(self, name: str, done: int, total: int | None) -> None:
         """A pipeline's `progress`."""
-        if name not in self._stages or done < self._stages[name].n:
+        if name not in self._stages or done < self._stages[name].done:
             self._close()
-            several = self._all is not None
-            bar = {"unit": " frames", "file": sys.stderr, "disable": None, "leave": not several}
-            self._stages[name] = self._new(desc=name, total=total, **bar)
-        bar = self._stages[name]
-        bar.total = max(total, done) if total else None
-        bar.update(done - bar.n)
+            shown = not self._several or sys.stderr.isatty()
+            self._stages[name] = self._new(name, total, shown=shown, leave=not self._several)
+        self._stages[name].at(done, max(total, done) if total else None)
 
     def video_done(self) -> None:
         self._close()
-        if self._all is not None:
-            self._all.update()
+        self._all.update()
 
     def _close(self) -> None:
         for bar in self._stages.values():
@@ -48,8 +41,7 @@ class Bars:
 
     def __exit__(self, *_: object) -> None:
         self._close()
-        if self._all is not None:
-            self._all.close()
+        self._all.close()
 
 
 def say(line: str, file: Any = None) -> None:
@@ -63,37 +55,6 @@ def say(line: str, file: Any = None) -> None:
 def error_line(message: str, program: str = PROGRAM) -> None:
     """Say what went wrong, in one line."""
     say(f"{program}: error: {' '.join(message.split())}", file=sys.stderr)
-
-
-@contextmanager
-def without_foreign_lines() -> Generator[None]:
-    """Hold back what libraries write to the process's standard error, past Python; ours is written after."""
-    try:
-        sys.stderr.flush()
-        before = os.dup(2)
-    except (OSError, ValueError):  # standard error is closed
-        yield
-        return
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(before, 2)
-            os.close(before)
-            held.seek(0)
-            for line in held:
-                if not any(words in line for words in FOREIGN):
-                    os.write(2, line)
-
-
-def load_detector() -> None:
-    """Load the face landmark detector, which is then kept, without the lines of its library."""
-    from hf_lip2speech.video.landmarks import borrowed_detector
-
-    with without_foreign_lines(), borrowed_detector():
-        pass
 
 
 @contextmanager

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from hf_lip2speech_extras import require_extra
+
 from ..constants import HOP_LENGTH, SAMPLING_RATE
-from ..extras import require_extra
 
 FRAME = SAMPLING_RATE * 30 // 1000  # samples (30 ms) that the voice activity detector judges at once
 SMOOTHING = 8  # frames over which its decisions are averaged

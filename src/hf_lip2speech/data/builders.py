@@ -12,8 +12,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from hf_lip2speech_extras import require_extra
+
 from ..errors import DatasetError
-from ..extras import require_extra
 from . import corpora
 from .corpora.clip import Clip, ListedCorpus, some
 from .corpora.grid import SETTINGS

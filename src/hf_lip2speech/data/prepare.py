@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 from transformers.utils import logging
 
 from ..constants import FRAME_RATE, NUM_UNITS
 from ..errors import DatasetError, Lip2SpeechError, UnexpectedError
+from ..progress import Progress
 from ..video.tracks import TALKING, check_face
 from .clip_files import RULES, ClipWriter, Speak, file_signature
 from .corpora import Clip, Corpus, FaceVideoFolder, ListedCorpus
@@ -99,7 +99,7 @@ def prepare(
         seed: Of the clustering and of the contact sheet.
         speak: Makes each clip's sound, in place of its recording, such as a
             `synthetic.pacing.LipPacedVoice`; `unit_extractor` is a fitted one then.
-        progress: Show progress bars on stderr.
+        progress: Show how far it is, on stderr.
 
     Returns:
         The report, which is OUT/report.json as well: what `make_report` returns, with "unit_extractor" and
@@ -253,7 +253,7 @@ def _write_files(
     calls = ((listing.clip(clip), listing.sources(clip), max_frames) for clip in todo)
     bugs: Counter[str] = Counter()
     total = len(listing.splits)
-    with tqdm(total=total, initial=total - len(todo), desc="clips", disable=not progress) as bar:
+    with Progress("clips", total, done=total - len(todo), shown=progress) as bar:
         for record in run("write_files", calls):
             records[record["id"]] = record
             bar.update()
@@ -320,7 +320,7 @@ def _write_units(
             size = max(1, UNIT_BATCH // frames)
             yield from ((clips[start : start + size], frames) for start in range(0, len(clips), size))
 
-    with tqdm(total=todo, desc=column.replace("_", " "), disable=not progress) as bar:
+    with Progress(f"clips with {column.replace('_', ' ')}", todo, shown=progress) as bar:
         for count in run(f"write_{column}", batches()):
             bar.update(count)
 

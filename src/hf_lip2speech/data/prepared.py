@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 from torch.utils.data import ConcatDataset, Dataset
-from tqdm import tqdm
 
 from .. import constants
 from ..errors import DamagedClipError, DatasetError
+from ..progress import tracked
 from .fields import DAMAGE, FIELDS, READERS
 from .layout import COLUMNS, PreparedFolder
 from .published import LABELS, is_published_layout, published_rows
@@ -130,7 +130,7 @@ class PreparedDataset(Dataset):
         cache: Read all clips now and keep them in memory (GRID's s1: 0.6 GB of frames, 0.25 GB of the rest),
             so that no video is decoded in the epochs; worker processes that are forked later share the
             memory.
-        progress: Show a progress bar while they are read.
+        progress: Show how far the reading is, on stderr.
 
     Attributes:
         rows: The manifest's rows as dicts ("id", "speaker", "split", "text", "words", "frames", paths), with
@@ -181,7 +181,7 @@ class PreparedDataset(Dataset):
             raise DatasetError(f"{root} has no clip of split={split!r}; expected one of {sorted(present)}.")
         self._cache: list[dict[str, Any] | DamagedClipError] | None = None
         if cache:
-            clips = tqdm(range(len(self)), "reading clips", disable=not progress)
+            clips = tracked(range(len(self)), "clips read", shown=progress)
             self._cache = [self._read_or_error(index) for index in clips]
 
     def __len__(self) -> int:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 from transformers import PreTrainedConfig
 
 from ..constants import SAMPLING_RATE
@@ -20,6 +19,7 @@ from ..errors import DatasetError, NoAudioError
 from ..loading import model_source
 from ..models.configuration_speech_units import SpeechUnitExtractorConfig
 from ..models.modeling_speech_units import SpeechUnitExtractor
+from ..progress import tracked
 from .clip_files import read_sound
 from .corpora import Clip
 from .corpora.clip import shuffled
@@ -28,8 +28,8 @@ from .layout import PreparedFolder
 DEFAULT_UNITS = "facebook/hubert-base-ls960"  # whose layer 6 the published systems cluster
 FITTING_SECONDS = 10_000  # of sound that is clustered: 500,000 features, 2,500 per cluster of 200
 ADVICE = (
-    f"Give a saved SpeechUnitExtractor, a self-supervised speech model such as {DEFAULT_UNITS!r}, or 'mfcc', "
-    "which needs no model and no network."
+    f"Give a saved SpeechUnitExtractor, a self-supervised speech model such as {DEFAULT_UNITS!r}, or, which "
+    "need no network, 'bundled' (the bundled model's units) or 'mfcc'."
 )
 ORIGIN = "prepared_from.json"  # in the extractor's folder: what it was made of
 
@@ -166,7 +166,7 @@ def _origin(target: Path) -> dict | None:
 def _sounds(ids: Sequence[str], clip: Callable[[str], Clip], progress: bool) -> Iterator[np.ndarray]:
     """The sound of clips until there is enough; clips without any are passed over (the report names them)."""
     left = FITTING_SECONDS * SAMPLING_RATE
-    for clip_id in tqdm(ids, desc="sound to fit units on", disable=not progress):
+    for clip_id in tracked(ids, "clips to fit units on", shown=progress):
         if left <= 0:
             return
         try:

@@ -4,13 +4,13 @@ import hashlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from tqdm import tqdm
 from transformers import PreTrainedConfig
 
 from ..errors import DatasetError
 from ..loading import model_source, readable_hub_errors, states_type
 from ..models.configuration_visual_units import VisualUnitExtractorConfig
 from ..models.modeling_visual_units import VisualUnitExtractor
+from ..progress import tracked
 from .corpora.clip import shuffled
 from .fields import read_crops
 from .layout import PreparedFolder
@@ -75,7 +75,7 @@ def place_visual_unit_extractor(
 
 def _crops(folder: PreparedFolder, ids: Sequence[str], progress: bool) -> Iterator[np.ndarray]:
     left = FITTING_FRAMES
-    for clip in tqdm(ids, desc="clips to fit visual units on", disable=not progress):
+    for clip in tracked(ids, "clips to fit visual units on", shown=progress):
         if left <= 0:
             return
         crops = read_crops(folder.path("video", clip))

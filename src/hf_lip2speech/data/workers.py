@@ -25,8 +25,9 @@ from uuid import uuid4
 import torch
 from transformers.utils import logging
 
+from hf_lip2speech_extras import require_extra
+
 from ..errors import DatasetError, WorkerDiedError
-from ..extras import require_extra
 
 try:
     import fcntl

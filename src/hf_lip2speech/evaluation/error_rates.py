@@ -8,8 +8,9 @@ from itertools import groupby
 
 import numpy as np
 
+from hf_lip2speech_extras import require_extra
+
 from ..errors import Lip2SpeechError, MetricError
-from ..extras import require_extra
 
 NORMALISATION = (
     "lower case; letters, digits and apostrophes inside words are kept, everything else separates words; "

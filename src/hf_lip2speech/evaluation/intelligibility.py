@@ -8,10 +8,11 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from hf_lip2speech_extras import require_extra
+
 from ..audio.mel import log_mel_spectrogram, stft_magnitude
 from ..constants import HOP_LENGTH, MEL_WINDOW, NUM_MEL_BINS, SAMPLING_RATE
 from ..errors import MetricError, PesqUndefinedError, UndefinedMetricError
-from ..extras import require_extra
 from .alignment import match_length
 
 DYNAMIC_RANGE = 80.0  # dB below the reference's loudest bin: anything quieter counts as silent

@@ -16,9 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from hf_lip2speech_extras import require_extra
+
 from ..constants import SAMPLES_PER_FRAME, SAMPLING_RATE
 from ..errors import Lip2SpeechError, MetricError, UndefinedMetricError
-from ..extras import require_extra
 from ..video.tracks import TALKING, choose, follow_faces
 from .alignment import check_signal
 

@@ -13,9 +13,10 @@ from types import ModuleType
 import numpy as np
 import torch
 
+from hf_lip2speech_extras import require_extra
+
 from ..constants import SAMPLING_RATE
 from ..errors import UndefinedMetricError
-from ..extras import require_extra
 from .alignment import check_signal
 
 WINDOW = 144_160  # samples (9.01 s): the network's input

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from jinja2 import Environment, StrictUndefined
 
+from hf_lip2speech_extras import require_extra
+
 from ..audio.mel import log_mel_spectrogram, mel_height
-from ..extras import require_extra
 from ..files import atomic_file, write_text
 from ..results_text import ARROWS, model_name, show_score, show_value, shown_facts, split_note
 from .error_rates import normalise_text

@@ -16,10 +16,11 @@ import numpy as np
 import transformers
 from transformers import PreTrainedConfig
 
+from hf_lip2speech_extras import require_extra
+
 from ..constants import SAMPLING_RATE
 from ..data.corpora import GRID_SENTENCE
 from ..errors import Lip2SpeechError
-from ..extras import require_extra
 from .alignment import check_signal
 from .error_rates import OWN, Normaliser, choose_normaliser, normalise_text
 

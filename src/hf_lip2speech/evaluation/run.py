@@ -25,7 +25,6 @@ import numpy as np
 import torch
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
-from tqdm import tqdm
 
 import hf_lip2speech
 
@@ -37,6 +36,7 @@ from ..files import write_json
 from ..loading import json_object
 from ..media.audio import write_audio
 from ..media.video import write_video
+from ..progress import Progress
 from .error_rates import normalise_text
 from .lip_sync import SyncNet, face_crops
 from .measures import MEASURES, CachedSyncNet, MetricModels, ScoredSpeech, score
@@ -75,7 +75,7 @@ def evaluate(
         seed: Of the shuffling and the intervals.
         facts: What else the results say: "model", "command" (a list), "protocol", and "hub_dataset", the data
             set's name on the Hub, for `.eval_results`.
-        progress: Show a bar on stderr.
+        progress: Show how far it is, on stderr.
 
     Returns:
         The contents of OUT/results.json (see `results.summarise`); the same in every process.
@@ -97,7 +97,7 @@ def evaluate(
     state.wait_for_everyone()  # nobody starts before everybody knows what is left, or shares would overlap
     order = derangement(len(clips), seed) if SHUFFLED in systems.rows else []
     done, own = len(clips) - len(todo), todo[state.process_index :: state.num_processes]
-    with tqdm(total=done + len(own), initial=done, desc="clips", disable=not progress) as bar:
+    with Progress("clips", done + len(own), done=done, shown=progress) as bar:
         for index in own:
             others = (clips[other] for other in _cycle(order, index))
             marker = _evaluate_clip(root, systems, recogniser, models, clips[index], others)

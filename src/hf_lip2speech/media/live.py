@@ -16,9 +16,10 @@ import numpy as np
 import soundfile
 from av.container import InputContainer
 
+from hf_lip2speech_extras import require_extra
+
 from ..constants import SAMPLING_RATE
 from ..errors import Lip2SpeechError, MissingVideoError, UnreadableVideoError
-from ..extras import require_extra
 from ..files import atomic_file
 from .decoding import check_size, main_stream, timed_pictures
 from .display import Display

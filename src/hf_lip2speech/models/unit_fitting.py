@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from hf_lip2speech_extras import require_extra
+
 from ..errors import Lip2SpeechError
-from ..extras import require_extra
 
 if TYPE_CHECKING:
     from .modeling_speech_units import SpeechUnitExtractor

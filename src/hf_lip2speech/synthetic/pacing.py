@@ -10,11 +10,12 @@ from itertools import pairwise
 
 import numpy as np
 
+from hf_lip2speech_extras import require_extra
+
 from ..audio.speech import CEILING, FLOOR
 from ..constants import SAMPLES_PER_FRAME, SAMPLING_RATE
 from ..data.corpora import Clip, Word
 from ..errors import DatasetError
-from ..extras import require_extra
 from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from ..loading import BUNDLED
 from ..models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder

@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
+
+from hf_lip2speech_extras import require_extra
 
 from ..data.corpora import ListedCorpus
 from ..data.layout import COLUMNS, PreparedFolder
 from ..data.prepared import PreparedDataset
 from ..data.workers import local_pool, sole_use
 from ..errors import DatasetError, Lip2SpeechError
-from ..extras import require_extra
 from ..media.video import open_video, write_video
+from ..progress import Progress
 
 GAIN = (1.0, 1.6)  # of the motion: the mesh underestimates how far lips open
 LONGEST_LIST = 3  # of clips that were left out
@@ -77,7 +78,7 @@ def reface(
         make = partial(Refacer, folder, source, head, seed)
         with (
             local_pool(make, num_proc, f"drawing into {folder.root}") as run,
-            tqdm(total=len(mine), initial=len(mine) - len(todo), desc="clips", disable=not progress) as bar,
+            Progress("clips", len(mine), done=len(mine) - len(todo), shown=progress) as bar,
         ):
             for clip, reason in run("write", ((row, _video(corpus, row), people) for row in todo)):
                 bar.update()

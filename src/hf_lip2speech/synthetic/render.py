@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
+
+from hf_lip2speech_extras import require_extra
 
 from ..constants import FRAME_RATE, SAMPLES_PER_FRAME, SAMPLING_RATE
 from ..data.corpora import GRID_SENTENCE, Clip, ListedCorpus, Word, read_grid_alignment, spell_grid_id
@@ -25,10 +26,10 @@ from ..data.corpora.clip import contents, existing_folder, read_text
 from ..data.corpora.grid import CLOCK
 from ..data.workers import local_pool, sole_use
 from ..errors import DatasetError
-from ..extras import require_extra
 from ..files import atomic_file, write_text
 from ..media.audio import write_audio
 from ..media.video import write_video
+from ..progress import Progress
 from .looks import SPEAKERS, look_of
 from .speech import flite_version, speak
 from .visemes import Phone
@@ -178,7 +179,7 @@ def render(
         seed: Of sentences, speaking rates, looks and noise.
         size: Width and height of the frames, pixels, even.
         num_proc: Processes; with more than 1 a script needs the usual `if __name__ == "__main__":`.
-        progress: Show a bar on stderr.
+        progress: Show how far it is, on stderr.
 
     Raises:
         DatasetError: An argument out of range, `out` holds clips made otherwise, or another run is at work
@@ -206,7 +207,7 @@ def render(
         make, processes = partial(ClipRenderer, folder, size), max(1, min(num_proc, len(todo)))
         with (
             local_pool(make, processes, f"rendering into {folder.root}") as run,
-            tqdm(total=num_clips, initial=num_clips - len(todo), desc="clips", disable=not progress) as bar,
+            Progress("clips", num_clips, done=num_clips - len(todo), shown=progress) as bar,
         ):
             for _ in run("write", ((plan,) for plan in todo)):
                 bar.update()

@@ -22,8 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from transformers import TrainingArguments
 
-from ..errors import ConfigError
-from ..extras import message_for_user
+from ..errors import ConfigError, message_for_user
 from ..files import write_text
 from .arguments import RunArguments
 

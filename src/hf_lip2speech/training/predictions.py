@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator, PartialState
 from torch.nn.utils.rnn import pad_sequence
-from tqdm import tqdm
 
 from ..constants import MEL_PER_FRAME, UNITS_PER_FRAME
 from ..data.fields import DAMAGE
@@ -23,6 +22,7 @@ from ..data.unread import ReadableClips, SkippedClips, UnreadClip
 from ..errors import DamagedClipError
 from ..files import atomic_file, write_text
 from ..models.modeling_lip2speech import Lip2SpeechModel
+from ..progress import tracked
 from .common import SKIPPED, loader
 
 
@@ -103,8 +103,8 @@ def predict(
     share = -(-len(clips) // accelerator.num_processes)
     skipped = SkippedClips(split, share, stored.folder.parent / SKIPPED)
     found = loader(ReadableClips(clips, at_least=0), list, workers, batch_sampler=batches)
-    quiet = not accelerator.is_local_main_process or not batches
-    for indices, items in zip(batches, tqdm(found, "predicting clips", disable=quiet), strict=True):
+    shown = accelerator.is_local_main_process
+    for indices, items in zip(tracked(batches, "batches to predict", shown=shown), found, strict=True):
         for unread in (item for item in items if isinstance(item, UnreadClip)):
             skipped.note(unread)
         readable = [pair for pair in zip(indices, items, strict=True) if not isinstance(pair[1], UnreadClip)]

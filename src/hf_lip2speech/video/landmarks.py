@@ -12,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ..quiet import without_foreign_lines
 from .warp import warp_affine
 
 DETECTION_SIZE = 128  # side of BlazeFace's input, pixels
@@ -68,8 +69,9 @@ class _Network:
         from ai_edge_litert.interpreter import Interpreter
 
         weights = (files("hf_lip2speech") / "assets" / "face" / name).read_bytes()
-        self._interpreter = Interpreter(model_content=weights, num_threads=num_threads)
-        self._interpreter.allocate_tensors()
+        with without_foreign_lines():
+            self._interpreter = Interpreter(model_content=weights, num_threads=num_threads)
+            self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._outputs = [detail["index"] for detail in self._interpreter.get_output_details()]
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import gradio as gr
 
+from hf_lip2speech_extras import PACKAGE
+
 from ...errors import Lip2SpeechError
-from ...extras import PACKAGE
 from ...pipeline import LipToSpeechPipeline
 from ...video.tracks import TALKING
 from ...web import look

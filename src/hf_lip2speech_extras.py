@@ -1,4 +1,7 @@
-"""Optional dependencies: where one is missing, an error that names the extra which installs it."""
+"""Optional dependencies: where one is missing, an error that names the extra which installs it.
+
+Beside the package hf_lip2speech, whose import takes seconds, so that a command tells at once what it lacks.
+"""
 
 import importlib
 import json
@@ -7,11 +10,10 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, distribution
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from urllib.request import url2pathname
-
-from .errors import Lip2SpeechError, MissingExtraError
 
 PACKAGE = "hf-lip2speech"
 # The extra to name for a module, where the caller of `require_extra` names none.
@@ -42,6 +44,45 @@ EXTRAS = {
     "speechmos": "naturalness",
     "tensorboard": "train",
 }
+Modules = dict[str, tuple[str, ...]]  # by the extra that brings them
+# What a command needs whatever its options are, asked before the long work.
+PAGE: Modules = {"demo": ("gradio", "matplotlib")}
+DRAWING: Modules = {"render": ("cv2",)}
+NEEDED: dict[str, Modules] = {
+    "demo": PAGE,
+    "evaluate": {"eval": ("accelerate", "jiwer", "matplotlib", "pesq", "pyarrow", "pystoi")},
+    "export": {"onnx": ("onnx", "onnxscript", "onnxruntime")},
+    "personalise": {
+        "train": ("accelerate", "omegaconf", "pyarrow", "tensorboard"),
+        "eval": ("jiwer", "matplotlib", "pesq", "pystoi"),
+        "pitch": ("parselmouth",),
+    },
+    "prepare": {"train": ("PIL", "pyarrow")},
+    "record": PAGE,
+    "reface": DRAWING | {"train": ("pyarrow",)},
+    "render": DRAWING,
+}
+
+
+class MissingExtraError(ImportError):
+    """A package is not installed that comes with one of this package's extras."""
+
+
+def require_installed(*modules: str) -> None:
+    """Raise a MissingExtraError where one of the modules is not installed; none is imported."""
+    _refuse({EXTRAS[module]: module for module in modules if find_spec(module) is None})
+
+
+def require_needed(command: str) -> None:
+    """Raise a MissingExtraError where a command lacks what it needs whatever its options are."""
+    needed = NEEDED.get(command, {}).items()
+    _refuse({extra: module for extra, modules in needed for module in modules if find_spec(module) is None})
+
+
+def _refuse(missing: dict[str, str]) -> None:
+    """Raise the error for the extras that are missing, each with one of its modules."""
+    if missing:
+        raise MissingExtraError(advice(" and ".join(missing.values()), ",".join(missing)))
 
 
 def require_extra(module: str, extra: str | None = None) -> ModuleType:
@@ -73,25 +114,20 @@ def missing_extra(error: ModuleNotFoundError, extra: str | None = None) -> str |
     module = (error.name or "").partition(".")[0]
     if module not in EXTRAS and extra is None or module.startswith("hf_lip2speech"):
         return None
-    extra = extra or EXTRAS[module]
-    return f'{module} is not installed. It comes with the extra "{extra}": pip install "{requirement(extra)}"'
+    return advice(module, extra or EXTRAS[module])
 
 
-def message_for_user(error: Exception) -> str | None:
-    """What a program tells its user in one line; None where the error is a bug, whose traceback is needed."""
-    if isinstance(error, (Lip2SpeechError, MissingExtraError)):
-        return str(error)
-    if isinstance(error, ModuleNotFoundError):
-        return missing_extra(error)
-    if isinstance(error, OSError) and error.errno is not None:  # the system's: no space, no permission, ...
-        return str(error)
-    return None
+def advice(modules: str, extras: str) -> str:
+    """What to install for a module that an extra brings, or for several; extras are parted by commas."""
+    one, several = "is not installed. It comes with the extra", "are not installed. They come with the extras"
+    said = several if "," in extras else one
+    return f'{modules} {said} "{extras}": pip install "{requirement(extras)}"'
 
 
 def requirement(extra: str) -> str:
-    """What `pip install` takes for this package with an extra: from its clone, from where it was installed
-    from, or by its name."""
-    clone = Path(__file__).resolve().parents[2]
+    """What `pip install` takes for this package with an extra, or several parted by commas: from its clone,
+    from where it was installed from, or by its name."""
+    clone = Path(__file__).resolve().parents[1]
     if (clone / "pyproject.toml").is_file():
         return f"{'.' if clone == Path.cwd() else clone}[{extra}]"
     try:
