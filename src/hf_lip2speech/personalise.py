@@ -29,7 +29,8 @@ from .data.workers import sole_use
 from .errors import DatasetError, Lip2SpeechError
 from .files import named_output, write_text
 from .loading import BUNDLED_NAME, json_object
-from .pipeline import fast_dtype, load_pipeline
+from .pipeline import load_pipeline
+from .precision import fast_dtype
 from .synthetic.pacing import LipPacedVoice
 from .training.own_talker import Settings
 
@@ -297,7 +298,7 @@ def _cpus() -> int:
 
 
 def _saves_time_in_bf16() -> bool:
-    """Whether the first GPU, or without one the CPU, has units for bfloat16."""
+    """Whether the first GPU has units for bfloat16, or without one the CPU is faster in it."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported()
     return fast_dtype() is torch.bfloat16

@@ -337,16 +337,4 @@ def load_pipeline(
     return LipToSpeechPipeline(model=loaded, feature_extractor=extractor, device=device)
 
 
-def fast_dtype(device: str | None = None) -> torch.dtype | str:
-    """bfloat16 where that is a CPU with units for it (AVX-512 BF16 or AMX), else "auto".
-
-    Args:
-        device: as torch names it; None: the first accelerator, else the CPU.
-    """
-    if device is None and torch.accelerator.is_available() or device not in (None, "cpu"):
-        return "auto"
-    able = torch.cpu.get_capabilities()
-    return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else "auto"
-
-
-__all__ = ["LipToSpeechPipeline", "fast_dtype", "load_pipeline"]
+__all__ = ["LipToSpeechPipeline", "load_pipeline"]

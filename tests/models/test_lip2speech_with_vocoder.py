@@ -95,17 +95,28 @@ def test_it_speaks_what_its_parts_say_one_after_the_other(model):
     torch.testing.assert_close(output.waveform, speech.waveform)
 
 
+@pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize(
-    "windows", [{}, {"window_frames": 10, "context_frames": 6}], ids=["whole", "in windows"]
+    "sizes", [{}, {"window_frames": 10, "context_frames": 6}], ids=["whole", "in windows"]
 )
-def test_a_clip_speaks_in_a_padded_batch_as_it_speaks_alone(model, windows):
+def test_a_clip_speaks_in_a_batch_as_it_speaks_alone_and_padding_is_not_computed(
+    model, sizes, padded, monkeypatch
+):
+    if padded:  # as on a GPU
+        monkeypatch.setattr(windows, "ONE_LENGTH_AT_A_TIME", set())
     lengths = [37, 21, 10, 1]
     videos = video(37, batch=4)
     mask = (torch.arange(37) < torch.tensor(lengths)[:, None]).long()
-    together = model.generate_speech(videos, mask, **windows)
+    masks = []
+    hook = model.lip2speech.register_forward_pre_hook(
+        lambda _, __, given: masks.append(given["attention_mask"]), with_kwargs=True
+    )
+    together = model.generate_speech(videos, mask, **sizes)
+    hook.remove()
+    assert any(mask is not None for mask in masks) == padded
     assert together.waveform_lengths.tolist() == [640 * length for length in lengths]
     for row, length in enumerate(lengths):
-        alone = model.generate_speech(videos[row : row + 1, :length], **windows)
+        alone = model.generate_speech(videos[row : row + 1, :length], **sizes)
         assert torch.equal(together.unit_ids[row, : 2 * length], alone.unit_ids[0])
         torch.testing.assert_close(
             together.spectrogram[row, : 4 * length], alone.spectrogram[0], atol=1e-4, rtol=0

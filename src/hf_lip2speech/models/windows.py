@@ -17,6 +17,7 @@ from .phase_recovery import phase_of, raised
 # Units per vocoder call, besides their context. Any value gives the same waveform; this one bounds the memory
 # to about 0.2 GB per clip at the paper's size.
 VOCODER_CHUNK_UNITS = 200
+ONE_LENGTH_AT_A_TIME = {"cpu"}  # kinds of devices that gain less from batches than padding costs
 _MEL_PER_UNIT = MEL_PER_FRAME // UNITS_PER_FRAME
 
 Progress = Callable[[str, int, int], None]
@@ -69,10 +70,9 @@ def read_lips(
     joined: dict[tuple[str, int], torch.Tensor] = {}
     # The grid of windows starts at frame 0 whatever the batch, so that a clip meets the same windows
     # alone. A clip that fits in one window is in the first one, whole.
-    for start in range(0, total, window):
-        end = min(start + window, total)
-        left, right = max(start - context, 0), min(end + context, total)
-        rows = (lengths > start).nonzero().flatten()
+    for start, rows in _rows_together(lengths, window, context, device):
+        left, right = max(start - context, 0), min(start + window + context, int(lengths[rows].max()))
+        end = min(start + window, right)
         output = model(
             pixel_values_videos=videos[rows.to(videos.device), left:right].to(device, model.dtype),
             attention_mask=lengths_mask((lengths[rows] - left).clamp(max=right - left), right - left, device),
@@ -186,11 +186,11 @@ def _chunks(
     vocoder's receptive field on either side, and the vocoder's arguments for that."""
     (batch, units), device = unit_ids.shape, unit_ids.device
     counts = torch.full((batch,), units) if lengths is None else lengths.cpu() * UNITS_PER_FRAME
-    total, context = int(counts.max()), vocoder.config.context_units
-    for start in range(0, total, VOCODER_CHUNK_UNITS):
-        end = min(start + VOCODER_CHUNK_UNITS, total)
-        left, right = max(start - context, 0), min(end + context, total)
-        rows = (counts > start).nonzero().flatten()
+    context = vocoder.config.context_units
+    for start, rows in _rows_together(counts, VOCODER_CHUNK_UNITS, context, device):
+        reach = start + VOCODER_CHUNK_UNITS
+        left, right = max(start - context, 0), min(reach + context, int(counts[rows].max()))
+        end = min(reach, right)
         mask = lengths_mask((counts[rows] - left).clamp(max=right - left), right - left, device)
         rows = rows.to(device)
         yield (
@@ -206,6 +206,20 @@ def _chunks(
                 "unit_attention_mask": mask,
             },
         )
+
+
+def _rows_together(
+    lengths: torch.Tensor, window: int, context: int, device: torch.device
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """The start of each window and the rows of a batch that are computed together there: all that reach it,
+    or, on some devices, those that fill as much of it, so that no padding is computed."""
+    for start in range(0, int(lengths.max()), window):
+        rows = (lengths > start).nonzero().flatten()
+        filled = lengths[rows].clamp(max=start + window + context)
+        if device.type in ONE_LENGTH_AT_A_TIME:
+            yield from ((start, rows[filled == length]) for length in filled.unique())
+        else:
+            yield start, rows
 
 
 def _in_time(output: Any, before: int, after: int, states: bool) -> Iterator[tuple[str, int, torch.Tensor]]:

@@ -1,0 +1,38 @@
+"""The precision in which a CPU is fastest."""
+
+import time
+import timeit
+from functools import cache, partial
+
+import torch
+
+LEAST_SPEEDUP = 1.3  # of products of matrices, for which a little accuracy is given up
+
+
+def fast_dtype(device: str | None = None) -> torch.dtype | str:
+    """bfloat16 on a CPU that multiplies matrices faster in it than in float32, else "auto".
+
+    A CPU that has units for it (AVX-512 BF16 or AMX) is timed for some 20 ms: there are virtual machines on
+    which the former take twice the time of float32.
+
+    Args:
+        device: as torch names it; None: the first accelerator, else the CPU.
+    """
+    if device is None and torch.accelerator.is_available() or device not in (None, "cpu"):
+        return "auto"
+    able = torch.cpu.get_capabilities()
+    units = able.get("avx512_bf16") or able.get("amx_bf16")
+    return torch.bfloat16 if units and bfloat16_speedup() > LEAST_SPEEDUP else "auto"
+
+
+@cache
+def bfloat16_speedup() -> float:
+    """How many times as fast this CPU multiplies matrices in bfloat16 as in float32, by the best of five."""
+    seconds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        matrix = torch.ones(512, 512, dtype=dtype)
+        matrix @ matrix  # the first takes longer
+        # the CPU time of this thread, as others may be at work
+        times = timeit.repeat(partial(torch.mm, matrix, matrix), number=1, timer=time.thread_time)
+        seconds[dtype] = min(times)
+    return seconds[torch.float32] / seconds[torch.bfloat16]
