@@ -30,6 +30,7 @@ CONFIGS = Path(__file__).parents[1] / "examples" / "configs"
 DEFAULTS = Settings(updates=2000, batch_size=8, bf16=False, workers=0, cache=True, text_vocabulary=None)
 COST = {"lip_reader": (20, 0.5), "vocoder": (6, 1.5), "minutes_in_all": 120, "device": "CPU", "clips": 24}
 COST |= {"minutes": 1.2, "prepare_minutes": 3, "sample": 4}
+REPORT = {"corpus": "folder", "clips": 3, "hours": 1, "splits": {}, "skipped": {}}
 OF_MACHINE = {"bf16": False, "dataloader_num_workers": 0, "model": {}}
 
 
@@ -140,7 +141,7 @@ def test_what_could_not_be_prepared_is_named_where_too_little_is_left(videos, tm
     skipped = {"NoFaceError": [{"id": "ann/take_03", "message": "no face was found"}]}
     job._prepared.root.mkdir(parents=True)
     job._prepared.manifest.touch()
-    job._prepared.write_json(job._prepared.report, {"hours": 0.01, "skipped": skipped})
+    job._prepared.write_json(job._prepared.report, REPORT | {"hours": 0.01, "skipped": skipped})
     with pytest.raises(DatasetError, match=r"Only 36 s of .*ann/take_03: no face was found.*report\.json"):
         job._prepare(False)
 
@@ -167,7 +168,7 @@ def test_what_is_done_is_not_done_again(videos, tmp_path, monkeypatch):
     monkeypatch.setattr(job, "_prepare", lambda progress: None)
     monkeypatch.setattr(job, "_evaluate", lambda progress, command: did.append("evaluate"))
     job._prepared.root.mkdir(parents=True)
-    job._prepared.write_json(job._prepared.report, {"clips": 3, "splits": {"train": {"clips": 3}}})
+    job._prepared.write_json(job._prepared.report, REPORT | {"splits": {"train": {"clips": 3}}})
     stages, updates = [], []
     with pytest.raises(SystemExit):
         job.run(lambda number, text: stages.append((number, text)), lambda *done: updates.append(done))

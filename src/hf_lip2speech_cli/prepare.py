@@ -6,14 +6,12 @@ OUT/report.json lists every skipped clip with the reason; OUT/contact_sheet.png 
 
 import argparse
 import os
-import sys
 from typing import Any
 
 from hf_lip2speech_extras import require_installed, require_needed
 
 from .options import OPTIONS_OF, CommandError, add_face, check_folder, natural, open_corpus, positive, shard
-
-SHOWN = 3  # skipped clips that are printed per reason; the report lists all
+from .terminal import print_report
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -105,43 +103,8 @@ def run(args: argparse.Namespace) -> int:
             "num_visual_units": args.num_visual_units or 1000,
         }
         made = prepare(corpus, args.out, engine=args.engine, shard=args.shard, **arguments, **visual)
-        _print_report(made, args.out)
+        print_report(made, args.out)
     return 0
-
-
-def _print_report(report: dict[str, Any], out: str) -> None:
-    from hf_lip2speech.constants import FRAME_RATE
-
-    path = os.path.join(out, "report.json")
-    lines = []
-    for reason, skipped in report["skipped"].items():
-        lines.append(f"Skipped {len(skipped)}, {reason}:")
-        lines += [f"  {clip['id']}: {clip['message']}" for clip in skipped[:SHOWN]]
-        if len(skipped) > SHOWN:
-            lines.append(f"  and {len(skipped) - SHOWN} more, see {path}")
-    for bug, clips in report["failed"].items():
-        ids = clips["ids"]
-        lines.append(f"Failed {len(ids)} because of a bug, {bug} (please report it; traceback: {path}):")
-        lines.append(f"  {', '.join(ids[:SHOWN])}")
-    splits = ", ".join(f"{name} {split['clips']}" for name, split in report["splits"].items())
-    lines.append(f"{report['clips']} clips ({splits}), {report['hours']:.2f} hours in {out}")
-    if report["cut"]:
-        lines.append(f"Cut between words: {report['cut']} long clips.")
-    if report["trimmed"]:
-        lines.append(f"Trimmed {report['trimmed']} clips whose sound was longer than the video, see {path}")
-    if report["padded"]:
-        lines.append(f"Padded {report['padded']} clips whose sound was shorter than the video, see {path}")
-    if report["faceless"]["clips"]:
-        seconds = report["faceless"]["frames"] / FRAME_RATE
-        lines.append(f"No face for {seconds:.1f} s in {report['faceless']['clips']} clips, see {path}")
-    lost = report["lost"]
-    if lost["clips"]:
-        unknown = f", and {lost['unknown']} of unknown length" if lost["unknown"] else ""
-        lines.append(f"Lost {lost['clips']} of {report['found']} clips: {lost['hours']:.2f} hours{unknown}.")
-    if "shard" in report:
-        rest = "After all shards, the same command without --shard writes the manifest."
-        lines.append(f"This was shard {report['shard']}. {rest}")
-    print(*lines, sep="\n", file=sys.stderr)
 
 
 def _print_cost(cost: dict[str, Any], num_proc: int) -> None:

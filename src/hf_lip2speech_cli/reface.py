@@ -5,11 +5,11 @@ units stay those of the clip. An interrupted run resumes. Train on both: data: [
 """
 
 import argparse
-import sys
 
 from hf_lip2speech_extras import require_needed
 
 from .options import OPTIONS_OF, check_folder, open_corpus, positive, shard
+from .terminal import print_report
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +38,5 @@ def run(args: argparse.Namespace) -> int:
     options = {name: getattr(args, name) for name in ("people", "split", "shard", "seed", "num_proc")}
     corpus = open_corpus(args.corpus, args.data_dir, {})
     result = reface(corpus, args.prepared, args.head, args.out, **options)
-    for clip, reason in result["left_out"].items():
-        print(f"Left out {clip}: {reason}", file=sys.stderr)
-    print(f"{result['clips']} clips in {args.out}", file=sys.stderr)
+    print_report(result, args.out)
     return 0

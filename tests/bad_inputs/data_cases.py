@@ -172,6 +172,7 @@ def prepared(amount: int = 2, seed: int = 0) -> Iterator[Case]:
         "3-D": np.zeros((40, 80, 2), np.float32),
         "scalar": np.float32(1),
         "two columns": np.zeros((20, 2), np.int16),
+        "beyond int64": np.full(20, 2**63, np.uint64),
         "complex": np.zeros((40, 80), complex),
         "short": np.zeros((3, 80), np.float32),
     }

@@ -69,7 +69,8 @@ class Session:
 def session(tmp_path_factory) -> Generator[Session]:
     folder = tmp_path_factory.mktemp("hub")
     out = write_prepared_folder(folder / "out", train=5, val=2)
-    (out / "report.json").write_text(json.dumps({"corpus": "made up", "clips": 7, "hours": 0.0007}))
+    report = {"corpus": "made up", "clips": 7, "hours": 0.0007, "splits": {}, "skipped": {}}
+    (out / "report.json").write_text(json.dumps(report))
     (folder / "session.py").write_text(SESSION)
     with HubServer(folder / "hub") as hub:
         hub.repositories["dataset", "anna/open"] = Repository("dataset", "anna/open", private=False)

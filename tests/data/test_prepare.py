@@ -30,7 +30,7 @@ from hf_lip2speech.media.video import open_video
 from hf_lip2speech.models.modeling_speaker_encoder import SpeakerEncoder
 from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
 from hf_lip2speech.video.mouth import MouthClip, mouth_crops
-from hf_lip2speech_cli.prepare import _print_report
+from hf_lip2speech_cli.terminal import print_report
 
 from ..fake_corpora import RENDERED, two_talkers
 from ..tiny_model import save_tiny_hubert
@@ -590,7 +590,7 @@ class TestCommandLine:
         corpus += [clip_maker("carl/long", samples=640 * 16), clip_maker("carl/short", samples=640 * 8)]
         corpus += [clip_maker(f"dora/{number}", samples=0) for number in range(5)]
         before_crops(lambda video: [][0] if video == corpus[2].video else None)
-        _print_report(run(corpus, out), "OUT")
+        print_report(run(corpus, out), "OUT")
         told = "\n".join(capsys.readouterr().err.splitlines())
         assert "Skipped 5, NoAudioError:\n  dora/0: " in told
         assert (

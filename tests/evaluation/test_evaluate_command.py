@@ -96,10 +96,10 @@ def test_a_prepared_folder_is_known_by_its_manifest_and_named_after_its_corpus(p
     assert [clip.id for clip in prepared.clips] == ["ann/clip 0", "ann/clip 2", "carl/clip 1"]
     assert prepared.clips[0].text == TEXTS[0] and prepared.name == prepared_set.name
     shutil.copytree(prepared_set, tmp_path / "set")
-    (tmp_path / "set" / "report.json").write_text('{"corpus": "grid", "clips": 3}')
-    assert open_evaluation_set(tmp_path / "set").name == "GRID"
-    (tmp_path / "set" / "report.json").write_text('{"clips": 3, "left_out": {}}')  # as reface writes it
-    assert open_evaluation_set(tmp_path / "set").name == "set"
+    for corpus, name in (("grid", "GRID"), ("refaced grid", "set")):
+        report = {"corpus": corpus, "clips": 3, "hours": 0, "splits": {}, "skipped": {}}
+        (tmp_path / "set" / "report.json").write_text(json.dumps(report))
+        assert open_evaluation_set(tmp_path / "set").name == name
 
 
 def test_a_missing_split_a_missing_folder_and_an_id_that_leaves_the_folder_are_refused(

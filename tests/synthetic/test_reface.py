@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from hf_lip2speech.data.layout import PreparedFolder
 from hf_lip2speech.data.prepare import prepare
 from hf_lip2speech.data.prepared import PreparedDataset
 from hf_lip2speech.errors import DatasetError, Lip2SpeechError, NoFaceError
@@ -140,10 +141,24 @@ def prepared(units, tmp_path_factory):
     return out
 
 
-def test_a_folder_is_drawn_in_shards_resumes_and_keeps_the_targets(prepared, cache, tmp_path):
+def test_a_folder_is_drawn_in_shards_resumes_and_keeps_the_targets(
+    prepared, cache, tmp_path, monkeypatch, capsys
+):
     corpus, out = RenderedTalker(RENDERED), tmp_path / "out"
+    seen: list[str] = []
+
+    def without_the_first(frames, detector, name):
+        seen.append(name)
+        if len(seen) == 1:
+            raise NoFaceError("nobody")
+        return mouth_motion(frames, detector, name)
+
+    monkeypatch.setattr("hf_lip2speech.synthetic.scanned_head.mouth_motion", without_the_first)
     for part in ((1, 2), (2, 2)):
-        reface(corpus, prepared, cache, out, people=2, split="test", shard=part, progress=False)
+        report = reface(corpus, prepared, cache, out, people=2, split="test", shard=part, progress=False)
+        lost = report["skipped"].get("NoFaceError", [])
+        assert report["shard"] == f"{part[0]}/2" and report["lost"]["clips"] == len(lost)
+        assert [clip["message"] for clip in lost] == (["nobody"] * 2 if part == (1, 2) else [])
     assert not (out / "manifest.parquet").exists()
     drawn = sorted(out.glob("video/**/*.mp4"))
     times = [file.stat().st_mtime_ns for file in drawn]
@@ -151,6 +166,10 @@ def test_a_folder_is_drawn_in_shards_resumes_and_keeps_the_targets(prepared, cac
     assert [file.stat().st_mtime_ns for file in drawn] == times
     true, clips = PreparedDataset(prepared, "test"), PreparedDataset(out, "test")
     assert len(clips) == 2 * len(true)
+    report = PreparedFolder(out).read_report()
+    assert report["corpus"] == "refaced rendered" and report["lost"]["clips"] == 0
+    assert report["splits"]["test"]["clips"] == report["clips"] == len(clips)
+    assert f"{len(clips)} clips (test {len(clips)}), 0.01 hours in {out}" in capsys.readouterr().err
     by_id = {clips[index]["id"]: clips[index] for index in range(len(clips))}
     for index in range(len(true)):
         for person in range(2):

@@ -54,10 +54,11 @@ def _read_floats(source: Path | BinaryIO) -> np.ndarray:
 
 
 def _read_units(source: Path | BinaryIO) -> np.ndarray:
-    units = np.load(source)
-    if units.dtype.kind not in "iu" or (units.size and units.min() < 0):
-        raise ValueError(f"negative or {units.dtype} numbers; expected units from 0 on")
-    return units.astype(np.int64)
+    given = np.load(source)
+    units = given.astype(np.int64)
+    if given.dtype.kind not in "iu" or (units.size and units.min() < 0):
+        raise ValueError(f"negative or {given.dtype} numbers; expected units from 0 on")
+    return units
 
 
 def _read_sound(source: Path | BinaryIO) -> np.ndarray:

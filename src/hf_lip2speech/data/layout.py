@@ -73,7 +73,7 @@ class PreparedFolder:
             report = json_object(self.report)
         except NotLoadedError as error:
             raise DatasetError(f"{self.report} is missing or damaged: prepare again to mend it.") from error
-        if not {"corpus", "clips", "hours", "skipped"} & set(report):
+        if not {"corpus", "clips", "hours", "splits", "skipped"} <= set(report):
             raise DatasetError(f"{self.report} is no report of a preparation: prepare again to mend it.")
         return report
 

@@ -121,8 +121,8 @@ def _prepared(folder: PreparedFolder) -> _Listing:
 
 
 def _prepared_from(folder: PreparedFolder) -> str:
-    """The corpus that a prepared folder was made from, "" where its report does not say."""
-    return str(folder.read_report().get("corpus", "")) if folder.report.is_file() else ""
+    """The corpus that a prepared folder was made from, "" where there is no report."""
+    return str(folder.read_report()["corpus"]) if folder.report.is_file() else ""
 
 
 @dataclass(frozen=True)

@@ -14,16 +14,16 @@ import numpy as np
 
 from hf_lip2speech_extras import require_extra
 
+from ..constants import FRAME_RATE
 from ..data.corpora import ListedCorpus
 from ..data.layout import COLUMNS, PreparedFolder
 from ..data.prepared import PreparedDataset
 from ..data.workers import local_pool, sole_use
-from ..errors import DatasetError, Lip2SpeechError
+from ..errors import ClipLengthError, DatasetError, Lip2SpeechError
 from ..media.video import open_video, write_video
 from ..progress import Progress
 
 GAIN = (1.0, 1.6)  # of the motion: the mesh underestimates how far lips open
-LONGEST_LIST = 3  # of clips that were left out
 
 
 def reface(
@@ -49,7 +49,8 @@ def reface(
         shard: (i, n): only the i-th of n parts; a run without shard then writes the manifest.
 
     Returns:
-        {"clips": number of drawn clips, "left_out": {clip ID: reason}}.
+        The report, which is OUT/report.json as well: what `make_report` returns of the drawn clips; with
+        `shard` that of this part, and "shard".
 
     Raises:
         DatasetError: an impossible argument, `prepared` is no prepared folder or does not fit the corpus, no
@@ -71,7 +72,7 @@ def reface(
     part = "" if shard is None else f"{shard[0]}-of-{shard[1]}"
     folder = PreparedFolder(out, part)
     mine = rows if shard is None else rows[shard[0] - 1 :: shard[1]]
-    left_out: dict[str, str] = {}
+    skipped: dict[str, dict[str, Any]] = {}
     with sole_use(folder.root, folder.state, part):
         present = folder.existing("speaker_embedding")  # written last
         todo = [row for row in mine if not {_name(row, person) for person in range(people)} <= present]
@@ -83,10 +84,13 @@ def reface(
             for clip, reason in run("write", ((row, _video(corpus, row), people) for row in todo)):
                 bar.update()
                 if reason is not None:
-                    left_out[clip] = reason
-        if shard is None:
-            _write_manifest(folder, source, rows, people, left_out)
-    return {"clips": len(folder.existing("speaker_embedding")), "left_out": left_out}
+                    skipped[clip] = reason
+        report = _report(f"refaced {corpus.name}", mine, people, skipped)
+        if shard is not None:
+            return report | {"shard": part.replace("-of-", "/")}
+        folder.write_json(folder.report, report)
+        _write_manifest(folder, source, [row for row in rows if row["id"] not in skipped], people)
+    return report
 
 
 class Refacer:
@@ -99,20 +103,20 @@ class Refacer:
         self.folder, self.source, self.seed = folder, source, seed
         self.head, self.detector = read_head(head), MeshLandmarkDetector()
 
-    def write(self, row: dict[str, Any], video: Path, people: int) -> tuple[str, str | None]:
-        """The clip's ID, and why it could not be drawn, if so."""
+    def write(self, row: dict[str, Any], video: Path, people: int) -> tuple[str, dict[str, Any] | None]:
+        """The clip's ID, and why it could not be drawn, if so, as in a record of `make_report`."""
         from .scanned_head import Person, drawn_crops, mouth_motion
 
         start, end = row["start"], row["start"] + row["frames"]
         try:
             with open_video(video) as frames:
                 motion = mouth_motion(frames, self.detector, frames.name)[start:end]
+            if len(motion) < row["frames"]:
+                raise ClipLengthError(
+                    f"{video} has {start + len(motion)} frames, and the prepared clip ends at {end}."
+                )
         except Lip2SpeechError as error:
-            return row["id"], str(error)
-        if len(motion) < row["frames"]:
-            return row[
-                "id"
-            ], f"{video} has {start + len(motion)} frames, and the prepared clip ends at {end}."
+            return row["id"], {"skipped": type(error).__name__, "message": str(error)}
         for person in range(people):
             random = np.random.default_rng([self.seed, person, *row["id"].encode()])
             crops = drawn_crops(motion, Person(self.head, random), random.uniform(*GAIN))
@@ -140,21 +144,33 @@ def _video(corpus: ListedCorpus, row: dict[str, Any]) -> Path:
         ) from error
 
 
+def _report(
+    corpus: str, rows: list[dict[str, Any]], people: int, skipped: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    from ..data.report import make_report
+
+    def record(row: dict[str, Any], name: str) -> dict[str, Any]:
+        made = {"speaker": row["speaker"], "seconds": row["frames"] / FRAME_RATE, "warnings": []}
+        return made | skipped.get(row["id"], {"segments": [[name, row["start"], row["frames"]]]})
+
+    rows_of = {_name(row, person): row for row in rows for person in range(people)}
+    splits = {name: row["split"] for name, row in rows_of.items()}
+    return make_report(corpus, splits, {name: record(row, name) for name, row in rows_of.items()})
+
+
 def _write_manifest(
-    folder: PreparedFolder, source: PreparedFolder, rows: list[dict], people: int, left_out: dict[str, str]
+    folder: PreparedFolder, source: PreparedFolder, rows: list[dict[str, Any]], people: int
 ) -> None:
     from ..data.report import write_rows
 
+    if not rows:
+        raise DatasetError(f"No clip could be drawn: {folder.report} has the reasons.")
     drawn = []
     for row in rows:
-        for name in (_name(row, person) for person in range(people) if row["id"] not in left_out):
+        for name in (_name(row, person) for person in range(people)):
             files = {column: folder.relative(column, name) for column in COLUMNS}
             drawn.append(row | files | {"id": name, "words": json.dumps(row["words"])})
-    if not drawn:
-        reasons = "; ".join(list(left_out.values())[:LONGEST_LIST])
-        raise DatasetError(f"None of the {len(rows)} clips could be drawn: {reasons}")
     if not folder.unit_extractor.is_dir():
         with folder.writing(folder.unit_extractor) as unfinished:
             shutil.copytree(source.unit_extractor, unfinished)
-    folder.write_json(folder.report, {"clips": len(drawn), "left_out": left_out})
     write_rows(folder, source.manifest, drawn)
