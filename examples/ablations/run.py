@@ -1,11 +1,12 @@
 """The paper's ablations: every arm trained on one budget, every system evaluated, one table.
 
-    python examples/ablations/run.py GRID_PREPARED TALKERS_PREPARED --out DIR [--jobs 2] [key=value ...]
+    python examples/ablations/run.py GRID_PREPARED TALKERS_PREPARED --out DIR [--plan istft] [--jobs 2]
+        [key=value ...]
 
 Both are folders that `hf-lip2speech prepare` wrote, with the same units. The arms and comparisons
-are in ablations.yaml, their size and budget in lip2speech.yaml and vocoder.yaml; key=value changes
-a setting of both stages for all arms (max_steps=20, to try it). An interrupted run resumes. Writes
-DIR/ablations.md and DIR/ablations.json.
+are in ablations.yaml, their size and budget in lip2speech.yaml and vocoder.yaml (istft.yaml and
+istft_vocoder.yaml: of the inverse-STFT vocoder); key=value changes a setting of all arms
+(max_steps=20, to try it). An interrupted run resumes. Writes DIR/ablations.md and DIR/ablations.json.
 """
 
 import argparse
@@ -52,12 +53,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("grid", type=Path, metavar="GRID_PREPARED")
     parser.add_argument("talkers", type=Path, metavar="TALKERS_PREPARED")
     parser.add_argument("--out", type=Path, required=True)
+    plans = {"choices": ("ablations", "istft"), "default": "ablations"}
+    parser.add_argument("--plan", **plans, help="what is trained and compared (default: ablations)")
     parser.add_argument(
         "--jobs", type=int, default=1, help="processes at a time, of one thread each (default: 1)"
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     args = parser.parse_intermixed_args(argv)
-    plan = read_plan()
+    plan = read_plan(args.plan)
     settings = checked_settings(args, plan)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped; the same command resumes"))
     try:
@@ -120,7 +123,7 @@ def train_and_evaluate(args: argparse.Namespace, plan: dict[str, Any]) -> None:
     try:
         trained = {name: pool.submit(train, args, name, arm) for name, arm in plan["trainings"].items()}
         evaluated = [
-            pool.submit(evaluate, args, name, system, [trained[system[part]] for part in PARTS])
+            pool.submit(evaluate, args, name, system, {part: trained.get(system[part]) for part in PARTS})
             for name, system in plan["systems"].items()
         ]
         for future in as_completed([*trained.values(), *evaluated]):
@@ -131,8 +134,8 @@ def train_and_evaluate(args: argparse.Namespace, plan: dict[str, Any]) -> None:
     pool.shutdown()
 
 
-def read_plan() -> dict[str, Any]:
-    return yaml.safe_load((HERE / "ablations.yaml").read_text(encoding="utf-8"))
+def read_plan(name: str) -> dict[str, Any]:
+    return yaml.safe_load((HERE / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 def train(args: argparse.Namespace, name: str, training: list[str]) -> None:
@@ -147,14 +150,15 @@ def train(args: argparse.Namespace, name: str, training: list[str]) -> None:
 
 
 def evaluate(
-    args: argparse.Namespace, name: str, system: dict[str, str], trainings: list[Future[None]]
+    args: argparse.Namespace, name: str, system: dict[str, str], trainings: dict[str, Future[None] | None]
 ) -> None:
-    """Compose and evaluate one system once its arms are trained; an interrupted evaluation resumes."""
-    for training in trainings:  # all of them stand before this one in the pool
+    """Compose and evaluate one system once its arms are trained; an interrupted evaluation resumes. A part
+    without a training is the name of a model."""
+    for training in filter(None, trainings.values()):  # all of them stand before this one in the pool
         training.result()
     composite, log = args.out / "systems" / name, args.out / f"{name}_evaluation.log"
     if not composite.is_dir():
-        parts = [args.out / system[part] / "last" for part in PARTS]
+        parts = [args.out / system[part] / "last" if trainings[part] else system[part] for part in PARTS]
         composite.parent.mkdir(exist_ok=True)
         run(["-m", "hf_lip2speech", "compose", *parts, composite, "--voices", args.grid], log)
     data = (

@@ -18,7 +18,11 @@ from .conftest import EXAMPLES
 from .prepared_folder import NUM_UNITS, write_prepared_folder
 
 FOLDER = EXAMPLES / "ablations"
-PLAN = yaml.safe_load((FOLDER / "ablations.yaml").read_text(encoding="utf-8"))
+PLANS = {
+    name: yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+    for name in ("ablations", "istft")
+}
+PLAN = PLANS["ablations"]
 KINDS = {
     "train.py": (Lip2SpeechTrainingArguments, Lip2SpeechConfig, Lip2SpeechModel),
     "train_vocoder.py": (VocoderTrainingArguments, UnitVocoderConfig, UnitVocoderModel),
@@ -30,9 +34,10 @@ def ablations():
     return load_script("examples/ablations/run.py")
 
 
-def test_the_arms_of_a_stage_have_one_size_and_one_budget():
+@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
+def test_the_arms_of_a_stage_have_one_size_and_one_budget(plan):
     sizes: dict[str, set] = {}
-    for script, config, *changes in PLAN["trainings"].values():
+    for script, config, *changes in plan["trainings"].values():
         kind, model_config, model = KINDS[script]
         loaded = load_arguments(kind, FOLDER / config, changes)
         with torch.device("meta"):
@@ -40,14 +45,15 @@ def test_the_arms_of_a_stage_have_one_size_and_one_budget():
         sizes.setdefault(script, set()).add(
             (parameters, loaded.max_steps, loaded.per_device_train_batch_size, loaded.seed)
         )
-    assert {script: len(found) for script, found in sizes.items()} == {"train.py": 1, "train_vocoder.py": 1}
+    assert all(len(found) == 1 for found in sizes.values())
 
 
-def test_what_is_put_together_is_trained_and_what_is_compared_is_put_together(ablations):
-    for system in PLAN["systems"].values():
-        assert {system["lip2speech"], system["vocoder"]} <= set(PLAN["trainings"])
-    for better, worse, measures in PLAN["comparisons"].values():
-        assert {better, worse} <= set(PLAN["systems"]) and set(measures) <= set(ablations.SHOWN)
+@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
+def test_what_is_put_together_is_trained_and_what_is_compared_is_put_together(ablations, plan):
+    for system in plan["systems"].values():
+        assert {system["lip2speech"], system["vocoder"]} <= {*plan["trainings"], "bundled"}
+    for better, worse, measures in plan["comparisons"].values():
+        assert {better, worse} <= set(plan["systems"]) and set(measures) <= set(ablations.SHOWN)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +109,7 @@ def test_all_arms_are_trained_evaluated_and_set_against_each_other(ablations, tm
         "systems": {name: PLAN["systems"][name] for name in names},
         "comparisons": {"both are better": ["both", "mel", ["stoi"]]},
     }
-    monkeypatch.setattr(ablations, "read_plan", lambda: plan)
+    monkeypatch.setattr(ablations, "read_plan", lambda name: plan)
     small = [
         "max_steps=1",
         "per_device_train_batch_size=2",
