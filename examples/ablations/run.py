@@ -53,8 +53,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("grid", type=Path, metavar="GRID_PREPARED")
     parser.add_argument("talkers", type=Path, metavar="TALKERS_PREPARED")
     parser.add_argument("--out", type=Path, required=True)
-    plans = {"choices": ("ablations", "istft"), "default": "ablations"}
-    parser.add_argument("--plan", **plans, help="what is trained and compared (default: ablations)")
+    plan = "what is trained and compared (default: ablations)"
+    parser.add_argument("--plan", choices=("ablations", "istft"), default="ablations", help=plan)
     parser.add_argument(
         "--jobs", type=int, default=1, help="processes at a time, of one thread each (default: 1)"
     )

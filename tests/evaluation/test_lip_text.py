@@ -3,9 +3,10 @@ import pytest
 from hf_lip2speech.data.corpora.grid import GRID_SENTENCE
 from hf_lip2speech.evaluation import results, run
 from hf_lip2speech.evaluation.clips import open_evaluation_set
+from hf_lip2speech.evaluation.lip_text import LipText
 from hf_lip2speech.evaluation.measures import MEASURES
 from hf_lip2speech.evaluation.metrics import cer, wer
-from hf_lip2speech.evaluation.systems import END_TO_END, GIVEN_TEXT, SHUFFLED, RowSpeaker, read_lips
+from hf_lip2speech.evaluation.systems import END_TO_END, GIVEN_TEXT, SHUFFLED, RowSpeaker
 from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from hf_lip2speech.pipeline import LipToSpeechPipeline
 
@@ -46,7 +47,7 @@ def test_the_text_of_the_lips_is_that_of_the_pipeline_and_is_scored_without_a_re
 
 
 def test_a_model_without_text_head_reads_nothing(untrained):
-    assert read_lips(untrained, None, 0, grid=True) == {}
+    assert LipText(untrained, grid=True)(None, 0) == {}
 
 
 @pytest.mark.filterwarnings("ignore:the model is not sure")

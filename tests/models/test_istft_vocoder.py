@@ -234,8 +234,15 @@ def test_a_traced_vocoder_speaks_at_other_lengths(generator_type):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("dynamo", [False, True])
-@pytest.mark.parametrize("generator_type", ["hifigan", "istft"])
+@pytest.mark.parametrize(
+    ("generator_type", "dynamo"),
+    [
+        ("hifigan", False),
+        pytest.param("hifigan", True, marks=pytest.mark.slow),
+        ("istft", False),
+        ("istft", True),
+    ],
+)
 def test_both_onnx_exporters_give_the_same_speech(generator_type, dynamo, tmp_path):
     runtime, _ = pytest.importorskip("onnxruntime"), pytest.importorskip("onnxscript" if dynamo else "onnx")
     model, names = Waveform(generator_type).eval(), ["unit_ids", "spectrogram", "speaker_embeddings"]

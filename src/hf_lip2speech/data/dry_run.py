@@ -18,7 +18,8 @@ from .clip_files import ClipWriter, Speak
 from .corpora import Corpus
 from .corpora.clip import shuffled
 from .layout import COLUMNS, PreparedFolder
-from .prepare import MAX_SECONDS, list_clips
+from .listing import list_clips
+from .prepare import MAX_SECONDS
 from .units import DEFAULT_UNITS, FITTING_SECONDS, Units, given_extractor, unfitted_config
 from .workers import local_pool
 

@@ -8,9 +8,8 @@ manifest, report and contact sheet.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,11 @@ from ..constants import FRAME_RATE, NUM_UNITS
 from ..errors import DatasetError, Lip2SpeechError, UnexpectedError
 from ..progress import Progress
 from ..video.tracks import TALKING, check_face
-from .clip_files import RULES, ClipWriter, Speak, file_signature
-from .corpora import Clip, Corpus, FaceVideoFolder, ListedCorpus
+from .clip_files import ClipWriter, Speak
+from .corpora import Corpus, ListedCorpus
 from .corpora.clip import shuffled
-from .layout import COLUMNS, FILES, Journal, PreparedFolder
+from .layout import PreparedFolder
+from .listing import Listing, check_apart, done_records, list_clips
 from .report import make_report, write_contact_sheet, write_manifest
 from .units import DEFAULT_UNITS, Units, place_unit_extractor, unfitted_config
 from .unread import SAME_BUG
@@ -34,17 +34,6 @@ from .workers import POOLS, Run, local_pool, sole_use
 
 MAX_SECONDS = 24.0  # 600 frames, which training takes at once (published setup)
 UNIT_BATCH = 60 * FRAME_RATE  # frames; HuBERT Base's first layer takes 0.4 GB of memory for them
-FOLDERS = {pattern.split("/")[0] for pattern in FILES.values()}  # of a prepared folder
-
-
-@dataclass(frozen=True)
-class Listing:
-    """The clips to prepare: ID -> split, in the order of the IDs; ID -> the clip, which is read now; ID ->
-    the files on which the clip depends."""
-
-    splits: dict[str, str]
-    clip: Callable[[str], Clip]
-    sources: Callable[[str], list[Path]]
 
 
 def prepare(
@@ -120,7 +109,7 @@ def prepare(
         raise DatasetError(f"engine={engine!r}; expected one of {', '.join(POOLS)}.")
     if shard is not None and not 1 <= shard[0] <= shard[1]:
         raise DatasetError(f"shard {shard[0]}/{shard[1]}; expected i/n with i from 1 to n, such as 1/8.")
-    _check_apart(corpus, Path(out))
+    check_apart(corpus, Path(out))
     whole = list_clips(corpus, splits, limit)
     train = [clip for clip, split in whole.splits.items() if split == "train"]
     # Asked before the long work, so that a wrong name does not turn up after hours.
@@ -200,48 +189,6 @@ def prepare(
     return report
 
 
-def _check_apart(corpus: Corpus, out: Path) -> None:
-    """Raise a DatasetError if the corpus's own folder would be written to."""
-    if not isinstance(corpus, ListedCorpus):
-        return
-    source, target = corpus.data_dir.resolve(), out.resolve()
-    inside = isinstance(corpus, FaceVideoFolder) and target.is_relative_to(source)
-    if source == target or inside or any(source.is_relative_to(target / name) for name in FOLDERS):
-        raise DatasetError(
-            f"{out} is inside the corpus {corpus.data_dir}, or the other way round: the prepared videos "
-            "would be taken for clips, or the corpus be written over. Choose a folder beside it."
-        )
-
-
-def list_clips(corpus: Corpus, splits: Iterable[str] | None = None, limit: int | None = None) -> Listing:
-    """The chosen clips of a corpus, by ID; see `prepare`.
-
-    Raises:
-        DatasetError: There are none, or the corpus has no such split.
-    """
-    if isinstance(corpus, ListedCorpus):  # a transcript is not read before it is needed
-        every, clip, sources = corpus.splits, corpus.clip, corpus.files
-    else:
-        clips = {clip.id: clip for clip in corpus}
-        every, clip = {name: clip.split for name, clip in clips.items()}, clips.__getitem__
-
-        def sources(name: str) -> list[Path]:
-            return clips[name].files
-
-    wanted = None if splits is None else set(splits)
-    present = set(every.values())
-    if not every or (wanted is not None and not wanted <= present):
-        known = f"{sorted(present)}, in which it has clips"
-        raise DatasetError(f"splits={sorted(wanted or ())} of {corpus.name}; expected some of {known}.")
-    taken: Counter[str] = Counter()
-    chosen = {}
-    for name, split in sorted(every.items()):
-        if (wanted is None or split in wanted) and (limit is None or taken[split] < limit):
-            taken[split] += 1
-            chosen[name] = split
-    return Listing(chosen, clip, sources)
-
-
 def _write_files(
     folder: PreparedFolder, listing: Listing, run: Run, max_frames: int, face: int | str, progress: bool
 ) -> dict[str, dict[str, Any]]:
@@ -266,35 +213,6 @@ def _write_files(
                         f"traceback:\n{record['traceback']}"
                     )
     return {clip: records[clip] for clip in listing.splits}
-
-
-def done_records(
-    folder: PreparedFolder, listing: Listing, max_frames: int, face: int | str
-) -> dict[str, dict[str, Any]]:
-    """The newest journal record of each clip that is done: sources and face unchanged, all files there, no
-    bug met."""
-    newest: dict[str, dict[str, Any]] = {}
-    for record in Journal(folder.journal).read():
-        clip = record["id"]
-        if clip in listing.splits and (clip not in newest or record["time"] >= newest[clip]["time"]):
-            newest[clip] = record
-    if not newest:
-        return {}
-    present = [folder.existing(column) for column in COLUMNS if column != "units"]
-
-    def is_done(record: dict[str, Any]) -> bool:
-        segments = record.get("segments", ())
-        whole = sum(segment[2] for segment in segments) <= min(max_frames, record["limit"])
-        return (
-            "failed" not in record
-            and record.get("face", TALKING) == face
-            and ("skipped" not in record or record.get("rules") == RULES)
-            and (whole or record["limit"] == max_frames)
-            and all(segment[0] in ids for segment in segments for ids in present)
-            and record["sources"] == file_signature(listing.sources(record["id"]))
-        )
-
-    return {clip: record for clip, record in newest.items() if is_done(record)}
 
 
 def _write_units(

@@ -16,7 +16,7 @@ import torch
 from ..audio.mel import log_mel_spectrogram
 from ..constants import FRAME_RATE, MEL_PER_FRAME, SAMPLES_PER_FRAME, UNITS_PER_FRAME
 from ..data.clip_files import common_frames, read_sound
-from ..data.corpora import GRID_SENTENCE, Clip
+from ..data.corpora import Clip
 from ..data.layout import UNIT_EXTRACTOR
 from ..errors import Lip2SpeechError
 from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
@@ -27,14 +27,12 @@ from ..models.modeling_speech_units import SpeechUnitExtractor
 from ..models.modeling_unit_vocoder import UnitVocoderModel
 from ..models.voices import FACE
 from ..pipeline import LipToSpeechPipeline
-from ..text.beam_search import word_graph
-from ..text.transcripts import transcribe
 from ..video.tracks import TALKING, check_face
 from .clips import EvaluationSet
+from .lip_text import LipText
 from .recognisers import is_grid_sentence
 
 OWN_VOICE, OTHER_VOICE = "own", "other"
-FREE, GRAMMAR = "free", "grammar"  # how the text head is read
 GROUND_TRUTH, END_TO_END, SHUFFLED, NOISE = "ground_truth", "end_to_end", "shuffled", "noise"
 GIVEN_TEXT = "given_text"
 COPY_SYNTHESIS, UNITS_ONLY, MEL_ONLY = "copy_synthesis", "copy_synthesis_units", "copy_synthesis_mel"
@@ -87,7 +85,7 @@ class ClipSpeech:
         predicted_units: int64 (2T,), the units of the end-to-end row.
         reference: The ground truth, cut to the T frames.
         face_mask: bool (T,), False where nobody is seen for longer than a second.
-        read: What the text head reads from the lips (`read_lips`).
+        read: What the text head reads from the lips (`LipText`).
     """
 
     waveforms: dict[str, np.ndarray]
@@ -138,7 +136,7 @@ class RowSpeaker:
         self._copies: dict[str, Lip2SpeechWithVocoder] = {}
         self._encoder: SpeakerEncoder | None = None
         self._speaker: str | torch.Tensor | None = None
-        self._grid = all(is_grid_sentence(clip.text) for clip in self.clips.clips)
+        self._read = LipText(self.speak, all(is_grid_sentence(clip.text) for clip in self.clips.clips))
         takes_text = model.config.lip2speech.text_conditioner_size is not None
         self._gives_text = takes_text and all(clip.text for clip in self.clips.clips)
         speakers = {clip.speaker for clip in self.clips.clips}
@@ -244,7 +242,7 @@ class RowSpeaker:
             whole["unit_ids"][: frames * UNITS_PER_FRAME],
             reference,
             whole["face_mask"][:frames],
-            read_lips(self.speak, whole["mouth"], frames, self._grid),
+            self._read(whole["mouth"], frames),
         )
 
     def _voice(self, clip: Clip, sound: np.ndarray) -> tuple[str | torch.Tensor, str]:
@@ -295,31 +293,6 @@ class RowSpeaker:
     def _noise(self, clip: Clip, sound: np.ndarray) -> np.ndarray:
         noise = self._random(clip).standard_normal(len(sound))
         return (noise * np.sqrt(np.mean(np.square(sound, dtype=np.float64)))).astype(np.float32)
-
-
-def read_lips(pipe: LipToSpeechPipeline, mouth: np.ndarray, frames: int, grid: bool) -> dict[str, str]:
-    """The texts that a clip's lips say: "free", of the words that the model knows, and for clips of GRID
-    "grammar", the most likely of its sentences; {} for a model without text head.
-
-    Args:
-        mouth: uint8 (T, 96, 96), the model's input, of which `frames` frames count.
-        grid: Whether the clips say sentences of GRID.
-    """
-    model: Any = pipe.model
-    extractor: Any = pipe.feature_extractor
-    config = model.config.lip2speech
-    characters = config.text_vocabulary
-    if characters is None:
-        return {}
-    inputs = extractor(mouth, return_tensors="pt")  # all frames: the model saw them
-    logits = model.read_text(inputs["pixel_values_videos"])[0]
-    logits = logits[: frames * (len(logits) // len(mouth))].cpu()
-    known = None if config.vocabulary is None else word_graph(config.vocabulary, characters)
-    texts = {FREE: transcribe(logits, characters, graph=known)["text"]}
-    if grid:
-        graph = word_graph([list(words.values()) for words in GRID_SENTENCE], characters)
-        texts[GRAMMAR] = transcribe(logits, characters, graph=graph)["text"]
-    return texts
 
 
 def find_unit_extractor(given: str | None, model: str) -> SpeechUnitExtractor | None:
