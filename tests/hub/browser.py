@@ -161,7 +161,8 @@ class Visitor:
         self.driver.quit()
 
 
-# Texts whose contrast is below that of WCAG AA: 4.5 to 1, of large ones 3 to 1. Disabled ones may be fainter.
+# Texts whose contrast is below that of WCAG AA: 4.5 to 1, of large ones 3 to 1; and fields whose edge is
+# below 3 to 1. Disabled texts may be fainter.
 FAINT = """
 const channel = (c) => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
 const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
@@ -173,16 +174,24 @@ const behind = (element) => {
   }
   return [255, 255, 255];
 };
+const contrast = (text, ground) => {
+  const [a, b] = [light(colour(text)), light(ground)].sort((x, y) => y - x);
+  return (a + 0.05) / (b + 0.05);
+};
+const visible = (element) => element.checkVisibility({visibilityProperty: true, opacityProperty: true});
 const found = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
 for (let node; (node = walker.nextNode());) {
   const element = node.parentElement, style = getComputedStyle(element);
-  const visible = element.checkVisibility({visibilityProperty: true, opacityProperty: true});
-  if (!visible || !node.data.trim()) continue;
+  if (!visible(element) || !node.data.trim()) continue;
   if (element.closest("script, style, button:disabled, [aria-hidden=true]")) continue;
-  const [a, b] = [light(colour(style.color)), light(behind(element))].sort((x, y) => y - x);
   const large = parseFloat(style.fontSize) >= (style.fontWeight >= 700 ? 18.66 : 24);
-  const contrast = (a + 0.05) / (b + 0.05);
-  if (contrast < (large ? 3 : 4.5)) found.push(`${node.data.trim().slice(0, 40)}: ${contrast.toFixed(1)}`);
+  const seen = contrast(style.color, behind(element));
+  if (seen < (large ? 3 : 4.5)) found.push(`${node.data.trim().slice(0, 40)}: ${seen.toFixed(1)}`);
+}
+for (const field of document.querySelectorAll("textarea, input[type=radio]:not(:checked)")) {
+  const style = getComputedStyle(field);
+  const seen = parseFloat(style.borderTopWidth) ? contrast(style.borderTopColor, behind(field)) : 1;
+  if (visible(field) && seen < 3) found.push(`edge of ${field.type}: ${seen.toFixed(1)}`);
 }
 return found;
 """

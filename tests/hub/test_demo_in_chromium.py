@@ -64,6 +64,8 @@ def test_an_upload_speaks_and_everything_is_shown_without_scrolling_sideways(vis
     visitor = visit(size)
     visitor.photograph(tmp_path / "before.png")
     assert not visitor.one("#speak").is_enabled()
+    examples = visitor.driver.find_elements("css selector", "#examples button")
+    assert [one.accessible_name for one in examples] == [f"Rendered talker {number}" for number in (1, 2, 3)]
     visitor.give(RENDERED_SPEAKER)
     visitor.speak()
     top = "return document.querySelector('#talking').getBoundingClientRect().top"

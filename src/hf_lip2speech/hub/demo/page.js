@@ -10,4 +10,8 @@
     }
   }, true);
   document.addEventListener("loadeddata", (event) => uploaded(event)?.classList.remove("no-preview"), true);
+  // The examples are buttons without a text.
+  document.querySelectorAll("#examples button").forEach((button, index) => {
+    button.ariaLabel = `Rendered talker ${index + 1}`;
+  });
 }
