@@ -72,6 +72,18 @@ def test_a_damaged_video_is_named_by_whoever_reads_it_and_made_anew_without_it(o
     assert path.read_bytes() == whole
 
 
+def test_a_damaged_sound_is_named_by_the_units_that_are_made_of_it(out, corpus, units):
+    path = out / "audio" / "anna" / "one.flac"
+    whole = path.read_bytes()
+    path.write_bytes(b"no sound")
+    shutil.rmtree(out / "units")
+    with pytest.raises(DatasetError, match=r"one\.flac is damaged .*Remove it"):
+        prepare(corpus, out, unit_extractor=units, progress=False)
+    path.unlink()
+    prepare(corpus, out, unit_extractor=units, progress=False)
+    assert path.read_bytes() == whole and len(PreparedDataset(out)) == 3
+
+
 def test_what_is_not_a_prepared_folder_is_refused(out, tmp_path):
     with pytest.raises(DatasetError, match="Make one with hf-lip2speech prepare"):
         PreparedDataset(tmp_path / "corpus")

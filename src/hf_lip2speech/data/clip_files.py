@@ -12,7 +12,6 @@ from typing import Any
 
 import av
 import numpy as np
-import soundfile
 import torch
 
 from ..audio.mel import log_mel_spectrogram
@@ -29,7 +28,7 @@ from ..video.mouth import MouthClip, follow_mouth
 from ..video.tracks import TALKING
 from .corpora import Clip
 from .corpora.clip import Segment, segments_of
-from .fields import read_crops
+from .fields import named_damage, read_crops, read_waveform
 from .layout import Journal, PreparedFolder
 from .unread import place_of_bug
 
@@ -251,7 +250,10 @@ class ClipWriter:
         Clips of one length need no padding, which a self-supervised model's first normalisation would
         average over: each gets the units that it gets alone.
         """
-        sounds = [soundfile.read(self.folder.path("audio", clip), dtype="float32")[0] for clip in ids]
+        sounds = []
+        for path in (self.folder.path("audio", clip) for clip in ids):
+            with named_damage(path):
+                sounds.append(read_waveform(path))
         units = self.unit_extractor(torch.from_numpy(np.stack(sounds))).unit_ids
         assert units is not None and units.shape[1] == UNITS_PER_FRAME * frames
         for clip, row in zip(ids, units.cpu().numpy().astype(np.int16), strict=True):

@@ -1,7 +1,8 @@
 """The fields of a prepared clip, and how the file of each is read and checked."""
 
 import tokenize
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,6 +22,22 @@ DAMAGE = (
 )
 
 
+@contextmanager
+def named_damage(source: str | Path | BinaryIO) -> Generator[None]:
+    """What reading a damaged file raises, inside the block, becomes a DatasetError that names it."""
+    try:
+        yield
+    except DatasetError:
+        raise
+    except DAMAGE as error:
+        if isinstance(error, OSError) and error.errno and not isinstance(error, av.FFmpegError):
+            raise  # of the machine: no permission, a lost network, ...
+        name = source if isinstance(source, str | Path) else "a prepared file"
+        raise DatasetError(
+            f"{name} is damaged ({error}). Remove it and run the same `hf-lip2speech prepare` again."
+        ) from error
+
+
 def read_crops(source: Path | BinaryIO) -> np.ndarray:
     """The mouth crops of a prepared folder's video, uint8 (T, 96, 96).
 
@@ -30,14 +47,8 @@ def read_crops(source: Path | BinaryIO) -> np.ndarray:
         DatasetError: It is damaged.
     """
     opened = ffmpeg_name(source) if isinstance(source, Path) else source
-    try:
-        with av.open(opened, **one_file()) as container:
-            return np.stack([_gray(picture) for picture in container.decode(container.streams.video[0])])
-    except (av.FFmpegError, IndexError, ValueError) as error:
-        name = source if isinstance(source, Path) else "a prepared video"
-        raise DatasetError(
-            f"{name} is damaged ({error}). Remove it and run the same `hf-lip2speech prepare` again."
-        ) from error
+    with named_damage(source), av.open(opened, **one_file()) as container:
+        return np.stack([_gray(picture) for picture in container.decode(container.streams.video[0])])
 
 
 def _gray(picture: av.VideoFrame) -> np.ndarray:
@@ -61,7 +72,8 @@ def _read_units(source: Path | BinaryIO) -> np.ndarray:
     return units
 
 
-def _read_sound(source: Path | BinaryIO) -> np.ndarray:
+def read_waveform(source: Path | BinaryIO) -> np.ndarray:
+    """The sound of a prepared folder's clip, float32 (640T,)."""
     waveform, rate = soundfile.read(source, dtype="float32")
     if rate != constants.SAMPLING_RATE or not np.isfinite(waveform).all():
         raise ValueError(f"sampled at {rate} Hz or not finite; expected {constants.SAMPLING_RATE} Hz")
@@ -79,7 +91,7 @@ READERS: dict[str, tuple[str, Callable[[Any], Any], Callable[[int], tuple[int, .
     "mel": ("mel", _read_floats, lambda frames: (constants.MEL_PER_FRAME * frames, constants.NUM_MEL_BINS)),
     "unit_ids": ("units", _read_units, lambda frames: (constants.UNITS_PER_FRAME * frames,)),
     "speaker_embeddings": ("speaker_embedding", _read_floats, lambda _: (constants.SPEAKER_EMBEDDING_DIM,)),
-    "waveform": ("audio", _read_sound, lambda frames: (constants.SAMPLES_PER_FRAME * frames,)),
+    "waveform": ("audio", read_waveform, lambda frames: (constants.SAMPLES_PER_FRAME * frames,)),
     "text": ("text", str, None),
     "word_times": ("words", word_times, None),
     "visual_units": ("visual_units", _read_units, lambda frames: (frames,)),

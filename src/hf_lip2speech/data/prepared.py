@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pyarrow
 import pyarrow.parquet
@@ -16,7 +15,7 @@ from torch.utils.data import ConcatDataset, Dataset
 from .. import constants
 from ..errors import DamagedClipError, DatasetError
 from ..progress import tracked
-from .fields import DAMAGE, FIELDS, READERS
+from .fields import FIELDS, READERS, named_damage
 from .layout import COLUMNS, PreparedFolder
 from .published import LABELS, is_published_layout, published_rows
 
@@ -215,17 +214,10 @@ class PreparedDataset(Dataset):
 
     def _field(self, field: str, row: dict[str, Any]) -> np.ndarray | str:
         try:
-            return self._values(field, row)
+            with named_damage(f"The {field} of {row['id']} in {self.folder.root}"):
+                return self._values(field, row)
         except DatasetError as error:
             raise DamagedClipError(str(error), row["id"]) from error.__cause__
-        except DAMAGE as error:
-            if isinstance(error, OSError) and error.errno and not isinstance(error, av.FFmpegError):
-                raise  # of the machine: no permission, a lost network, ...
-            raise DamagedClipError(
-                f"The {field} of {row['id']} in {self.folder.root} is damaged ({error}). Remove that file "
-                "and run the same `hf-lip2speech prepare` again.",
-                row["id"],
-            ) from error
 
     def _values(self, field: str, row: dict[str, Any]) -> np.ndarray | str:
         column, read, shape_of = READERS[field]
