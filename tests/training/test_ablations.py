@@ -89,15 +89,16 @@ def test_what_cannot_work_is_said_before_anything_is_trained(ablations, tmp_path
         assert not out.exists()
 
 
-def test_the_page_shows_what_was_measured_with_these_configurations(ablations):
-    docs = EXAMPLES.parent / "docs"
-    results = json.loads((docs / "ablations.json").read_text(encoding="utf-8"))
+@pytest.mark.parametrize(("plan", "file"), [("ablations", "ablations"), ("istft", "ablations_istft")])
+def test_the_page_shows_what_was_measured_with_these_configurations(ablations, plan, file):
+    docs, arms = EXAMPLES.parent / "docs", PLANS[plan]
+    results = json.loads((docs / f"{file}.json").read_text(encoding="utf-8"))
     assert ablations.as_markdown(results) in (docs / "ablations.md").read_text(encoding="utf-8")
-    trainings = [load_arguments(KINDS[s][0], FOLDER / c, more) for s, c, *more in PLAN["trainings"].values()]
+    trainings = [load_arguments(KINDS[s][0], FOLDER / c, more) for s, c, *more in arms["trainings"].values()]
     assert set(results["settings"]["updates"].values()) == {loaded.max_steps for loaded in trainings}
     assert set(results["settings"]["seeds"]) == {loaded.seed for loaded in trainings}
     assert results["settings"]["changes"] == []
-    assert [entry["direction"] for entry in results["comparisons"]] == list(PLAN["comparisons"])
+    assert [entry["direction"] for entry in results["comparisons"]] == list(arms["comparisons"])
 
 
 @pytest.mark.slow
