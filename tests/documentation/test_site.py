@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ..hub.browser import OPTIONS, require_chromium
+from ..hub.browser import FAINT, OPTIONS, require_chromium
 from .snippets import ROOT
 
 pytestmark = pytest.mark.slow
@@ -91,6 +91,12 @@ def test_sound_and_video_play_on_the_page(site, browser, page, count):
         return len(found) == count and all(seconds and 2 < seconds < 4 for seconds in found)
 
     wait_for("the length", all_known)
+
+
+def test_what_the_home_page_says_can_be_read(site, browser):
+    browser.get((site / "index.html").as_uri())
+    wait_for("the page", lambda: browser.find_elements("css selector", "main h1"))
+    assert browser.execute_script(FAINT) == []
 
 
 def test_the_command_line_has_a_page(site):

@@ -170,7 +170,7 @@ const colour = (text) => (text.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number);
 const behind = (element) => {
   for (; element; element = element.parentElement) {
     const found = colour(getComputedStyle(element).backgroundColor);
-    if (found.length < 4 || found[3] === 1) return found;
+    if (found.length < 4 || found[3] > 0.8) return found;
   }
   return [255, 255, 255];
 };
