@@ -33,8 +33,11 @@ def look() -> dict[str, Any]:
         button_primary_background_fill="*primary_600",
         button_primary_background_fill_hover="*primary_700",
         button_secondary_border_color="*neutral_500",
+        button_secondary_border_color_hover="*neutral_500",
         checkbox_border_color="*neutral_500",
+        checkbox_border_color_hover="*neutral_500",
         input_border_color="*neutral_500",
+        input_border_color_focus="*primary_600",
         input_border_width="1px",
     )
     return {"theme": theme}
