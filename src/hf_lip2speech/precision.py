@@ -12,7 +12,7 @@ LEAST_SPEEDUP = 1.3  # of products of matrices, for which a little accuracy is g
 def fast_dtype(device: str | None = None) -> torch.dtype | str:
     """bfloat16 on a CPU that multiplies matrices faster in it than in float32, else "auto".
 
-    A CPU that has units for it (AVX-512 BF16 or AMX) is timed for some 20 ms: there are virtual machines on
+    A CPU that has units for it (AVX-512 BF16 or AMX) is timed, for 20 to 40 ms: there are virtual machines on
     which the former take twice the time of float32.
 
     Args:

@@ -16,7 +16,7 @@ from transformers.utils import ModelOutput
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
-from ..constants import MEL_PER_FRAME, UNITS_PER_FRAME
+from ..constants import UNITS_PER_FRAME
 from ..loading import StrictLoadingMixin
 from ..losses.ctc import ctc_loss
 from ..losses.multi_target import multi_target_losses
@@ -24,8 +24,8 @@ from ..text.alignment import align_text
 from ..text.characters import BLANK
 from .configuration_lip2speech import Lip2SpeechConfig
 from .conformer import ConformerEncoder, ConformerLayer, RelPositionMultiHeadAttention
-from .convolution import ChannelsLastConv1d, convolve_chunks
 from .face_voice import FaceVoiceHead
+from .mel_head import MelHead
 from .modeling_avhubert import AVHubertModel
 from .padding import Padding, find_padding
 from .text_conditioning import TextConditioner, ZeroLinear
@@ -75,41 +75,6 @@ class Lip2SpeechOutput(ModelOutput):
     last_hidden_state: torch.FloatTensor | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
-
-
-class MelHead(nn.Module):
-    """Encoder states and speaker embedding -> two mel frames per state. (B, L, C), (B, E) -> (B, 2L, bins)"""
-
-    def __init__(self, config: Lip2SpeechConfig):
-        super().__init__()
-        self.num_mel_bins = config.num_mel_bins
-        self.frames_per_state = MEL_PER_FRAME // UNITS_PER_FRAME
-        widths = [config.speaker_embedding_dim + config.hidden_size] + config.mel_head_layers * [
-            config.mel_head_size
-        ]
-        self.convs = nn.ModuleList(
-            ChannelsLastConv1d(a, b, 3, padding=1) for a, b in zip(widths, widths[1:], strict=False)
-        )
-        self.dropout = nn.Dropout(config.mel_head_dropout)
-        self.out_proj = nn.Linear(config.mel_head_size, config.num_mel_bins * self.frames_per_state)
-
-    def forward(
-        self,
-        x: torch.Tensor,
-        speaker_embeddings: torch.Tensor,
-        padding: Padding | None,
-        chunk: int | None = None,
-    ) -> torch.Tensor:
-        """Where there is padding, it is kept out of the convolutions and is zero in the result."""
-        speaker = speaker_embeddings.to(x.dtype)[:, None].expand(-1, x.shape[1], -1)
-        x = torch.cat([speaker, x], dim=-1)  # the speaker comes first in the published weights
-        for conv in self.convs:
-            x = x if padding is None else padding.zero(x)
-            x = F.gelu(self.dropout(convolve_chunks(conv, x.transpose(1, 2), chunk).transpose(1, 2)))
-        x = self.out_proj(x)  # channel = 2 * bin + phase
-        x = x if padding is None else padding.zero(x)
-        x = x.unflatten(-1, (self.num_mel_bins, self.frames_per_state)).transpose(2, 3)  # (B, L, 2, bins)
-        return x.flatten(1, 2)
 
 
 class Lip2SpeechPreTrainedModel(StrictLoadingMixin, PreTrainedModel):

@@ -215,8 +215,8 @@ def _rows_together(
     or, on some devices, those that fill as much of it, so that no padding is computed."""
     for start in range(0, int(lengths.max()), window):
         rows = (lengths > start).nonzero().flatten()
-        filled = lengths[rows].clamp(max=start + window + context)
         if device.type in ONE_LENGTH_AT_A_TIME:
+            filled = lengths[rows].clamp(max=start + window + context)
             yield from ((start, rows[filled == length]) for length in filled.unique())
         else:
             yield start, rows
