@@ -5,8 +5,9 @@
 A model that has heard each face in one voice only learns the voice from the face and ignores the speaker
 embedding. Here every clip's sentence is spoken by one of flite's voices, drawn at random, and stretched to
 the recording's timing: by its words' times, then by dynamic time warping of the cepstra (needs the extra
-pitch). Mel, units and speaker embedding are made as in `hf-lip2speech prepare`; the mouth crops are links to
-the recording's, so PREPARED must stay where it is. Train on both: data: [PREPARED, OUT].
+pitch). Mel and speaker embedding are made as in `hf-lip2speech prepare`. Mouth crops and units are links to
+the recording's (the lips do not tell the units of another voice), so PREPARED must stay where it is. Train on
+both: data: [PREPARED, OUT].
 Only GRID's sentences with word times are supported.
 """
 
@@ -36,7 +37,6 @@ with needs_extra("train"):
     from hf_lip2speech.files import new_folder
     from hf_lip2speech.media.audio import write_audio
     from hf_lip2speech.models.modeling_speaker_encoder import SpeakerEncoder
-    from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
     from hf_lip2speech.progress import tracked
     from hf_lip2speech.synthetic.pacing import in_room, stretched
     from hf_lip2speech.synthetic.speech import VOICES, flite_version, speak
@@ -130,7 +130,6 @@ def main():
                 1, f"{row['id']}: {row['text']!r} is not a GRID sentence with a time for each word.\n"
             )
     source = PreparedFolder(arguments.prepared)
-    extractor = SpeechUnitExtractor.from_pretrained(source.unit_extractor).eval()
     encoder = SpeakerEncoder.bundled()
     rng = np.random.default_rng(arguments.seed)
     with new_folder(arguments.out) as unfinished:
@@ -145,10 +144,10 @@ def main():
             paths["speaker_embedding"] = folder.path("speaker_embedding", clip_id)
             for path in paths.values():
                 path.parent.mkdir(parents=True, exist_ok=True)
-            os.symlink(source.path("video", row["id"]).resolve(), paths["video"])
+            for name in ("video", "units"):
+                os.symlink(source.path(name, row["id"]).resolve(), paths[name])
             write_audio(paths["audio"], sound)
             np.save(paths["mel"], log_mel_spectrogram(torch.from_numpy(sound)).numpy()[: 4 * row["frames"]])
-            np.save(paths["units"], extractor.encode(sound)[: 2 * row["frames"]].astype(np.int16))
             np.save(paths["speaker_embedding"], encoder.embed(sound))
             names = {name: folder.relative(name, clip_id) for name in paths}
             changed = {"id": clip_id, "speaker": voice, "words": json.dumps(row["words"])}

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from hf_lip2speech.data.layout import PreparedFolder
-from hf_lip2speech.data.prepare import prepare
 from hf_lip2speech.data.prepared import PreparedDataset
 from hf_lip2speech.errors import DatasetError, Lip2SpeechError, NoFaceError
 from hf_lip2speech.synthetic import RenderedTalker
@@ -131,14 +130,6 @@ class Nobody:
 def test_the_motion_of_a_clip_without_a_face_is_an_error():
     with pytest.raises(NoFaceError, match="0 of 3 frames"):
         mouth_motion([np.zeros((96, 96, 3), np.uint8)] * 3, Nobody(), "x.mp4")
-
-
-@pytest.fixture(scope="module")
-def prepared(units, tmp_path_factory):
-    """The rendered clips of the tests, prepared."""
-    out = tmp_path_factory.mktemp("prepared") / "out"
-    prepare(RenderedTalker(RENDERED), out, unit_extractor=units, progress=False)
-    return out
 
 
 def test_a_folder_is_drawn_in_shards_resumes_and_keeps_the_targets(

@@ -7,11 +7,12 @@ import pytest
 from scipy.ndimage import gaussian_filter1d
 
 from hf_lip2speech.data.corpora import Word
+from hf_lip2speech.data.prepared import PreparedDataset
 from hf_lip2speech.loading import BUNDLED
 from hf_lip2speech.models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
 from hf_lip2speech.models.modeling_speaker_encoder import SpeakerEncoder
 from hf_lip2speech.synthetic.render import ROOM
-from hf_lip2speech.synthetic.speech import speak
+from hf_lip2speech.synthetic.speech import VOICES, speak
 
 from ..conftest import load_script
 
@@ -44,5 +45,20 @@ def test_the_sentence_comes_at_its_time_in_the_voice_that_was_asked_for(voice):
     assert not loud[:78].any() and not loud[235:].any() and loud[80:230].mean() > 0.5
     voices = Lip2SpeechWithVocoder.from_pretrained(BUNDLED).voices
     embedding = SpeakerEncoder.bundled().embed(sound)
-    nearest = max(voices, key=lambda name: float(np.dot(voices[name], embedding)))
+    nearest = max(voices, key=lambda name: float(voices[name].numpy() @ embedding))
     assert nearest == voice
+
+
+def test_a_folder_keeps_crops_and_units_of_the_recordings(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr(script, "flite_version", lambda: "2.2")
+    monkeypatch.setattr(script, "revoiced", lambda true, *_: true[::-1].copy())
+    monkeypatch.setattr("sys.argv", ["revoice.py", str(prepared), str(tmp_path / "out"), "--split", "test"])
+    script.main()
+    before, after = (PreparedDataset(folder, "test") for folder in (prepared, tmp_path / "out"))
+    assert len(before) == len(after) > 0
+    for index, (old, new) in enumerate(zip(before, after, strict=True)):
+        voice = after.rows[index]["speaker"]
+        assert voice in VOICES and after.rows[index]["id"].startswith(f"{voice}/")
+        for name in ("frames", "unit_ids"):
+            np.testing.assert_array_equal(old[name], new[name])
+        assert old["mel"].shape == new["mel"].shape and not np.allclose(old["mel"], new["mel"], atol=0.5)
