@@ -14,6 +14,7 @@ from hf_lip2speech import Lip2SpeechFeatureExtractor, Lip2SpeechWithVocoder, Spe
 from hf_lip2speech.composite import compose, feature_extractor_for, save_beside_weights
 from hf_lip2speech.data.prepared import PreparedDataset, speaker_voices
 from hf_lip2speech.errors import Lip2SpeechError
+from hf_lip2speech.training.models import data_beside
 
 from .tiny_model import noise_videos, tiny_model, unit_vector
 from .training.prepared_folder import write_prepared_folder
@@ -73,6 +74,36 @@ def test_a_damaged_unit_extractor_is_not_copied(command, parts, tmp_path, file):
     code, said = command("--units", prepared)
     assert code == 1 and str(prepared) in said and "damaged" in said
     assert [path.name for path in tmp_path.iterdir()] == ["prepared"]
+
+
+def with_other_units(prepared):
+    """The prepared folder, in which each unit has another number."""
+    extractor = SpeechUnitExtractor.from_pretrained(prepared / "unit_extractor")
+    extractor.centroids[:] = torch.randn(extractor.centroids.shape, generator=torch.manual_seed(0))
+    extractor.save_pretrained(prepared / "unit_extractor")
+    return prepared
+
+
+def test_models_and_data_of_other_units_are_not_joined(parts, model, tmp_path):
+    other = with_other_units(shutil.copytree(parts / "prepared", tmp_path / "other"))
+    model.vocoder.save_pretrained(tmp_path / "vocoder")
+    save_beside_weights(tmp_path / "vocoder", unit_extractor=other)
+    with pytest.raises(Lip2SpeechError, match="prepared and .*vocoder have different speech units"):
+        compose(parts / "lip2speech", tmp_path / "vocoder", tmp_path / "out", units=parts / "prepared")
+    assert not (tmp_path / "out").exists()
+    compose(parts / "lip2speech", tmp_path / "vocoder", tmp_path / "out", units=other)
+
+
+def test_a_training_refuses_folders_of_other_units_and_a_damaged_extractor(parts, tmp_path):
+    folders = [str(parts / "prepared"), str(parts / "more")]
+    beside = data_beside(folders)
+    assert beside["unit_extractor"] == folders[0] and set(beside["voices"]) == {"s1", "slt"}
+    other = with_other_units(shutil.copytree(parts / "prepared", tmp_path / "other"))
+    with pytest.raises(Lip2SpeechError, match=r"more and .*other have different .* --units .*more`"):
+        data_beside([folders[1], str(other)])
+    (other / "unit_extractor" / "model.safetensors").write_bytes(b"cut")
+    with pytest.raises(Lip2SpeechError, match="other.* damaged"):
+        data_beside([str(other)])
 
 
 def test_a_composite_speaks_with_the_pixels_that_its_model_was_trained_on(parts, tmp_path):

@@ -10,7 +10,7 @@ the training knew them. `compose` joins two such folders.
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,8 +57,8 @@ def compose(
         float16: store the weights in half the size; they are still computed in float32.
 
     Raises:
-        Lip2SpeechError: the models do not fit together, `out` exists, the unit extractor is missing or
-            damaged, or the default voice is not among the voices.
+        Lip2SpeechError: the models do not fit together or were trained on other speech units, `out` exists,
+            the unit extractor is missing or damaged, or the default voice is not among the voices.
         OSError: a model does not exist.
     """
     sources = [model_source(vocoder), model_source(lip2speech)]
@@ -72,14 +72,13 @@ def compose(
         flow = None if mel_flow is None else MelFlowModel.from_pretrained(model_source(mel_flow))
         model = Lip2SpeechWithVocoder.from_parts(reader, speaker, voices, default_voice, flow)
         save_composite(model, folder, feature_extractor_for(sources[1], reader), float16=float16)
-        among = [units] if units else sources
-        copied = next((one for one in among if copy_unit_extractor(one, folder)), None)
-        if copied is None:
+        found = common_unit_extractor([units, *sources] if units else sources)
+        if found is None or (units and found != units):
             where = units or f"{vocoder} or {lip2speech}"
             raise Lip2SpeechError(
                 f"There is no {UNIT_EXTRACTOR} in {where}: give a prepared folder with --units."
             )
-        SpeechUnitExtractor.from_pretrained(copied, subfolder=UNIT_EXTRACTOR)  # an error where it is damaged
+        copy_unit_extractor(found, folder)
     return model
 
 
@@ -124,16 +123,34 @@ def feature_extractor_for(source: Source | None, model: PreTrainedModel) -> Lip2
     return Lip2SpeechFeatureExtractor(crop_size=reader.config.crop_size)
 
 
-def copy_unit_extractor(source: Source, folder: Source) -> bool:
-    """Copy the unit extractor of a prepared folder or a model; False if it has none."""
-    names = [f"{UNIT_EXTRACTOR}/{name}" for name in ("config.json", "model.safetensors")]
-    paths = [path for name in names if (path := file_beside(model_source(source), name))]
-    if len(paths) < len(names):
-        return False
-    (Path(folder) / UNIT_EXTRACTOR).mkdir(exist_ok=True)
-    for path in paths:
-        shutil.copyfile(path, Path(folder) / UNIT_EXTRACTOR / path.name)
-    return True
+def common_unit_extractor(sources: Iterable[Source]) -> Source | None:
+    """Of prepared folders and models the first with a unit extractor; None if none has one.
+
+    Raises:
+        Lip2SpeechError: one is damaged, or has other units than the first: units of one number would then
+            mean two sounds.
+    """
+    first: tuple[Source, SpeechUnitExtractor] | None = None
+    for source in sources:
+        if file_beside(model_source(source), f"{UNIT_EXTRACTOR}/config.json") is None:
+            continue
+        extractor = SpeechUnitExtractor.from_pretrained(source, subfolder=UNIT_EXTRACTOR)
+        if first is None:
+            first = source, extractor
+        elif not extractor.same_units(first[1]):
+            raise Lip2SpeechError(
+                f"{first[0]} and {source} have different speech units. Prepare all data with the same units: "
+                f"`hf-lip2speech prepare ... --units {first[0]}`."
+            )
+    return first and first[0]
+
+
+def copy_unit_extractor(source: Source, folder: Source) -> None:
+    """Copy the unit extractor of a prepared folder or a model, if it has one."""
+    for name in ("config.json", "model.safetensors"):
+        if path := file_beside(model_source(source), f"{UNIT_EXTRACTOR}/{name}"):
+            (Path(folder) / UNIT_EXTRACTOR).mkdir(exist_ok=True)
+            shutil.copyfile(path, Path(folder) / UNIT_EXTRACTOR / path.name)
 
 
 def named_voices(folders: Sequence[Source], renamed: Sequence[str] = ()) -> dict[str, np.ndarray]:

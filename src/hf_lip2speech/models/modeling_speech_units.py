@@ -77,6 +77,11 @@ class SpeechUnitExtractor(StrictLoadingMixin, PreTrainedModel):
     def dtype(self) -> torch.dtype:
         return self.centroids.dtype
 
+    def same_units(self, other: "SpeechUnitExtractor") -> bool:
+        """Whether a unit's number means the same in both: their clusters are equal."""
+        pairs = zip(self.buffers(), other.buffers(), strict=True)
+        return all(torch.equal(one, another) for one, another in pairs)
+
     def encode(self, waveform: np.ndarray | torch.Tensor) -> np.ndarray:
         """Units of one recording.
 

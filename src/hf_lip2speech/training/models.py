@@ -7,9 +7,8 @@ from typing import Any, TypeVar
 from accelerate.utils import set_seed
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from ..composite import feature_extractor_for
+from ..composite import common_unit_extractor, feature_extractor_for
 from ..constants import CLIP_MEAN, CLIP_STD
-from ..data.layout import PreparedFolder
 from ..data.prepared import speaker_voices
 from ..errors import ConfigError, Lip2SpeechError
 from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
@@ -108,9 +107,12 @@ def lip2speech_to_train(
 
 
 def data_beside(folders: list[str]) -> dict[str, Any]:
-    """What the prepared data add to a trained model's folder: arguments of `save_beside_weights`."""
-    extractors = (folder for folder in folders if PreparedFolder(folder).unit_extractor.is_dir())
+    """What the prepared data add to a trained model's folder: arguments of `save_beside_weights`.
+
+    Raises:
+        Lip2SpeechError: see `common_unit_extractor`.
+    """
     voices = {}
     for folder in folders:
         voices |= speaker_voices(folder, most=100)
-    return {"unit_extractor": next(extractors, None), "voices": voices}
+    return {"unit_extractor": common_unit_extractor(folders), "voices": voices}
