@@ -42,8 +42,8 @@ for line in json.load(sys.stdin):
 loaded = {name.partition(".")[0] for name in sys.modules} - {*sys.stdlib_module_names}
 print(json.dumps([done, sorted(name for name in loaded if not name.startswith("_"))]))
 """
-# Command lines in a folder with clip.mp4, link.mp4 -> clip.mp4, a.wav, empty/ and part/unit_extractor/; what
-# is said, and the exit code where it is not 1.
+# Command lines in a folder with clip.mp4, link.mp4 -> clip.mp4, clip.png, a.wav, empty/ and
+# part/unit_extractor/; what is said, and the exit code where it is not 1.
 MISTAKES = {
     "": ("usage: hf-lip2speech [-h]", 2),
     "sing": ("invalid choice: 'sing'", 2),
@@ -54,7 +54,9 @@ MISTAKES = {
     "speak clip.mp4 --dtype int3": ("invalid choice: 'int3'", 2),
     "speak none.mp4": ("'none.mp4' is not a file: give a video file, a folder or an http(s) URL",),
     "speak empty": ("empty holds no video: expected files ending in .mp4",),
-    "speak takes/*.mov": ("'takes/*.mov' matches no file",),
+    "speak takes/*.mov": ("'takes/*.mov' matches no video",),
+    "speak clip.png": ("clip.png is a still picture: expected a video",),
+    "read clip.p*": ("'clip.p*' matches no video",),
     "speak http://[x/y.mp4": ("'http://[x/y.mp4' is not a URL",),
     "speak clip.mp4 link.mp4 -o x.wav": ("-o x.wav names one file, but there are several videos",),
     "speak clip.mp4 link.mp4 --video x.mp4": ("--video x.mp4 names one file",),
@@ -137,6 +139,7 @@ def bare(tmp_path_factory) -> tuple[dict, list[str], Path]:
     folder = tmp_path_factory.mktemp("bare")
     write_video(folder / "clip.mp4", noise_mouth(FRAMES))
     (folder / "link.mp4").symlink_to("clip.mp4")
+    (folder / "clip.png").write_bytes(b"a picture")
     (folder / "a.wav").write_bytes(b"true speech")
     (folder / "empty").mkdir()
     (folder / "part" / "unit_extractor").mkdir(parents=True)
@@ -164,7 +167,7 @@ def test_help_and_mistakes_need_the_standard_library_alone(bare):
         assert (
             code == 0 and out.startswith(f"usage: hf-lip2speech {command}") and command in said["--help"][1]
         )
-    assert sorted(os.listdir(folder)) == ["a.wav", "clip.mp4", "empty", "link.mp4", "part"]
+    assert sorted(os.listdir(folder)) == ["a.wav", "clip.mp4", "clip.png", "empty", "link.mp4", "part"]
     assert (folder / "a.wav").read_bytes() == b"true speech"
 
 

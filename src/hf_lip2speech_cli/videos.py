@@ -14,6 +14,7 @@ from .terminal import error_line
 
 # as data.corpora has it, without its imports
 SUFFIXES = (".mp4", ".mpg", ".mpeg", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ogv", ".mts", ".3gp")
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".heic")
 HUB = "hf://datasets/"
 MADE = ".speech"  # ends the stem of every file that is made, so that none is taken for a recording
 
@@ -92,7 +93,8 @@ def _videos(argument: str) -> list[tuple[str, Path]]:
         ]
         return [(str(Path(argument, path)), path.with_suffix("")) for path in videos]
     names = [argument] if os.path.isfile(argument) else sorted(glob.glob(argument, recursive=True))
-    return [(name, Path(Path(name).stem)) for name in names if os.path.isfile(name)]
+    videos = [name for name in names if os.path.isfile(name) and not name.lower().endswith(PICTURES)]
+    return [(name, Path(Path(name).stem)) for name in videos]
 
 
 def _downloaded(name: str) -> str:
@@ -109,8 +111,10 @@ def _downloaded(name: str) -> str:
 def _nothing(argument: str) -> str:
     if os.path.isdir(argument):
         return f"{argument} holds no video: expected files ending in {', '.join(SUFFIXES)}."
+    if os.path.isfile(argument):
+        return f"{argument} is a still picture: expected a video of a talking face."
     if glob.has_magic(argument):
-        return f"{argument!r} matches no file: expected video files."
+        return f"{argument!r} matches no video: expected video files."
     return f"{argument!r} is not a file: give a video file, a folder or an http(s) URL."
 
 
