@@ -22,7 +22,19 @@ from tempfile import TemporaryDirectory
 import torch
 from transformers.utils import logging
 
-from .cases import DTYPES, FILE_STAGES, MODEL_STAGES, MODELS, STAGES, Case, Clips, file_cases, model_cases
+from .cases import (
+    DTYPES,
+    FILE_STAGES,
+    MODEL_STAGES,
+    MODELS,
+    ONNX,
+    STAGES,
+    Case,
+    Clips,
+    file_cases,
+    model_cases,
+    onnx_cases,
+)
 from .measuring import Clock, gflop_of, peak_gflops, peak_memory_of, seconds_of
 
 QUICK = {"models": ["bundled"], "seconds": [3.0], "batch": [1], "dtypes": ["float32"], "repeats": 3}
@@ -59,7 +71,7 @@ def options() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--stages", nargs="+", choices=(*STAGES, "cold"), default=[*STAGES, "cold"])
     add("--models", nargs="+", choices=MODELS, default=list(MODELS))
-    add("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
+    add("--dtypes", nargs="+", choices=[*DTYPES, *ONNX], default=[*DTYPES, *ONNX])
     add("--seconds", nargs="+", type=float, default=[3.0, 10.0, 60.0], help="lengths of the clips")
     add("--batch", nargs="+", type=int, default=[1, 8], help="clips at once")
     add("--height", type=int, help="lines of the video, about (default: the sample's, 288)")
@@ -104,7 +116,8 @@ def rows(arguments: argparse.Namespace) -> Iterator[Row]:
     clips = Clips(arguments.height)
     chosen, lengths, device = arguments.stages, arguments.seconds, arguments.device
     clock = time.process_time if arguments.cpu_time else time.perf_counter
-    peaks = {name: peak_gflops(DTYPES[name], device, clock) for name in arguments.dtypes if name != "int8"}
+    computed = [name for name in arguments.dtypes if name in ("float32", "bfloat16")]
+    peaks = {name: peak_gflops(DTYPES[name], device, clock) for name in computed}
     for name, peak in peaks.items():
         print(f"peak of a matrix product, {name}: {peak:.0f} GFLOP/s", file=sys.stderr)
     if "cold" in chosen:
@@ -113,9 +126,13 @@ def rows(arguments: argparse.Namespace) -> Iterator[Row]:
         yield measure(case, peaks, arguments.repeats, device, clock)
     for model in arguments.models if set(chosen) & set(MODEL_STAGES) else ():
         for dtype in arguments.dtypes:
-            if dtype == "int8" and device != "cpu":
+            if dtype not in peaks and device != "cpu":
                 continue
-            for case in model_cases(chosen, model, dtype, lengths, arguments.batch, clips, device):
+            if dtype in ONNX:
+                cases = onnx_cases(chosen, model, dtype, lengths, arguments.batch)
+            else:
+                cases = model_cases(chosen, model, dtype, lengths, arguments.batch, clips, device)
+            for case in cases:
                 yield measure(case, peaks, arguments.repeats, device, clock)
 
 

@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from itertools import cycle, islice
+from itertools import cycle, islice, product
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ import numpy as np
 import torch
 
 from hf_lip2speech import AVHubertConfig, Lip2SpeechConfig, Lip2SpeechWithVocoder, LipToSpeechPipeline
+from hf_lip2speech.composite import save_composite
 from hf_lip2speech.constants import FRAME_RATE, SAMPLES_PER_FRAME, SAMPLING_RATE
+from hf_lip2speech.export import INT8, LIP_READER, VOCODER, export_onnx
 from hf_lip2speech.media.mux import mux_speech
 from hf_lip2speech.media.video import iter_frames, write_video
 from hf_lip2speech.models.configuration_avhubert import AVHUBERT_LARGE
@@ -29,6 +31,7 @@ MODEL_STAGES = ("model", "vocoder", "speech")
 STAGES = (*FILE_STAGES, *MODEL_STAGES)
 MODELS = ("bundled", "paper", "paper-avhubert", "paper-istft")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.float32}
+ONNX = {"onnx": LIP_READER, "onnx-int8": LIP_READER.replace(".onnx", INT8)}  # the lip reader's file
 
 
 @dataclass(frozen=True)
@@ -171,3 +174,47 @@ def model_cases(
             for stage in MODEL_STAGES:
                 if stage in stages:
                     yield Case(stage, model, dtype, seconds, batch, work[stage], counts=stage != "speech")
+
+
+def onnx_cases(
+    stages: Sequence[str], model: str, dtype: str, lengths: Sequence[float], batches: Sequence[int]
+) -> Iterator[Case]:
+    """Lip reader and vocoder of one model as `export` writes them, in ONNX Runtime on the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    files = {"model": ONNX[dtype]}
+    if dtype == "onnx":  # int8 leaves the vocoder as it is
+        files["vocoder"] = VOCODER
+    with tempfile.TemporaryDirectory() as folder:
+        pipe = build(model, "float32", "cpu")
+        save_composite(pipe.model, Path(folder) / "torch", pipe.feature_extractor)
+        export_onnx(Path(folder) / "torch", Path(folder) / "onnx", int8=dtype == "onnx-int8")
+        config = pipe.model.config
+        del pipe
+        for stage in [stage for stage in files if stage in stages]:
+            path = str(Path(folder) / "onnx" / files[stage])
+            session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            for seconds, batch in product(lengths, batches):
+                frames = round(seconds * FRAME_RATE)
+                given = _onnx_inputs(stage, batch, frames, config)
+                yield Case(stage, model, dtype, seconds, batch, partial(session.run, None, given))
+
+
+def _onnx_inputs(
+    stage: str, batch: int, frames: int, config: Lip2SpeechWithVocoderConfig
+) -> dict[str, np.ndarray]:
+    rng, size, bins = np.random.default_rng(0), config.lip2speech.crop_size, config.vocoder.num_mel_bins
+    voices = np.full((batch, config.vocoder.speaker_embedding_dim), 1 / 16, np.float32)
+    if stage == "model":
+        videos = rng.standard_normal((batch, frames, 1, size, size), np.float32)
+        mask = np.ones((batch, frames), np.int64)
+        return {"pixel_values_videos": videos, "attention_mask": mask, "speaker_embeddings": voices}
+    units = rng.integers(0, config.vocoder.num_units, (batch, 2 * frames))
+    return {
+        "unit_ids": units,
+        "spectrogram": rng.standard_normal((batch, 4 * frames, bins), np.float32) - 5,
+        "speaker_embeddings": voices,
+        "unit_attention_mask": np.ones_like(units),
+    }

@@ -21,6 +21,7 @@ from huggingface_hub.errors import StrictDataclassError
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from transformers import TrainingArguments
+from transformers.utils.logging import disable_progress_bar
 
 from ..errors import ConfigError, message_for_user
 from ..files import write_text
@@ -241,6 +242,7 @@ def describe(kind: type) -> str:
 
 def run_command(main: Callable[[], Any]) -> None:
     """Run a script's main; errors that a user can meet are one line and exit code 1, or 2 in the settings."""
+    disable_progress_bar()  # one for every model that is loaded
     try:
         main()
     except Exception as error:
