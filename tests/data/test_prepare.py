@@ -322,6 +322,7 @@ class TestUnits:
         units.save_pretrained(tmp_path / "units")
         by_path = run(corpus, out, unit_extractor=tmp_path / "units")["unit_extractor"]
         assert by_path["fingerprint"] == by_hand["fingerprint"]
+        assert (by_hand["units"], by_path["units"]) == ("given", str(tmp_path / "units"))
         placed = SpeechUnitExtractor.from_pretrained(out / "unit_extractor")
         assert torch.equal(placed.centroids, units.centroids)
 
@@ -392,7 +393,7 @@ class TestUnits:
         assert placed == [("cuda", os.getpid())]
         assert len(PreparedDataset(out)[0]["unit_ids"]) == 20
 
-    def test_the_fit_reads_no_more_sound_than_it_needs(
+    def test_the_fit_reads_no_more_sound_than_it_needs_of_clips_that_the_seed_draws(
         self, corpus, clip_maker, out, run, cropped, monkeypatch
     ):
         corpus += [clip_maker(f"carl/{n}", frames=25) for n in range(12)]
@@ -400,8 +401,16 @@ class TestUnits:
         read = []
         good = unit_targets.read_sound
         monkeypatch.setattr(unit_targets, "read_sound", lambda clip: read.append(clip.id) or good(clip))
+        seeds = []
+        fit = SpeechUnitExtractor.fit
+        monkeypatch.setattr(
+            SpeechUnitExtractor, "fit", lambda *args, seed: seeds.append(seed) or fit(*args, seed=seed)
+        )
         run(corpus, out, unit_extractor="mfcc", num_units=5)
-        assert 3 <= len(read) <= 7 and "anna/two" not in read, "train only"
+        first = read.copy()
+        assert 3 <= len(first) <= 7 and "anna/two" not in first, "train only"
+        run(corpus, out, unit_extractor="mfcc", num_units=5, seed=1)
+        assert read[len(first) :] != first and seeds == [0, 1]
 
 
 class TestHeldOutClips:
