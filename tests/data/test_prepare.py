@@ -1,11 +1,13 @@
 """What becomes of clips: targets, skipped clips, bugs, units, choice, report, dry run, command line."""
 
+import errno
 import json
 import os
 import shutil
 import subprocess
 import warnings
 from pathlib import Path
+from unittest.mock import Mock
 
 import av
 import numpy as np
@@ -314,6 +316,17 @@ class TestUnits:
         second = run(corpus, out, limit=1, **arguments)["unit_extractor"]
         assert second["clips"] == 1 and cropped == []
         assert contents(out)["units/anna/one.npy"] != before["units/anna/one.npy"]
+
+    def test_where_a_new_extractor_cannot_be_written_units_of_the_old_one_do_not_stay(
+        self, cropped, corpus, run, out, monkeypatch
+    ):
+        run(corpus, out, unit_extractor="mfcc", num_units=5)
+        assert (out / "manifest.parquet").exists()
+        full = OSError(errno.ENOSPC, "No space left on device")
+        monkeypatch.setattr(SpeechUnitExtractor, "save_pretrained", Mock(side_effect=full))
+        with pytest.raises(OSError, match="No space left"):
+            run(corpus, out, unit_extractor="mfcc", num_units=6)
+        assert not [name for name in ("manifest.parquet", "units", "unit_extractor") if (out / name).exists()]
 
     def test_a_given_extractor_is_the_same_by_hand_and_by_path(
         self, cropped, corpus, units, run, out, tmp_path
