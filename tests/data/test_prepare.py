@@ -338,6 +338,10 @@ class TestUnits:
         assert (by_hand["units"], by_path["units"]) == ("given", str(tmp_path / "units"))
         placed = SpeechUnitExtractor.from_pretrained(out / "unit_extractor")
         assert torch.equal(placed.centroids, units.centroids)
+        placed.centroids += 1
+        assert (
+            run(corpus, out, unit_extractor=placed)["unit_extractor"]["fingerprint"] != by_hand["fingerprint"]
+        )
 
     def test_features_to_fit_need_a_train_split(self, corpus, run, out):
         with pytest.raises(DatasetError, match="fitted on the train split, but the clips are of val only"):
