@@ -85,6 +85,24 @@ def test_a_window_limits_what_a_position_sees():
     assert weights[0, :, 0, 4:].abs().max() < 1e-6
 
 
+@pytest.mark.parametrize("chunk", [None, 4])
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("frames", [9, 10, 23])
+def test_blocks_with_a_window_give_what_attention_to_all_with_a_mask_gives(chunk, padded, frames):
+    model = with_frontend(attention_window=4).eval()
+    videos, mask, speakers = clips(frames, 2)
+    valid = mask.bool() if padded else torch.ones_like(mask, dtype=torch.bool)
+    found = []
+    for implementation in ("sdpa", "eager"):
+        model.set_attn_implementation(implementation)
+        model.zero_grad()
+        output = model(videos, mask if padded else None, speakers, chunk_frames=chunk)
+        output.spectrogram[valid.repeat_interleave(4, dim=1)].square().mean().backward()
+        gradients = [p.grad for p in model.encoder.parameters()]
+        found.append((output.unit_logits[valid.repeat_interleave(2, dim=1)], gradients))
+    torch.testing.assert_close(found[0], found[1], atol=2e-5, rtol=1e-4)
+
+
 def test_long_clips_through_the_front_end_in_parts_are_exact():
     frontend = with_frontend().frontend
     videos, mask, _ = clips(300, 20)
