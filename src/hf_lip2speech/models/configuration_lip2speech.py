@@ -42,8 +42,8 @@ class Lip2SpeechConfig(StrictConfigMixin, PreTrainedConfig):
         conformer.
     hidden_dropout, attention_dropout (`float`): dropout of the conformer.
     attention_window (`int` or `None`): how many unit positions (50 Hz) a position attends to on either side;
-        `None`, as published, is the whole clip. It limits the context and nothing else: every score is still
-        computed, so neither time nor memory is saved. With a window and the front end, a long video has the
+        `None`, as published, is the whole clip. With a window and the default attention implementation
+        ("sdpa"), time and memory grow linearly with the length, and with the front end a long video has the
         same output in overlapping windows as at once; an AV-HuBERT attends to the whole clip in any case.
     layer_norm_eps (`float`): 1e-12 in the published system.
     num_units (`int`): size of the speech-unit vocabulary.
