@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 
 from hf_lip2speech.data.fields import FIELDS
@@ -69,6 +70,9 @@ class Session:
 def session(tmp_path_factory) -> Generator[Session]:
     folder = tmp_path_factory.mktemp("hub")
     out = write_prepared_folder(folder / "out", train=5, val=2)
+    rows = pyarrow.parquet.read_table(out / "manifest.parquet").to_pylist()
+    rows[2]["words"] = json.dumps([{"word": "bin", "start": 0.0, "end": 0.2}])  # the others have none
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), out / "manifest.parquet")
     report = {"corpus": "made up", "clips": 7, "hours": 0.0007, "splits": {}, "skipped": {}}
     (out / "report.json").write_text(json.dumps(report))
     (folder / "session.py").write_text(SESSION)

@@ -11,6 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
@@ -146,7 +147,10 @@ def _shards(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 
 
 def _read_shards(root: Path, shards: list[list[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    schema = datasets.Features(FEATURES).arrow_schema
     for rows in shards:
         for row in rows:
             about = {name: row[name] for name in FEATURES if name not in COLUMNS}
-            yield about | {column: (root / row[column]).read_bytes() for column in COLUMNS}
+            # The library infers types row by row, and a clip without words would have words of another one.
+            typed = {name: pyarrow.scalar(value, schema.field(name).type) for name, value in about.items()}
+            yield typed | {column: (root / row[column]).read_bytes() for column in COLUMNS}
