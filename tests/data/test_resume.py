@@ -17,6 +17,7 @@ import pytest
 from hf_lip2speech.data.corpora import GRID
 from hf_lip2speech.data.layout import Journal
 from hf_lip2speech.data.prepared import PreparedDataset
+from hf_lip2speech.data.workers import local_pool
 from hf_lip2speech.errors import DatasetError, WorkerDiedError
 from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
 
@@ -285,6 +286,18 @@ def wait_for(condition, seconds=600):
     while not condition():
         assert time.monotonic() < end, "nothing happened"
         time.sleep(0.05)
+
+
+class Interruptible:
+    def now(self) -> bool:
+        return signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="not on Windows")
+def test_ctrl_c_while_processes_start_is_the_parents_alone():
+    with local_pool(Interruptible, 2, "testing") as run:
+        assert not any(run("now", [(), ()]))
+        assert Interruptible().now()
 
 
 def children_of(pid: int) -> list[int]:

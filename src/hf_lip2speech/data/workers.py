@@ -96,9 +96,13 @@ def local_pool(make: Callable[[], Any], num_proc: int, doing: str) -> Generator[
     name = uuid4().hex
 
     def run(method: str, calls: Iterable[tuple]) -> Iterator[Any]:
+        def submit(arguments: tuple) -> Any:
+            with _without_interrupts():  # it starts the processes
+                return pool.submit(_call, name, make, method, arguments)
+
         try:
             for future in _in_flight(
-                lambda arguments: pool.submit(_call, name, make, method, arguments),
+                submit,
                 lambda pending: wait(pending, return_when=FIRST_COMPLETED),
                 calls,
                 lambda: AHEAD * num_proc,
@@ -195,6 +199,19 @@ def _call(name: str, make: Callable[[], Any], method: str, arguments: tuple) -> 
         logging.disable_progress_bar()
         _worker = name, make()
     return getattr(_worker[1], method)(*arguments)
+
+
+@contextmanager
+def _without_interrupts() -> Generator[None]:
+    """Keep Ctrl-C from processes that are started meanwhile: it may come before `_follow_parent`."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _follow_parent() -> None:
