@@ -16,7 +16,7 @@ from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 
 from .composite import feature_extractor_for
 from .constants import MEL_PER_FRAME, SAMPLES_PER_FRAME, UNITS_PER_FRAME
-from .errors import Lip2SpeechError
+from .errors import Lip2SpeechError, WrongKindError
 from .loading import BUNDLED_NAME
 from .models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
 from .models.windows import GrayVideos
@@ -332,7 +332,12 @@ def load_pipeline(
         except (RuntimeError, AssertionError) as error:  # torch's answers to a bad name and to a missing GPU
             reason = str(error).splitlines()[0]
             raise Lip2SpeechError(f"The device {device!r} cannot be used: {reason}") from error
-    loaded = Lip2SpeechWithVocoder.from_pretrained(model, dtype=dtype)
+    try:
+        loaded = Lip2SpeechWithVocoder.from_pretrained(model, dtype=dtype)
+    except WrongKindError as error:
+        raise WrongKindError(
+            f"{model} is not a lip-to-speech model with its vocoder. `hf-lip2speech compose` joins the two."
+        ) from error
     extractor = feature_extractor_for(model, loaded)
     return LipToSpeechPipeline(model=loaded, feature_extractor=extractor, device=device)
 

@@ -99,6 +99,9 @@ def run(args: argparse.Namespace) -> int:
     encoder = args.speaker_encoder or protocol.speaker_encoder
     syncnet = None if args.syncnet is None else SyncNet.from_file(args.syncnet)
     speak = load_pipeline(args.model, device)
+    if args.speaker is None and speak.model.config.default_voice is None:
+        own = "--speaker own, each clip's own voice"
+        raise CommandError(f"The model has no default voice: give {own}, one of its voices, or a recording.")
     vocoders = {UNITS_ONLY: args.vocoder_units_only, MEL_ONLY: args.vocoder_mel_only}
     systems = RowSpeaker(
         speak,

@@ -139,7 +139,8 @@ def is_url(name: str) -> bool:
 def check_model(name: str) -> None:
     """Refuse a local path that holds no model; what may be a name on the Hub passes."""
     if os.path.isfile(name):
-        raise CommandError(f"{name} is a file: name the folder or Hub repository of a model.")
+        convert = "A published checkpoint becomes such a folder with `hf-lip2speech convert`."
+        raise CommandError(f"{name} is a file: name the folder or Hub repository of a model. {convert}")
     if os.path.isdir(name) and not os.path.isfile(os.path.join(name, "config.json")):
         raise CommandError(f"{name} holds no config.json: it is not the folder of a model.")
 

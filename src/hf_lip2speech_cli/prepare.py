@@ -83,7 +83,11 @@ def run(args: argparse.Namespace) -> int:
     from hf_lip2speech.constants import NUM_UNITS
     from hf_lip2speech.data.dry_run import estimate
     from hf_lip2speech.data.prepare import DEFAULT_UNITS, MAX_SECONDS, prepare
+    from hf_lip2speech.data.published import is_published_layout
 
+    if is_published_layout(args.data_dir):
+        needless = "is in the published layout and needs no preparation"
+        raise CommandError(f"{args.data_dir} {needless}: train with data={args.data_dir}.")
     corpus = open_corpus(args.corpus, args.data_dir, given)
     arguments: dict[str, Any] = {
         "num_proc": args.num_proc,

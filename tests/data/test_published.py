@@ -7,12 +7,19 @@ import numpy as np
 import pytest
 import soundfile
 
+import hf_lip2speech_cli as cli
 from hf_lip2speech.data.prepared import PreparedDataset, speaker_voices
 from hf_lip2speech.data.published import published_rows
 from hf_lip2speech.errors import DatasetError
 from hf_lip2speech.media.video import write_video
 
 CLIPS = {"train": [("talk1/00001", 10), ("talk1/00002", 8)], "valid": [("talk2/00001", 9)]}
+
+
+def test_prepare_says_that_it_needs_no_preparation(layout, capsys):
+    assert cli.main(["prepare", "lrs3", str(layout), str(layout.parent / "out")]) == 1
+    assert f"needs no preparation: train with data={layout}." in capsys.readouterr().err
+    assert not (layout.parent / "out").exists()
 
 
 @pytest.fixture

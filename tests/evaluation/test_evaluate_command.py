@@ -25,6 +25,7 @@ from hf_lip2speech.evaluation.lip_sync import SyncNet
 from hf_lip2speech.evaluation.run import evaluate
 from hf_lip2speech.evaluation.systems import RowSpeaker
 from hf_lip2speech.evaluation.voice import XVectorEncoder
+from hf_lip2speech.models.configuration_lip2speech_with_vocoder import Lip2SpeechWithVocoderConfig
 
 from .small_set import TEXTS
 
@@ -171,6 +172,11 @@ def test_errors_are_one_line(model, prepared_set, tmp_path, capsys):
         line = ["evaluate", model, str(prepared_set), "--out", str(tmp_path / "out"), "--device", "cpu"]
         assert hf_lip2speech_cli.main([*line, *options]) == 1
         assert message in capsys.readouterr().err.strip().splitlines()[-1]
+    config = Lip2SpeechWithVocoderConfig.from_pretrained(model, default_voice=None)
+    shutil.copytree(model, tmp_path / "mute")
+    config.save_pretrained(tmp_path / "mute")
+    assert hf_lip2speech_cli.main(["evaluate", str(tmp_path / "mute"), *line[2:]]) == 1
+    assert "no default voice: give --speaker own" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
