@@ -101,6 +101,8 @@ def test_a_training_refuses_folders_of_other_units_and_a_damaged_extractor(parts
     other = with_other_units(shutil.copytree(parts / "prepared", tmp_path / "other"))
     with pytest.raises(Lip2SpeechError, match=r"more and .*other have different .* --units .*more`"):
         data_beside([folders[1], str(other)])
+    with pytest.warns(UserWarning, match="bundled and .*more have different .* are learned anew"):
+        data_beside([folders[1]], init_from="bundled")
     (other / "unit_extractor" / "model.safetensors").write_bytes(b"cut")
     with pytest.raises(Lip2SpeechError, match="other.* damaged"):
         data_beside([str(other)])

@@ -132,9 +132,10 @@ def common_unit_extractor(sources: Iterable[Source]) -> Source | None:
     """
     first: tuple[Source, SpeechUnitExtractor] | None = None
     for source in sources:
-        if file_beside(model_source(source), f"{UNIT_EXTRACTOR}/config.json") is None:
+        place = model_source(source)
+        if file_beside(place, f"{UNIT_EXTRACTOR}/config.json") is None:
             continue
-        extractor = SpeechUnitExtractor.from_pretrained(source, subfolder=UNIT_EXTRACTOR)
+        extractor = SpeechUnitExtractor.from_pretrained(place, subfolder=UNIT_EXTRACTOR)
         if first is None:
             first = source, extractor
         elif not extractor.same_units(first[1]):

@@ -304,6 +304,17 @@ def tiny_hubert(tmp_path_factory) -> Path:
     return folder
 
 
+def test_data_prepared_from_another_corpus_stay(cropped, corpus, run, out):
+    run(corpus, out)
+    before = contents(out)
+    corpus.name = "another"
+    with pytest.raises(DatasetError, match=f"{out} holds data prepared from made up. Name another"):
+        run(corpus, out)
+    assert contents(out) == before
+    (out / "report.json").write_text("cut")
+    assert run(corpus, out)["corpus"] == "another"
+
+
 class TestUnits:
     def test_fitted_on_the_train_split_and_fitted_anew_when_that_changes(self, cropped, corpus, run, out):
         arguments = {"unit_extractor": "mfcc", "num_units": 5}

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,13 @@ class Listing:
 
 
 def check_apart(corpus: Corpus, out: Path) -> None:
-    """Raise a DatasetError if the corpus's own folder would be written to."""
+    """Raise a DatasetError where a corpus's folder or the data of another one would be written over."""
+    folder, there = PreparedFolder(out), corpus.name
+    if folder.report.exists():
+        with suppress(DatasetError):  # a damaged report will be mended
+            there = folder.read_report()["corpus"]
+    if there != corpus.name:
+        raise DatasetError(f"{out} holds data prepared from {there}. Name another folder for {corpus.name}.")
     if not isinstance(corpus, ListedCorpus):
         return
     source, target = corpus.data_dir.resolve(), out.resolve()

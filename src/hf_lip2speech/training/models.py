@@ -1,6 +1,7 @@
 """The models that a training starts from, and what is saved beside them."""
 
 import inspect
+import warnings
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -106,13 +107,20 @@ def lip2speech_to_train(
     return model, feature_extractor_for(source, model)
 
 
-def data_beside(folders: list[str]) -> dict[str, Any]:
-    """What the prepared data add to a trained model's folder: arguments of `save_beside_weights`.
+def data_beside(folders: list[str], init_from: str | None = None) -> dict[str, Any]:
+    """What the prepared data add to a trained model's folder: arguments of `save_beside_weights`. Warns where
+    their units are not those of the model in `init_from`.
 
     Raises:
         Lip2SpeechError: see `common_unit_extractor`.
     """
-    voices = {}
+    extractor, voices = common_unit_extractor(folders), {}
+    if extractor is not None and init_from is not None:
+        try:
+            common_unit_extractor([init_from, extractor])
+        except Lip2SpeechError as error:
+            goes_on = f"The units of {extractor} are learned anew, and do not fit a vocoder of {init_from}."
+            warnings.warn(f"{error} {goes_on}", stacklevel=2)
     for folder in folders:
         voices |= speaker_voices(folder, most=100)
-    return {"unit_extractor": common_unit_extractor(folders), "voices": voices}
+    return {"unit_extractor": extractor, "voices": voices}

@@ -103,7 +103,7 @@ class StageTrainer(Trainer):
             eval_dataset = Subset(eval_dataset, range(min(len(eval_dataset), args.max_eval_clips)))
         super().__init__(model, args, train_dataset=train_dataset, eval_dataset=eval_dataset, **options)
         self.voice = voice or (lambda units, mel, speaker: griffin_lim(mel))
-        self.beside = data_beside(args.folders)
+        self.beside = data_beside(args.folders, args.init_from)
         self.average = weight_average(self.model, args.ema_decay) if args.ema_decay else None
         self.skipped, self.skipped_in_validation = skipped_clips(
             train_dataset, eval_dataset, args.output_dir, self.accelerator.num_processes

@@ -89,7 +89,7 @@ class VocoderTrainer:
         max_av_offset: int = 0,
     ):
         self.args, self.accelerator, self.max_av_offset = args, accelerator, max_av_offset
-        self.collate, self.beside = collate, data_beside(args.folders)
+        self.collate, self.beside = collate, data_beside(args.folders, args.init_from)
         clips = range(len(validation_data))[: args.max_eval_clips]
         self.train_data, self.validation_data = train_data, Subset(validation_data, clips)
         self.validation_loss = LogMelLoss().to(accelerator.device)
