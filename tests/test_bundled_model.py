@@ -148,3 +148,5 @@ def test_it_is_composed_anew_with_other_voices_by_the_name_bundled(speak, tmp_pa
     composed = load_file(out / "model.safetensors")
     assert all(torch.equal(composed[name], value) for name, value in speak.model.state_dict().items())
     assert list(json.loads((out / "config.json").read_text())["voices"]) == ["ann"]
+    kept, own = (SpeechUnitExtractor.from_pretrained(folder / "unit_extractor") for folder in (out, BUNDLED))
+    assert kept.same_units(own), "not those of the folder with the voices"

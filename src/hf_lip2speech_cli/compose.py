@@ -23,8 +23,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--voices",
         metavar="PREPARED",
         nargs="+",
-        help="prepared folders: each of their speakers becomes a voice; the first one's unit extractor is "
-        "copied (default: the voices and the unit extractor beside the models)",
+        help="prepared folders: each of their speakers becomes a voice; where the models have no unit "
+        "extractor beside them, the first folder's is copied (default: the voices beside the models)",
     )
     units = "a prepared folder whose unit extractor is copied, without voices (for thousands of speakers)"
     source.add_argument("--units", metavar="PREPARED", help=units)
@@ -42,8 +42,7 @@ def run(args: argparse.Namespace) -> int:
         )
     if args.rename and not args.voices:
         raise CommandError("--rename renames speakers of prepared folders: give these with --voices.")
-    units = args.units or (args.voices[0] if args.voices else None)
-    for folder in args.voices or ([units] if units else []):
+    for folder in args.voices or ([args.units] if args.units else []):
         if not os.path.isdir(os.path.join(folder, "unit_extractor")):
             raise CommandError(
                 f"{folder} has no unit_extractor: give a folder that `hf-lip2speech prepare` wrote."
@@ -57,13 +56,16 @@ def run(args: argparse.Namespace) -> int:
     if args.voices:
         require_installed("pyarrow")
 
-    from hf_lip2speech.composite import compose, named_voices
+    from hf_lip2speech.composite import common_unit_extractor, compose, named_voices
 
+    units = args.units
+    if args.voices and common_unit_extractor([args.lip2speech, args.vocoder]) is None:
+        units = args.voices[0]
     model = compose(
         args.lip2speech,
         args.vocoder,
         args.out,
-        voices=named_voices(args.voices or [], args.rename or []) if units else None,
+        voices=named_voices(args.voices or [], args.rename or []) if args.voices or units else None,
         default_voice=args.default_voice,
         units=units,
         mel_flow=args.mel_flow,
