@@ -316,7 +316,9 @@ def test_data_prepared_from_another_corpus_stay(cropped, corpus, run, out):
 
 
 class TestUnits:
-    def test_fitted_on_the_train_split_and_fitted_anew_when_that_changes(self, cropped, corpus, run, out):
+    def test_fitted_on_the_train_split_and_fitted_anew_when_that_changes(
+        self, cropped, clip_maker, corpus, run, out
+    ):
         arguments = {"unit_extractor": "mfcc", "num_units": 5}
         first = run(corpus, out, **arguments)["unit_extractor"]
         assert (first["units"], first["num_units"], first["clips"]) == ("mfcc", 5, 2)
@@ -327,6 +329,10 @@ class TestUnits:
         second = run(corpus, out, limit=1, **arguments)["unit_extractor"]
         assert second["clips"] == 1 and cropped == []
         assert contents(out)["units/anna/one.npy"] != before["units/anna/one.npy"]
+        place = next(place for place, clip in enumerate(corpus) if clip.split == "train")
+        corpus[place] = clip_maker("dora/one", frames=25)
+        third = run(corpus, out, **arguments)["unit_extractor"]
+        assert third["clips"] == 2 and third["fingerprint"] != first["fingerprint"]
 
     def test_where_a_new_extractor_cannot_be_written_units_of_the_old_one_do_not_stay(
         self, cropped, corpus, run, out, monkeypatch
