@@ -28,10 +28,9 @@ class Listing:
 
 def check_apart(corpus: Corpus, out: Path) -> None:
     """Raise a DatasetError where a corpus's folder or the data of another one would be written over."""
-    folder, there = PreparedFolder(out), corpus.name
-    if folder.report.exists():
-        with suppress(DatasetError):  # a damaged report will be mended
-            there = folder.read_report()["corpus"]
+    there = corpus.name
+    with suppress(DatasetError):  # there is no report, or a damaged one, which will be mended
+        there = PreparedFolder(out).read_report()["corpus"]
     if there != corpus.name:
         raise DatasetError(f"{out} holds data prepared from {there}. Name another folder for {corpus.name}.")
     if not isinstance(corpus, ListedCorpus):
