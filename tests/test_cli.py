@@ -23,12 +23,12 @@ from hf_lip2speech.data import workers
 from hf_lip2speech.errors import Lip2SpeechError, MissingExtraError
 from hf_lip2speech.media.audio import read_audio
 from hf_lip2speech.media.video import iter_frames, write_video
-from hf_lip2speech_cli.speaking import Speaking
+from hf_lip2speech_cli.videos import Speaking
 
 from .tiny_model import noise_mouth, save_model
 
 FRAMES = 6
-COMMANDS = [module.__name__.rpartition(".")[2] for module in cli.COMMANDS]
+COMMANDS = [run.__name__ for run, _ in cli.COMMANDS]
 RUN_ALL = """
 import contextlib, io, json, sys
 import hf_lip2speech_cli as cli
@@ -440,8 +440,10 @@ def test_the_suffixes_of_videos_are_those_of_the_corpora():
 PREPARE = ["prepare", "grid", "in", "out"]
 
 
-def fake_prepare(monkeypatch, run) -> None:
-    monkeypatch.setattr(cli.prepare, "run", run)
+def fake(monkeypatch, run, name: str = "prepare") -> None:
+    run.__name__ = name
+    commands = [(run if command.__name__ == name else command, add) for command, add in cli.COMMANDS]
+    monkeypatch.setattr(cli, "COMMANDS", commands)
 
 
 def raising(error):
@@ -452,16 +454,16 @@ def raising(error):
 
 
 def test_interrupted_is_130_and_other_exit_codes_are_the_commands_own(monkeypatch, capsys):
-    fake_prepare(monkeypatch, raising(KeyboardInterrupt()))
+    fake(monkeypatch, raising(KeyboardInterrupt()))
     assert cli.main(PREPARE) == 130
     assert capsys.readouterr().err.splitlines() == [
         "hf-lip2speech: interrupted",
         "Finished work is kept: run the same command again to resume.",
     ]
-    monkeypatch.setattr(cli.publish, "run", raising(KeyboardInterrupt()))
+    fake(monkeypatch, raising(KeyboardInterrupt()), "publish")
     assert cli.main(["publish", "bundled", "a/b"]) == 130
     assert capsys.readouterr().err == "hf-lip2speech: interrupted\n"
-    fake_prepare(monkeypatch, lambda args: 7)
+    fake(monkeypatch, lambda args: 7)
     assert cli.main(PREPARE) == 7
 
 
@@ -476,7 +478,7 @@ def test_interrupted_is_130_and_other_exit_codes_are_the_commands_own(monkeypatc
     ids=["the system's", "ours", "an extra", "a library of an extra"],
 )
 def test_an_expected_error_is_one_line_and_debug_shows_its_traceback(monkeypatch, capsys, error, shown):
-    fake_prepare(monkeypatch, raising(error))
+    fake(monkeypatch, raising(error))
     assert cli.main(PREPARE) == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("hf-lip2speech: error: ") and shown in line
@@ -495,7 +497,7 @@ def test_an_expected_error_is_one_line_and_debug_shows_its_traceback(monkeypatch
     ids=repr,
 )
 def test_a_bug_keeps_its_traceback(monkeypatch, error):
-    fake_prepare(monkeypatch, raising(error))
+    fake(monkeypatch, raising(error))
     with pytest.raises(type(error)):
         cli.main(PREPARE)
 
@@ -511,7 +513,7 @@ def test_warnings_are_one_line_and_the_process_is_left_as_it_was(monkeypatch, ca
         raise Lip2SpeechError("and an error")
 
     monkeypatch.delenv("TRANSFORMERS_VERBOSITY", raising=False)
-    monkeypatch.setattr(cli.prepare, "run", run)
+    fake(monkeypatch, run)
     before = warnings.showwarning, logging.get_verbosity()
     with warnings.catch_warnings():
         warnings.simplefilter("always")

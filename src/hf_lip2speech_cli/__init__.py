@@ -1,4 +1,4 @@
-"""The command `hf-lip2speech`: one module per subcommand, with its options and what it runs.
+"""The command `hf-lip2speech`: each subcommand is two functions, its options and what it runs.
 
 This package is beside hf_lip2speech, not in it, because importing anything from hf_lip2speech registers the
 models and thus imports torch and transformers, which takes seconds. Here only the standard library is
@@ -10,6 +10,7 @@ Exit codes: 0 done; 1 failed, with one line on standard error (`--debug` shows t
 """
 
 import argparse
+import inspect
 import os
 import sys
 import warnings
@@ -21,32 +22,29 @@ from typing import Any
 
 from hf_lip2speech_extras import MissingExtraError
 
-from . import (
-    compose,
-    convert,
-    demo,
-    evaluate,
-    export,
-    live,
-    personalise,
-    prepare,
-    publish,
-    read,
-    record,
-    reface,
-    render,
-    speak,
-)
+from . import corpora, evaluate, live, models, personalise, speak
 from .options import CommandError, Parser, in_own_words
 from .terminal import PROGRAM, error_line, quiet_loading, say
 
 VERBOSITY = "TRANSFORMERS_VERBOSITY"
 INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended: 128 + SIGINT
 COMMANDS = (
-    *(speak, read, live, record, personalise, prepare, render, reface),
-    *(compose, evaluate, convert, export, publish, demo),
+    (speak.speak, speak.speak_options),
+    (speak.read, speak.read_options),
+    (live.live, live.live_options),
+    (personalise.record, personalise.record_options),
+    (personalise.personalise, personalise.personalise_options),
+    (corpora.prepare, corpora.prepare_options),
+    (corpora.render, corpora.render_options),
+    (corpora.reface, corpora.reface_options),
+    (models.compose, models.compose_options),
+    (evaluate.evaluate, evaluate.evaluate_options),
+    (models.convert, models.convert_options),
+    (models.export, models.export_options),
+    (models.publish, models.publish_options),
+    (models.demo, models.demo_options),
 )
-RESUMING = (record, personalise, prepare, render, reface, evaluate)
+RESUMING = ("record", "personalise", "prepare", "render", "reface", "evaluate")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,16 +68,15 @@ def make_parser() -> Parser:
     parser = Parser(prog=PROGRAM, description="Turn a silent video of a talking face into speech.")
     parser.add_argument("--version", action=_Version, nargs=0, help="show the package's version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    for module in COMMANDS:
-        text = module.__doc__ or ""
+    for run, add_options in COMMANDS:
+        name, text = run.__name__, inspect.getdoc(run) or ""
         summary = text.partition(".")[0]
-        name = module.__name__.rpartition(".")[2]
         command = commands.add_parser(name, help=summary[:1].lower() + summary[1:], description=text)
-        module.add_options(command)
+        add_options(command)
         command.add_argument(
             "--debug", action="store_true", help="show full tracebacks and unfiltered warnings"
         )
-        command.set_defaults(run=module.run, usage_error=command.error, resumes=module in RESUMING)
+        command.set_defaults(run=run, usage_error=command.error, resumes=name in RESUMING)
     return parser
 
 

@@ -1,8 +1,4 @@
-"""Evaluate a model on a split of a corpus.
-
-Writes a table with intervals, the speech, and a report page that needs no network. An interrupted run
-resumes; under `accelerate launch -m hf_lip2speech evaluate ...` the processes share the clips.
-"""
+"""The command `evaluate`."""
 
 import argparse
 import os
@@ -15,7 +11,7 @@ from hf_lip2speech_extras import require_needed
 from .options import BUNDLED, CommandError, add_device, add_face, check_folder, check_model, positive
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def evaluate_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", metavar="MODEL", help="folder or Hub name of a composed model, or bundled")
     dataset = "GRID, LRS2, LRS3, a folder that prepare wrote, or any folder of talking-face videos with sound"
@@ -60,7 +56,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
 
 
-def run(args: argparse.Namespace) -> int:
+def evaluate(args: argparse.Namespace) -> int:
+    """Evaluate a model on a split of a corpus.
+
+    Writes a table with intervals, the speech, and a report page that needs no network. An interrupted run
+    resumes; under `accelerate launch -m hf_lip2speech evaluate ...` the processes share the clips.
+    """
     check_folder(args.dataset, "a corpus or a prepared folder")
     check_model(args.model)
     if args.syncnet is not None and not os.path.isfile(args.syncnet):

@@ -1,9 +1,4 @@
-"""Speak while the lips move: from a camera, a pipe or a file, to the loudspeakers, a file or a pipe.
-
-What a model with a text head reads is printed as it comes. Ctrl-C ends it; a sound file is whole then.
-Standard error shows the latency and how many frames were dropped: where the machine is too slow, frames are,
-so that the sound does not lag more and more.
-"""
+"""The command `live`."""
 
 import argparse
 import os
@@ -31,7 +26,7 @@ from .options import (
 PIPE = Path("-")
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def live_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     source = "a camera's number or device, a video file, or - for standard input (default: 0, the camera)"
     add("source", metavar="SOURCE", nargs="?", default="0", help=source)
@@ -47,7 +42,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_device(parser, dtype=True)
 
 
-def run(args: argparse.Namespace) -> int:
+def live(args: argparse.Namespace) -> int:
+    """Speak while the lips move: from a camera, a pipe or a file, to the loudspeakers, a file or a pipe.
+
+    What a model with a text head reads is printed as it comes. Ctrl-C ends it; a sound file is whole then.
+    Standard error shows the latency and how many frames were dropped: where the machine is too slow, frames
+    are, so that the sound does not lag more and more.
+    """
     _check_source(args.source)
     if args.output is not None and args.output != PIPE:
         check_outputs([args.output], inputs=(args.source, args.speaker))

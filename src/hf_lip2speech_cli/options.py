@@ -10,17 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 LONGEST_NAME = 240  # bytes; what most file systems take, less what an unfinished file's name has
-TRANSCRIPTS = (".srt", ".vtt", ".txt", ".json")
 BUNDLED = "bundled"  # the name of the model in the package
-
-
-OPTIONS_OF = {
-    "grid": ("speaker", "configuration"),
-    "lrs2": ("configuration",),
-    "lrs3": ("configuration", "valid_ids"),
-    "rendered": ("speaker",),
-    "folder": ("speaker",),
-}
 
 
 class CommandError(Exception):
@@ -106,29 +96,6 @@ def load(args: argparse.Namespace) -> Any:
 
     dtype = fast_dtype(args.device) if args.dtype == "auto" else args.dtype
     return load_pipeline(args.model, args.device, dtype)
-
-
-def add_vocabulary(parser: argparse.ArgumentParser) -> None:
-    words = (
-        "the words that may be said, one on each line; or, for sentences of one form, for each place in the "
-        "sentence a line with its words; or 'any' (default: the words that the model knows, else any)"
-    )
-    parser.add_argument("--vocabulary", metavar="WORDS.txt|any", help=words)
-
-
-def read_vocabulary(path: str) -> list[str] | list[list[str]] | str:
-    """The words of a file with one on each line; lists of words, where a line has several. `any` stays."""
-    if path == "any":
-        return path
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
-        raise CommandError(f"{path!r} cannot be read as a list of words: {reason}.") from error
-    lines = [words for words in map(str.split, text.splitlines()) if words]
-    if not lines:
-        raise CommandError(f"{path!r} has no words: write one on each line.")
-    return lines if any(len(words) > 1 for words in lines) else [word for words in lines for word in words]
 
 
 def is_url(name: str) -> bool:
@@ -229,23 +196,3 @@ def in_own_words(message: str) -> str:
 def check_suffix(path: Path, suffixes: Sequence[str], what: str) -> None:
     if path.suffix.lower() not in suffixes:
         raise CommandError(f"{what} must end in {' or '.join(suffixes)}, got {path.name!r}.")
-
-
-def shard(text: str) -> tuple[int, int]:
-    index, _, count = text.partition("/")
-    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
-        raise argparse.ArgumentTypeError(f"expected i/n with i from 1 to n, such as 1/8, got {text!r}")
-    return int(index), int(count)
-
-
-def open_corpus(name: str, data_dir: str, given: dict[str, Any]) -> Any:
-    from hf_lip2speech.data.corpora import GRID, LRS2, LRS3, FaceVideoFolder
-    from hf_lip2speech.synthetic import RenderedTalker
-
-    if name in ("folder", "lrs2", "lrs3"):
-        return {"folder": FaceVideoFolder, "lrs2": LRS2, "lrs3": LRS3}[name](data_dir, **given)
-    speakers = [given["speaker"]] if "speaker" in given else None
-    if name == "rendered":
-        return RenderedTalker(data_dir, speakers=speakers)
-    setting: dict[str, Any] = {"setting": given["configuration"]} if "configuration" in given else {}
-    return GRID(data_dir, speakers=speakers, **setting)

@@ -1,11 +1,8 @@
-"""Make a model of your own speaker from a folder of videos with sound, or of silent ones with transcripts.
-
-Prepares the videos, fine-tunes lip reader and vocoder from the bundled model, composes and evaluates. An
-interrupted run resumes. Training data, logs and the report page are in MODEL.work.
-"""
+"""Commands for a model of one's own speaker: `record`, `personalise`."""
 
 import argparse
 import os
+import signal
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -20,7 +17,35 @@ from .videos import SUFFIXES
 INTERRUPTED = 130  # the exit code of a training that Ctrl-C stopped, after its checkpoint
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def record_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("prompts", metavar="PROMPTS.txt", help="text file with what to say, a line each")
+    add("videos", metavar="MY_VIDEOS", help="folder to write, made if missing; its name is the speaker's")
+    add("--port", type=positive, help="port to listen on (default: the first free one from 7860)")
+
+
+def record(args: argparse.Namespace) -> int:
+    """Film yourself for `personalise`, prompt by prompt, on a page of this machine.
+
+    Each take is checked at once (face, light, sound), and may be repeated. Videos and transcripts that were
+    kept are in MY_VIDEOS; the same command resumes at the first prompt without a video. Stop it with Ctrl-C.
+    """
+    if not os.path.isfile(args.prompts):
+        raise CommandError(
+            f"{args.prompts} is not a file; expected a text file with what to say, a line each."
+        )
+    if os.path.exists(args.videos) and not os.path.isdir(args.videos):
+        raise CommandError(f"{args.videos} is not a folder; expected the one for the videos.")
+    require_needed("record")
+
+    from hf_lip2speech.recording import record
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    record(args.prompts, args.videos, port=args.port)
+    return 0
+
+
+def personalise_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     videos = "folder of talking-face videos; a .txt file beside a video is its transcript"
     add("videos", metavar="MY_VIDEOS", help=videos)
@@ -40,7 +65,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--synthetic-voice", choices=("awb", "kal", "rms", "slt"), metavar="NAME", help=voice)
 
 
-def run(args: argparse.Namespace) -> int:
+def personalise(args: argparse.Namespace) -> int:
+    """Make a model of your own speaker from a folder of videos with sound, or of silent ones with
+    transcripts.
+
+    Prepares the videos, fine-tunes lip reader and vocoder from the bundled model, composes and evaluates. An
+    interrupted run resumes. Training data, logs and the report page are in MODEL.work.
+    """
     check_folder(args.videos, "your videos")
     videos, model = Path(args.videos).resolve(), Path(args.model).resolve()
     if not any(path.suffix.lower() in SUFFIXES for path in videos.rglob("*")):

@@ -1,9 +1,4 @@
-"""Turn silent videos of a face into speech.
-
-Writes a sound file for each video, VIDEO.speech.wav; --video, --transcript and --plot also write the video
-with its speech, what is said as text or subtitles, and a picture of what the model saw and said. Of several
-videos, one that cannot be spoken does not stop the others; the exit status is then 1.
-"""
+"""Commands that read lips in videos: `speak` and `read`."""
 
 import argparse
 import json
@@ -15,27 +10,26 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from hf_lip2speech_extras import require_installed
 
 from .options import (
     BUNDLED,
-    TRANSCRIPTS,
     CommandError,
     add_device,
     add_face,
     add_model,
-    add_vocabulary,
     check_model,
     check_outputs,
     check_suffix,
+    in_own_words,
+    load,
     natural,
     positive,
-    read_vocabulary,
 )
-from .speaking import Job, Speaking
 from .terminal import Bars, error_line, say
-from .videos import Item, find_videos, refuse_nothing, seconds
+from .videos import Item, Job, Speaking, find_videos, refuse_nothing, seconds
 
 SAMPLE_RATES = (8000, 16000, 22050, 24000, 32000, 44100, 48000)
 MANIFEST = "manifest.jsonl"
@@ -44,9 +38,10 @@ NOTE = (
     'note: the bundled model knows only the 51 words of the GRID corpus ("bin red at g four please"): any '
     "other speech comes out as those words."
 )
+TRANSCRIPTS = (".srt", ".vtt", ".txt", ".json")
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def speak_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     videos = (
         "video files, folders (with all videos below), patterns such as 'takes/*.mov', http(s) URLs, or the "
@@ -94,7 +89,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_device(parser, dtype=True)
 
 
-def run(args: argparse.Namespace) -> int:
+def speak(args: argparse.Namespace) -> int:
+    """Turn silent videos of a face into speech.
+
+    Writes a sound file for each video, VIDEO.speech.wav; --video, --transcript and --plot also write the
+    video with its speech, what is said as text or subtitles, and a picture of what the model saw and said. Of
+    several videos, one that cannot be spoken does not stop the others; the exit status is then 1.
+    """
     jobs, failures = _jobs(args)
     if args.vocabulary is not None and args.transcript is None:
         raise CommandError("--vocabulary is about the text: give --transcript with it.")
@@ -218,3 +219,95 @@ def _jobs(args: argparse.Namespace) -> tuple[list[Job], list[str]]:
             if picture is not None:
                 check_suffix(picture, (".png", ".pdf", ".svg"), "The picture")
     return jobs, failures
+
+
+def read_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    videos = "video files, folders (with all videos below), patterns such as 'takes/*.mov', or http(s) URLs"
+    add("videos", metavar="VIDEO", nargs="+", help=videos)
+    add_model(parser)
+    add_vocabulary(parser)
+    transcript = f"also write the text and the words' times ({', '.join(TRANSCRIPTS)}); of one video"
+    add("-o", "--output", metavar="OUT.srt", type=Path, help=transcript)
+    add_face(parser, cropped=True)
+    add_device(parser, dtype=True)
+
+
+def read(args: argparse.Namespace) -> int:
+    """Read the lips of silent videos: print what is said.
+
+    One line of text for each video; with several, its name and a tab come first. The model must have a text
+    head. Of several videos, one that cannot be read does not stop the others; the exit status is then 1.
+    """
+    items, failures = _read_videos(args.videos)
+    single = len(items) + len(failures) == 1
+    refuse_nothing(items, failures)
+    if args.output is not None:
+        if not single:
+            raise CommandError(f"{args.output} holds the text of one video: name one, or leave -o out.")
+        check_outputs([args.output], inputs=[*(item.source for item in items), args.vocabulary])
+        check_suffix(args.output, TRANSCRIPTS, "The transcript")
+    if args.cropped and args.face != "talking":
+        raise CommandError("A --cropped video shows no faces: leave --face out.")
+    options: dict[str, Any] = {"cropped": args.cropped, "face": args.face}
+    options |= {"return_text": True, "return_audio": False}
+    if args.vocabulary is not None:
+        options["vocabulary"] = read_vocabulary(args.vocabulary)
+    check_model(args.model)
+    for message in failures:
+        error_line(message)
+
+    from hf_lip2speech.errors import Lip2SpeechError
+    from hf_lip2speech.media.transcripts import write_transcript
+    from hf_lip2speech.pipeline_text import check_reads_text
+
+    say(f"loading {args.model}", file=sys.stderr)
+    read = load(args)
+    check_reads_text(read.model.config.lip2speech, "read")
+    failed = len(failures)
+    with Bars(len(items)) as bars:
+        for item in items:
+            try:
+                said = read(item.source, progress=bars.stage, **options)
+            except Lip2SpeechError as error:
+                if single or args.debug:
+                    raise
+                failed += 1
+                error_line(in_own_words(str(error)))
+                continue
+            finally:
+                bars.video_done()
+            say(said["text"] if single else f"{item.source}\t{said['text']}")
+            if args.output is not None:
+                write_transcript(args.output, said)
+    return int(failed > 0)
+
+
+def _read_videos(arguments: list[str]) -> tuple[list[Item], list[str]]:
+    """Those of all arguments, and what is wrong with the rest; two of one name do not collide here."""
+    found = [find_videos([argument], Path()) for argument in arguments]
+    items = [item for videos, _ in found for item in videos]
+    return list(dict.fromkeys(items)), [message for _, messages in found for message in messages]
+
+
+def add_vocabulary(parser: argparse.ArgumentParser) -> None:
+    words = (
+        "the words that may be said, one on each line; or, for sentences of one form, for each place in the "
+        "sentence a line with its words; or 'any' (default: the words that the model knows, else any)"
+    )
+    parser.add_argument("--vocabulary", metavar="WORDS.txt|any", help=words)
+
+
+def read_vocabulary(path: str) -> list[str] | list[list[str]] | str:
+    """The words of a file with one on each line; lists of words, where a line has several. `any` stays."""
+    if path == "any":
+        return path
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        raise CommandError(f"{path!r} cannot be read as a list of words: {reason}.") from error
+    lines = [words for words in map(str.split, text.splitlines()) if words]
+    if not lines:
+        raise CommandError(f"{path!r} has no words: write one on each line.")
+    return lines if any(len(words) > 1 for words in lines) else [word for words in lines for word in words]

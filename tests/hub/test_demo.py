@@ -210,7 +210,7 @@ def test_the_command_hands_its_arguments_over(monkeypatch):
     from hf_lip2speech.hub import demo
 
     seen = []
-    monkeypatch.setattr(hf_lip2speech_cli.demo, "require_needed", lambda command: None)
+    monkeypatch.setattr(hf_lip2speech_cli.models, "require_needed", lambda command: None)
     monkeypatch.setattr(pipeline, "load_pipeline", lambda name: name)
     monkeypatch.setattr(demo, "launch", lambda *given, **options: seen.append((*given, options)))
     line = "demo -m some/model --host 0.0.0.0 --port 80 --share"

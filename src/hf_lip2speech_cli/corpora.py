@@ -1,20 +1,25 @@
-"""Prepare a corpus of videos as training data.
-
-Makes mouth crops, sound, mel spectrograms, speech units and speaker embeddings. An interrupted run resumes.
-OUT/report.json lists every skipped clip with the reason; OUT/contact_sheet.png shows mouth crops.
-"""
+"""Commands that make training data: `prepare`, `render`, `reface`."""
 
 import argparse
 import os
+import sys
 from typing import Any
 
 from hf_lip2speech_extras import require_installed, require_needed
 
-from .options import OPTIONS_OF, CommandError, add_face, check_folder, natural, open_corpus, positive, shard
+from .options import CommandError, add_face, check_folder, natural, positive
 from .terminal import print_report
 
+OPTIONS_OF = {  # of `prepare`, by corpus
+    "grid": ("speaker", "configuration"),
+    "lrs2": ("configuration",),
+    "lrs3": ("configuration", "valid_ids"),
+    "rendered": ("speaker",),
+    "folder": ("speaker",),
+}
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+
+def prepare_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("corpus", metavar="CORPUS", choices=tuple(OPTIONS_OF), help="one of " + ", ".join(OPTIONS_OF))
     add("data_dir", metavar="DATA_DIR", help="the corpus; for folder: any talking-face videos with sound")
@@ -65,7 +70,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--num-visual-units", type=positive, metavar="N", help="visual units to fit (default: 1000)")
 
 
-def run(args: argparse.Namespace) -> int:
+def prepare(args: argparse.Namespace) -> int:
+    """Prepare a corpus of videos as training data.
+
+    Makes mouth crops, sound, mel spectrograms, speech units and speaker embeddings. An interrupted run
+    resumes. OUT/report.json lists every skipped clip with the reason; OUT/contact_sheet.png shows mouth
+    crops.
+    """
     options = {name: getattr(args, name) for name in ("speaker", "configuration", "valid_ids")}
     given = {name: value for name, value in options.items() if value is not None}
     for name in given:
@@ -129,3 +140,84 @@ def _print_cost(cost: dict[str, Any], num_proc: int) -> None:
     if cost["skipped"]:
         reasons = ", ".join(f"{count} {reason}" for reason, count in cost["skipped"].items())
         print(f"  skipped           {reasons}, of the {cost['sample']}")
+
+
+def render_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("out", metavar="OUT", help="folder to write")
+    clips = "number of clips of 3 s; the four speakers take turns"
+    add("--clips", type=positive, required=True, metavar="N", help=clips)
+    add("--seed", type=int, default=0, help="seed of sentences, looks and movements (default: 0)")
+    size = "frame size in pixels (default: 360 288)"
+    add("--size", type=positive, nargs=2, default=(360, 288), metavar=("W", "H"), help=size)
+    add("--num-proc", type=positive, default=1, metavar="N", help="number of processes (default: 1)")
+
+
+def render(args: argparse.Namespace) -> int:
+    """Render talking faces: a corpus without recorded people.
+
+    They are drawn, and speak GRID's sentences with the voices of flite, which must be installed. The corpus
+    is what `prepare rendered` reads. An interrupted run resumes.
+    """
+    require_needed("render")
+
+    from hf_lip2speech.synthetic.render import render
+
+    render(args.out, args.clips, seed=args.seed, size=tuple(args.size), num_proc=args.num_proc)
+    print(f"{args.clips} clips in {args.out}", file=sys.stderr)
+    return 0
+
+
+def reface_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("corpus", metavar="CORPUS", choices=tuple(OPTIONS_OF), help="one of " + ", ".join(OPTIONS_OF))
+    add("data_dir", metavar="DATA_DIR", help="the corpus from which PREPARED was made")
+    add("prepared", metavar="PREPARED", help="the prepared folder")
+    head = "folder FaceXModel of a clone of ICT-FaceKit"
+    add("head", metavar="HEAD", help=head)
+    add("out", metavar="OUT", help="prepared folder to write")
+    add("--people", type=positive, default=1, metavar="N", help="drawn people per clip (default: 1)")
+    add("--split", default="train", help="the split to draw (default: train)")
+    add("--seed", type=int, default=0, help="seed of the people (default: 0)")
+    add("--num-proc", type=positive, default=1, metavar="N", help="number of processes (default: 1)")
+    parts = "only the i-th of n parts; afterwards the same command without --shard writes the manifest"
+    add("--shard", type=shard, metavar="i/n", help=parts)
+
+
+def reface(args: argparse.Namespace) -> int:
+    """Draw prepared clips on other faces: more people for the training of a lip reader.
+
+    Lips and jaw of the filmed speakers move a scanned head (ICT-FaceKit), drawn as random people. Sound, mel
+    and units stay those of the clip. An interrupted run resumes. Train on both: data: [PREPARED, OUT].
+    """
+    check_folder(args.data_dir, f"the corpus ({args.corpus})")
+    check_folder(args.head, "the scanned head")
+    require_needed("reface")
+
+    from hf_lip2speech.synthetic.reface import reface
+
+    options = {name: getattr(args, name) for name in ("people", "split", "shard", "seed", "num_proc")}
+    corpus = open_corpus(args.corpus, args.data_dir, {})
+    result = reface(corpus, args.prepared, args.head, args.out, **options)
+    print_report(result, args.out)
+    return 0
+
+
+def shard(text: str) -> tuple[int, int]:
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise argparse.ArgumentTypeError(f"expected i/n with i from 1 to n, such as 1/8, got {text!r}")
+    return int(index), int(count)
+
+
+def open_corpus(name: str, data_dir: str, given: dict[str, Any]) -> Any:
+    from hf_lip2speech.data.corpora import GRID, LRS2, LRS3, FaceVideoFolder
+    from hf_lip2speech.synthetic import RenderedTalker
+
+    if name in ("folder", "lrs2", "lrs3"):
+        return {"folder": FaceVideoFolder, "lrs2": LRS2, "lrs3": LRS3}[name](data_dir, **given)
+    speakers = [given["speaker"]] if "speaker" in given else None
+    if name == "rendered":
+        return RenderedTalker(data_dir, speakers=speakers)
+    setting: dict[str, Any] = {"setting": given["configuration"]} if "configuration" in given else {}
+    return GRID(data_dir, speakers=speakers, **setting)
