@@ -174,9 +174,7 @@ class SkippedClips:
                 file.write(json.dumps(line) + "\n")
 
     def summary(self) -> str:
-        """A line for the end of a run; "" where all clips were read."""
-        if not self.found:
-            return ""
+        """A line for the end of a run."""
         ids = list(self.found)
         named = ", ".join(ids[:10]) + (", ..." if len(ids) > 10 else "")
         return f"{len(ids)} of {self.clips:,} clips of {self.split} were skipped ({named}): see {self.path}."

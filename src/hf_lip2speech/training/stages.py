@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import PartialState
 from accelerate.utils import set_seed
 from omegaconf import OmegaConf
 
 from ..composite import feature_extractor_for
 from ..data.augmentation import VideoAugmentation
-from ..data.collation import VocoderSegmentCollator
 from ..data.prepared import prepared_split
 from ..data.sampling import AugmentedDataset, PredictedClips, VocoderSegmentDataset, WholeClips
 from ..models.configuration_lip2speech_with_vocoder import SHARED_SIZES
@@ -28,7 +27,7 @@ from .mel_flow_trainer import MelFlowTrainer
 from .models import build_model, lip2speech_to_train
 from .predictions import StoredPredictions, predict
 from .vocoder_augmentation import MelAugmentation
-from .vocoder_trainer import VocoderTrainer, start
+from .vocoder_trainer import VocoderTrainer
 
 LIP2SPEECH_FIELDS = ("mel", "unit_ids", "speaker_embeddings", "text", "word_times")
 VOCODER_FIELDS = ("mel", "unit_ids", "speaker_embeddings", "waveform")
@@ -87,7 +86,7 @@ def vocoder_trainer(args: VocoderTrainingArguments) -> VocoderTrainer:
     Raises:
         ConfigError, DatasetError: settings or data that cannot work.
     """
-    accelerator = start(args)
+    set_seed(args.seed)
     generator = build_model(UnitVocoderModel, args.model, args.init_from)
     discriminators = checked(Discriminators, args.discriminators, "discriminators.")
     augmentation = None
@@ -97,33 +96,24 @@ def vocoder_trainer(args: VocoderTrainingArguments) -> VocoderTrainer:
     val = prepared_split(args.data, "val", fields=VOCODER_FIELDS, cache=args.cache)
     predictions, max_av_offset = None, 0
     if args.lip2speech is not None:
-        lip2speech = Lip2SpeechModel.from_pretrained(args.lip2speech).to(accelerator.device).eval()
-        predictions = predictions_of(lip2speech, args, "train", accelerator)
-        max_av_offset = lip2speech.config.max_av_offset
-    return VocoderTrainer(
-        args,
-        accelerator,
-        generator,
-        discriminators,
-        VocoderSegmentDataset(
-            train,
-            segment_units=args.segment_units,
-            augmentation=augmentation,
-            predictions=predictions,
-            pitch=generator.config.generator_type == "istft",
-            seed=args.seed,
-        ),
-        WholeClips(val),
-        VocoderSegmentCollator(generator.config.num_units),
-        max_av_offset,
+        lip2speech = Lip2SpeechModel.from_pretrained(args.lip2speech).to(args.device).eval()
+        predictions, max_av_offset = (
+            predictions_of(lip2speech, args, "train"),
+            lip2speech.config.max_av_offset,
+        )
+    segments = VocoderSegmentDataset(
+        train,
+        segment_units=args.segment_units,
+        augmentation=augmentation,
+        predictions=predictions,
+        pitch=generator.config.generator_type == "istft",
+        seed=args.seed,
     )
+    return VocoderTrainer(generator, discriminators, args, segments, WholeClips(val), max_av_offset)
 
 
 def predictions_of(
-    lip2speech: Lip2SpeechModel,
-    args: VocoderTrainingArguments | MelFlowTrainingArguments,
-    split: str,
-    accelerator: Accelerator | PartialState,
+    lip2speech: Lip2SpeechModel, args: VocoderTrainingArguments | MelFlowTrainingArguments, split: str
 ) -> StoredPredictions:
     """What `lip2speech`, loaded from args.lip2speech, predicts of a split; of "train" with augmentation."""
     frames = prepared_split(args.data, split, fields=(input_field(lip2speech), "speaker_embeddings"))
@@ -132,8 +122,8 @@ def predictions_of(
     augmentation = VideoAugmentation() if augmented else None
     clips = AugmentedDataset(frames, augmentation, max_frames=None, seed=args.seed, extractor=extractor)
     folder = Path(args.output_dir) / ("predictions" if split == "train" else f"predictions_{split}")
-    workers = args.dataloader_num_workers
-    return predict(lip2speech, clips, folder, accelerator, workers=workers, split=split)
+    state, workers = args.distributed_state or PartialState(), args.dataloader_num_workers
+    return predict(lip2speech, clips, folder, state, workers=workers, split=split)
 
 
 def mel_flow_trainer(args: MelFlowTrainingArguments, checkpoint: Path | None = None) -> MelFlowTrainer:
@@ -156,7 +146,7 @@ def mel_flow_trainer(args: MelFlowTrainingArguments, checkpoint: Path | None = N
         datasets.append(
             PredictedClips(
                 clips,
-                predictions_of(lip2speech, args, split, args.distributed_state or PartialState()),
+                predictions_of(lip2speech, args, split),
                 max_frames=args.max_frames if split == "train" else None,
                 max_av_offset=lip2speech.config.max_av_offset,
                 seed=args.seed,

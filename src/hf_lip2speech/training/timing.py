@@ -8,12 +8,10 @@ from typing import Any
 import torch
 
 from ..constants import MEL_PER_FRAME, SAMPLES_PER_UNIT, UNITS_PER_FRAME
-from ..data.collation import VocoderSegmentCollator
-from ..models.discriminators import Discriminators
+from ..losses.gan import LogMelLoss, reconstruction_losses
 from ..models.modeling_unit_vocoder import UnitVocoderModel
-from .arguments import Lip2SpeechTrainingArguments, VocoderTrainingArguments
+from .arguments import Lip2SpeechTrainingArguments, RunArguments, VocoderTrainingArguments
 from .models import build_model, lip2speech_to_train
-from .vocoder_trainer import VocoderTrainer, start
 
 TIMED = 2  # updates, after a first one that chooses kernels and makes the optimiser's state
 
@@ -34,7 +32,7 @@ def _lip2speech(settings: Mapping[str, Any], frames: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         args = Lip2SpeechTrainingArguments(output_dir=folder, **settings)
     model, _ = lip2speech_to_train(args)
-    config, device, clips = model.config, args.device, args.per_device_train_batch_size
+    config, clips = model.config, args.per_device_train_batch_size
     frames = min(frames, args.max_frames)
     units, crop = (clips, UNITS_PER_FRAME * frames), config.crop_size
     batch = {
@@ -45,49 +43,43 @@ def _lip2speech(settings: Mapping[str, Any], frames: int) -> float:
         "mel_labels": torch.randn(clips, MEL_PER_FRAME * frames, config.num_mel_bins),
         "mel_attention_mask": torch.ones(clips, MEL_PER_FRAME * frames, dtype=torch.int64),
     }
-    batch = {name: value.to(device) for name, value in batch.items()}
-    model.to(device).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0)
-
-    def update() -> None:
-        with torch.autocast(device.type, torch.bfloat16, enabled=args.bf16):
-            loss = model(**batch).loss
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return _seconds(update)
+    batch = {name: value.to(args.device) for name, value in batch.items()}
+    return _seconds(model, args, lambda: model(**batch).loss)
 
 
 def _vocoder(settings: Mapping[str, Any]) -> float:
     with tempfile.TemporaryDirectory() as folder:
         args = VocoderTrainingArguments(output_dir=folder, **settings)
-        accelerator = start(args)
-        generator = build_model(UnitVocoderModel, args.model, args.init_from)
-        config, units = generator.config, args.segment_units
-        segment = {
-            "unit_ids": torch.randint(config.num_units, (units,)),
-            "spectrogram": torch.randn(2 * units, config.num_mel_bins),
-            "speaker_embeddings": torch.randn(config.speaker_embedding_dim),
-            "waveform": torch.rand(SAMPLES_PER_UNIT * units) - 0.5,
-            "predicted": torch.tensor(False),
-        }
-        if config.generator_type == "istft":
-            segment["f0"] = torch.full((2 * units,), 120.0)
-        segments: Any = [segment] * args.per_device_train_batch_size
-        collate = VocoderSegmentCollator(config.num_units)
-        discriminators = Discriminators(**args.discriminators)
-        data = (segments, segments[:1], collate)
-        trainer = VocoderTrainer(args, accelerator, generator, discriminators, *data)
-    batch = {name: value.to(accelerator.device) for name, value in collate(segments).items()}
-    return _seconds(lambda: trainer.training_step(batch, 0))
+    generator = build_model(UnitVocoderModel, args.model, args.init_from)
+    generator.apply_weight_norm()
+    config, clips, units = generator.config, args.per_device_train_batch_size, args.segment_units
+    given = {
+        "unit_ids": torch.randint(config.num_units, (clips, units)),
+        "spectrogram": torch.randn(clips, 2 * units, config.num_mel_bins),
+        "speaker_embeddings": torch.randn(clips, config.speaker_embedding_dim),
+    }
+    if config.generator_type == "istft":
+        given["f0"] = torch.full((clips, 2 * units), 120.0)
+    given = {name: value.to(args.device) for name, value in given.items()}
+    waveform = torch.rand(clips, SAMPLES_PER_UNIT * units, device=args.device) - 0.5
+    batch = given | {"waveform": waveform, "predicted": torch.zeros(clips, dtype=torch.bool).to(args.device)}
+    mel_losses = [LogMelLoss(size, size // 4).to(args.device) for size in args.mel_loss_windows]
+    return _seconds(
+        generator, args, lambda: reconstruction_losses(generator(**given), batch, mel_losses, args, 0)[1]
+    )
 
 
-def _seconds(update: Callable[[], Any]) -> float:
+def _seconds(model: torch.nn.Module, args: RunArguments, loss_of: Callable[[], torch.Tensor]) -> float:
+    model.to(args.device).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0)
     times = []
     for _ in range(1 + TIMED):
         begin = time.perf_counter()
-        update()
+        with torch.autocast(args.device.type, torch.bfloat16, enabled=bool(args.bf16)):
+            loss = loss_of()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         times.append(time.perf_counter() - begin)
