@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from hf_lip2speech import pipeline, precision
+from hf_lip2speech import machine, pipeline
 from hf_lip2speech.errors import Lip2SpeechError
-from hf_lip2speech.precision import fast_dtype
+from hf_lip2speech.machine import fast_dtype
 from hf_lip2speech_cli import main
 
 
@@ -22,14 +22,14 @@ from hf_lip2speech_cli import main
 )
 def test_bfloat16_is_for_cpus_that_are_faster_in_it(monkeypatch, able, speedup, device, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
-    monkeypatch.setattr(precision, "bfloat16_speedup", lambda: speedup)
+    monkeypatch.setattr(machine, "bfloat16_speedup", lambda: speedup)
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     assert fast_dtype(device) == expected
 
 
 def test_the_speedup_is_measured_once_and_is_no_guess():
-    assert 0.001 < precision.bfloat16_speedup() < 100
-    assert precision.bfloat16_speedup() == precision.bfloat16_speedup()
+    assert 0.001 < machine.bfloat16_speedup() < 100
+    assert machine.bfloat16_speedup() == machine.bfloat16_speedup()
 
 
 @pytest.mark.parametrize("command", ["speak", "read", "live"])
@@ -39,7 +39,7 @@ def test_commands_take_it_unless_told_otherwise(monkeypatch, tmp_path, capsys, c
         raise Lip2SpeechError(f"asked for {dtype}")
 
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
-    monkeypatch.setattr(precision, "bfloat16_speedup", lambda: 6.0)
+    monkeypatch.setattr(machine, "bfloat16_speedup", lambda: 6.0)
     monkeypatch.setattr(pipeline, "load_pipeline", load)
     (tmp_path / "a.mp4").write_bytes(b"video")
     output = tmp_path / ("a.srt" if command == "read" else "a.wav")

@@ -8,8 +8,7 @@ import threading
 import pytest
 
 from hf_lip2speech import progress
-from hf_lip2speech.progress import Progress, tracked
-from hf_lip2speech.quiet import without_foreign_lines
+from hf_lip2speech.progress import Progress, tracked, without_foreign_lines
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from hf_lip2speech.hub.repository import RENDERED_SPEAKER
+from hf_lip2speech.machine import read_ahead
 from hf_lip2speech.media.video import write_video
 from hf_lip2speech.pipeline import LipToSpeechPipeline
-from hf_lip2speech.threads import read_ahead
 
 from .tiny_model import tiny_pipeline
 

@@ -29,8 +29,8 @@ from .data.workers import sole_use
 from .errors import DatasetError, Lip2SpeechError
 from .files import named_output, write_text
 from .loading import BUNDLED_NAME, json_object
+from .machine import fast_dtype
 from .pipeline import load_pipeline
-from .precision import fast_dtype
 from .synthetic.pacing import LipPacedVoice
 from .training.own_talker import Settings
 

@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader, Dataset
 from .constants import FRAME_RATE, MOUTH_SIZE, UNITS_PER_FRAME
 from .errors import Lip2SpeechError
 from .feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
+from .machine import read_ahead
 from .text.characters import BLANK
-from .threads import read_ahead
 from .video.tracks import check_face
 
 INPUTS = (

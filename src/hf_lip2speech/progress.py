@@ -1,13 +1,20 @@
-"""How far a long work is: a bar on a terminal; elsewhere, in a log say, a line now and then."""
+"""How far a long work is: a bar on a terminal; elsewhere, in a log say, a line now and then. And lines of
+libraries that are held back."""
 
+import os
 import sys
+import tempfile
+import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 SOONEST, LATEST = 10.0, 600.0  # seconds between two lines of a log
+FOREIGN = (b"XNNPACK delegate",)  # in such lines
+_alone = threading.Lock()
 
 T = TypeVar("T")
 
@@ -82,3 +89,27 @@ def tracked(items: Collection[T], what: str, *, shown: bool = True) -> Iterator[
         for item in items:
             yield item
             progress.update()
+
+
+@contextmanager
+def without_foreign_lines() -> Generator[None]:
+    """Hold back what the process writes to standard error, past Python; other lines are written after."""
+    with _alone:
+        try:
+            sys.stderr.flush()
+            before = os.dup(2)
+        except (AttributeError, OSError, ValueError):  # standard error is closed, or there is none
+            yield
+            return
+        with tempfile.TemporaryFile() as held:
+            os.dup2(held.fileno(), 2)
+            try:
+                yield
+            finally:
+                sys.stderr.flush()
+                os.dup2(before, 2)
+                os.close(before)
+                held.seek(0)
+                for line in held:
+                    if not any(words in line for words in FOREIGN):
+                        os.write(2, line)

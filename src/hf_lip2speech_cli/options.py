@@ -91,8 +91,8 @@ def add_face(parser: argparse.ArgumentParser, *, cropped: bool = False) -> None:
 
 def load(args: argparse.Namespace) -> Any:
     """The pipeline of --model, on --device and in --dtype."""
+    from hf_lip2speech.machine import fast_dtype
     from hf_lip2speech.pipeline import load_pipeline
-    from hf_lip2speech.precision import fast_dtype
 
     dtype = fast_dtype(args.device) if args.dtype == "auto" else args.dtype
     return load_pipeline(args.model, args.device, dtype)

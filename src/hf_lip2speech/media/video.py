@@ -14,7 +14,7 @@ import numpy as np
 from ..constants import FRAME_RATE
 from ..errors import EmptyVideoError, Lip2SpeechError, UnreadableVideoError
 from ..files import atomic_file
-from ..threads import read_ahead
+from ..machine import read_ahead
 from .decoding import (
     Timed,
     check_length,

@@ -5,7 +5,6 @@ frame about the face is kept, not the frame: a video of any length is read once,
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,7 +12,6 @@ import numpy as np
 
 from ..constants import MOUTH_SIZE
 from ..errors import Lip2SpeechError
-from ..threads import other_thread
 from .landmarks import Face
 from .warp import apply_affine, invert_affine, sampled_region, similarity_transform, warp_affine
 
@@ -23,14 +21,12 @@ OUTER_LIPS = [61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 31
 INNER_LIPS = [78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95]
 LIPS = np.array(OUTER_LIPS + INNER_LIPS)
 SMOOTHING_WINDOW = 12  # frames
-GRAY = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601 luma
-
 HALF_WINDOW = SMOOTHING_WINDOW // 2
+GRAY = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601 luma
 REACH = 0.65  # of the longer side of the face: how far about the mouth a part of the frame is kept
 SAME_PLACE = 1e-5  # pixels by which the points of a crop that was cut ahead may differ from the final ones
 AT_ONCE = 8  # crops cut in one go
 GROWTH = 256  # crops by which the array of those that were cut ahead grows
-MOST_WAITING = 8  # such jobs that may wait: the reading of the video waits for the cutting then
 MOST_KEPT = 2**27  # bytes of kept parts, of all faces; what does not fit is read again
 
 
@@ -138,21 +134,11 @@ class FaceParts:
 
 
 class CropsAhead:
-    """The crops of one video's faces, most of them cut by another thread while the video is read.
-
-    Use as a context: `keep` each frame of each followed face, then `gather`.
-    """
+    """The crops of one video's faces, most of them cut while it is read: `keep` each frame of each followed
+    face, then `gather`."""
 
     def __init__(self) -> None:
-        self._cutter = other_thread("crops")
-        self._jobs: list[Future[None]] = []
         self._bytes = 0
-
-    def __enter__(self) -> "CropsAhead":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._cutter.shutdown(cancel_futures=True)
 
     def keep(
         self,
@@ -186,12 +172,10 @@ class CropsAhead:
         due = [(k, point, face.parts.pop(k)) for k, point in places if k in face.parts]
         self._bytes -= sum(part.pixels.nbytes for *_, part in due)
         face.following = stop
-        if len(self._jobs) >= MOST_WAITING:
-            self._jobs[-MOST_WAITING].result()
-        self._jobs.append(self._cutter.submit(face.cut, due))
+        face.cut(due)
 
+    @staticmethod
     def gather(
-        self,
         points: np.ndarray,
         wanted: np.ndarray,
         faces: Sequence[FaceParts],
@@ -210,8 +194,6 @@ class CropsAhead:
         Raises:
             Lip2SpeechError: there are fewer frames when they are read again.
         """
-        for job in self._jobs:
-            job.result()
         if len(faces) == 1 and faces[0].first == 0:
             faces[0].resize(len(points))
             crops = faces[0].crops

@@ -12,11 +12,11 @@ from typing import Protocol
 
 import numpy as np
 
-from ..quiet import without_foreign_lines
+from ..progress import without_foreign_lines
 from .warp import warp_affine
 
-DETECTION_SIZE = 128  # side of BlazeFace's input, pixels
-MESH_SIZE = 192  # side of Face Mesh's input, pixels
+DETECTION_SIZE, MESH_SIZE = 128, 192  # sides of the inputs of BlazeFace and Face Mesh, pixels
+LEAST_SCORE = 0.5  # of both, 0..1
 MESH_MARGIN = 1.5  # side of the mesh's region over the longer side of the face
 CELL_CHANGE = 6.0  # gray levels by which a cell of the frame changes when something appears in it
 NEAR = 0.5  # sides of a face about it in which hair, neck and shoulders move with it
@@ -65,12 +65,12 @@ def iou(box: np.ndarray, others: np.ndarray | Sequence[np.ndarray]) -> np.ndarra
 class _Network:
     """One LiteRT file with one input."""
 
-    def __init__(self, name: str, num_threads: int):
+    def __init__(self, name: str):
         from ai_edge_litert.interpreter import Interpreter
 
         weights = (files("hf_lip2speech") / "assets" / "face" / name).read_bytes()
         with without_foreign_lines():
-            self._interpreter = Interpreter(model_content=weights, num_threads=num_threads)
+            self._interpreter = Interpreter(model_content=weights, num_threads=1)
             self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._outputs = [detail["index"] for detail in self._interpreter.get_output_details()]
@@ -98,9 +98,8 @@ def _anchors() -> np.ndarray:
 class BlazeFace:
     """BlazeFace, short range (Bazarevsky et al., arXiv 1907.05047): boxes and eyes of an image's faces."""
 
-    def __init__(self, min_score: float = 0.5, num_threads: int = 1):
-        self.min_score = min_score
-        self._network = _Network("face_detection_short_range.tflite", num_threads)
+    def __init__(self) -> None:
+        self._network = _Network("face_detection_short_range.tflite")
         self._anchors = _anchors()
 
     def __call__(
@@ -140,30 +139,21 @@ class BlazeFace:
         corner = np.array(centre) - side / 2
         matrix = np.array([[scale, 0, corner[0] + scale / 2 - 0.5], [0, scale, corner[1] + scale / 2 - 0.5]])
         image = warp_affine(frame, matrix, DETECTION_SIZE, DETECTION_SIZE)
-        self._blank_outside(image, frame.shape, corner, scale)
+        # Black where the square reaches beyond the frame: repeated edges can look like faces.
+        low = np.ceil(np.maximum(-corner / scale, 0)).astype(int)
+        high = np.floor((np.array([frame.shape[1], frame.shape[0]]) - corner) / scale).astype(int).clip(min=0)
+        for axis in (0, 1):
+            lines = image.swapaxes(0, axis)
+            lines[: low[1 - axis]] = lines[high[1 - axis] :] = 0
         raw, logits = self._network(image / np.float32(127.5) - np.float32(1))
         scores = _sigmoid(logits[0, :, 0])
         found = []
-        for index in np.flatnonzero(scores >= self.min_score):
+        for index in np.flatnonzero(scores >= LEAST_SCORE):
             values = raw[0, index].reshape(8, 2) / DETECTION_SIZE
-            centre_, size, points = (
-                values[0] + self._anchors[index],
-                values[1],
-                values[2:4] + self._anchors[index],
-            )
-            box = np.concatenate([centre_ - size / 2, centre_ + size / 2])
+            middle, points = values[0] + self._anchors[index], values[2:4] + self._anchors[index]
+            box = np.concatenate([middle - values[1] / 2, middle + values[1] / 2])
             found.append((box * side + np.tile(corner, 2), points * side + corner, float(scores[index])))
         return _suppress(found)
-
-    @staticmethod
-    def _blank_outside(image: np.ndarray, shape: tuple, corner: np.ndarray, scale: float) -> None:
-        """Black where the square reaches beyond the frame: repeated edges can look like faces."""
-        low = np.ceil(np.maximum(-corner / scale, 0)).astype(int)
-        high = np.floor((np.array([shape[1], shape[0]]) - corner) / scale).astype(int)
-        image[: low[1]] = 0
-        image[max(high[1], 0) :] = 0
-        image[:, : low[0]] = 0
-        image[:, max(high[0], 0) :] = 0
 
 
 def _tile_centres(length: float, tile: float) -> np.ndarray:
@@ -174,12 +164,12 @@ def _tile_centres(length: float, tile: float) -> np.ndarray:
     return np.linspace(tile / 2, length - tile / 2, count)
 
 
-def _suppress(found: list, limit: float = 0.3) -> list:
+def _suppress(found: list) -> list:
     """Merge overlapping detections: score-weighted means of boxes and eyes, best first."""
     found = sorted(found, key=lambda item: -item[2])
     kept = []
     while found:
-        overlap = iou(found[0][0], np.array([item[0] for item in found])) > limit
+        overlap = iou(found[0][0], np.array([item[0] for item in found])) > 0.3
         overlap[0] = True
         group = [item for item, same in zip(found, overlap, strict=True) if same]
         weights = np.array([item[2] for item in group])
@@ -194,8 +184,8 @@ def _suppress(found: list, limit: float = 0.3) -> list:
 class FaceMesh:
     """Face Mesh (Kartynnik et al., arXiv 1907.06724): 468 points of the face in a region."""
 
-    def __init__(self, num_threads: int = 1):
-        self._network = _Network("face_landmark.tflite", num_threads)
+    def __init__(self) -> None:
+        self._network = _Network("face_landmark.tflite")
 
     def __call__(self, frame: np.ndarray, box: np.ndarray, eyes: np.ndarray) -> Face:
         """The face in a box (4,) with eyes (2, 2): right, left; score 0..1 says whether one is there."""
@@ -222,26 +212,15 @@ class MeshLandmarkDetector:
     faces, by parts: the whole of it once in `search_every` frames, so that no frame takes long.
 
     Args:
-        min_detection_score: BlazeFace's least score, 0..1.
-        min_presence_score: the mesh's least score, 0..1.
         search_every: frames between two searches.
         max_faces: at most so many faces are followed; 9 are those of a video call of three rows.
-        num_threads: threads of LiteRT; one is enough for well over 50 frames per second.
     """
 
-    def __init__(
-        self,
-        min_detection_score: float = 0.5,
-        min_presence_score: float = 0.5,
-        search_every: int = 12,
-        max_faces: int = 9,
-        num_threads: int = 1,
-    ):
-        self.min_presence_score = min_presence_score
+    def __init__(self, search_every: int = 12, max_faces: int = 9):
         self.search_every = search_every
         self.max_faces = max_faces
-        self._detector = BlazeFace(min_detection_score, num_threads)
-        self._mesh = FaceMesh(num_threads)
+        self._detector = BlazeFace()
+        self._mesh = FaceMesh()
         self.reset()
 
     def reset(self) -> None:
@@ -281,7 +260,7 @@ class MeshLandmarkDetector:
                 # higher by 10 logits or more the right way up, in the clips that were looked at.
                 ways = [self._mesh(frame, box, eyes), self._mesh(frame, box, eyes[::-1])]
                 face = max(ways, key=lambda way: way.score)
-                if face.score >= self.min_presence_score:  # again, framed as it will be in the frames to come
+                if face.score >= LEAST_SCORE:  # again, framed as it will be in the frames to come
                     face = self._follow(frame, face)
                 self._keep(faces, face)
 
@@ -307,7 +286,7 @@ class MeshLandmarkDetector:
 
     def _keep(self, faces: list[Face], face: Face) -> None:
         """Add a face unless it is none or is there already."""
-        if face.score >= self.min_presence_score and not np.any(iou(face.box, [f.box for f in faces]) > 0.5):
+        if face.score >= LEAST_SCORE and not np.any(iou(face.box, [f.box for f in faces]) > 0.5):
             faces.append(face)
 
 

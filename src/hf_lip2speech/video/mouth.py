@@ -89,7 +89,8 @@ def follow_mouth(
             "open_video(...), which can be read twice"
         )
     check_face(face)
-    with CropsAhead() as ahead, nullcontext(detector) if detector else borrowed_detector() as finder:
+    ahead = CropsAhead()
+    with nullcontext(detector) if detector else borrowed_detector() as finder:
         tracks, count = follow_faces(frames, name, finder, progress, ahead)
         tracks = choose(tracks, face, name)
         face_mask = _face_mask(tracks, count, name, getattr(frames, "start", 0.0))
