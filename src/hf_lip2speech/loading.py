@@ -221,8 +221,12 @@ class StrictLoadingMixin(ReadableLoadingMixin):
         if missing and source is not None and not (with_report or lenient):
             more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
             raise NotLoadedError(f"The weights in {source} are incomplete: {missing[0]} is missing{more}.")
-        if source is not None:
-            _check_finite(model, source)
+        for name, value in model.state_dict().items() if source is not None else ():
+            if value.is_floating_point() and not value.is_meta and not torch.isfinite(value).all():
+                raise NotLoadedError(
+                    f"The weights in {source} are damaged: {name} holds numbers that are not finite. "
+                    "Download them again (force_download=True)."
+                )
         return loaded if with_report else model
 
     def _move_missing_keys_from_meta_to_device(self, missing: Any, *args: Any, **kwargs: Any) -> None:
@@ -234,15 +238,6 @@ class StrictLoadingMixin(ReadableLoadingMixin):
                 "another model, or config.json was changed."
             )
         super()._move_missing_keys_from_meta_to_device(missing, *args, **kwargs)  # ty: ignore[missing-attribute]
-
-
-def _check_finite(model: Any, source: Any) -> None:
-    for name, value in model.state_dict().items():
-        if value.is_floating_point() and not value.is_meta and not torch.isfinite(value).all():
-            raise NotLoadedError(
-                f"The weights in {source} are damaged: {name} holds numbers that are not finite. Download "
-                "them again (force_download=True)."
-            )
 
 
 class StrictConfigMixin(ReadableLoadingMixin):

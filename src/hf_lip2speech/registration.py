@@ -15,10 +15,6 @@ from .loading import BUNDLED, json_object, model_source
 from .models.configuration_avhubert import AVHubertConfig
 from .models.configuration_lip2speech import Lip2SpeechConfig
 from .models.configuration_lip2speech_with_vocoder import Lip2SpeechWithVocoderConfig
-from .models.configuration_mel_flow import MelFlowConfig
-from .models.configuration_speaker_encoder import SpeakerEncoderConfig
-from .models.configuration_speech_units import SpeechUnitExtractorConfig
-from .models.configuration_unit_vocoder import UnitVocoderConfig
 from .models.modeling_avhubert import AVHubertModel
 from .models.modeling_lip2speech import Lip2SpeechModel
 from .models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
@@ -31,19 +27,15 @@ from .pipeline import LipToSpeechPipeline
 TASK = "lip-to-speech"
 
 MODELS = (
-    (Lip2SpeechConfig, Lip2SpeechModel),
-    (AVHubertConfig, AVHubertModel),
-    (UnitVocoderConfig, UnitVocoderModel),
-    (MelFlowConfig, MelFlowModel),
-    (Lip2SpeechWithVocoderConfig, Lip2SpeechWithVocoder),
-    (SpeechUnitExtractorConfig, SpeechUnitExtractor),
-    (SpeakerEncoderConfig, SpeakerEncoder),
+    *(Lip2SpeechModel, AVHubertModel, UnitVocoderModel, MelFlowModel, Lip2SpeechWithVocoder),
+    *(SpeechUnitExtractor, SpeakerEncoder),
 )
 
 
 def register() -> None:
     """Registers the configs, models, feature extractor and the task; calling it again changes nothing."""
-    for config, model in MODELS:
+    for model in MODELS:
+        config: Any = model.config_class
         if CONFIG_MAPPING.get(config.model_type) is not config:
             AutoConfig.register(config.model_type, config)
         AutoModel.register(config, model, exist_ok=True)

@@ -3,7 +3,6 @@ import pytest
 from hf_lip2speech.data.corpora.grid import GRID_SENTENCE
 from hf_lip2speech.evaluation import results, run
 from hf_lip2speech.evaluation.clips import open_evaluation_set
-from hf_lip2speech.evaluation.lip_text import LipText
 from hf_lip2speech.evaluation.measures import MEASURES
 from hf_lip2speech.evaluation.metrics import cer, wer
 from hf_lip2speech.evaluation.systems import END_TO_END, GIVEN_TEXT, SHUFFLED, RowSpeaker
@@ -46,8 +45,9 @@ def test_the_text_of_the_lips_is_that_of_the_pipeline_and_is_scored_without_a_re
     assert all(rows["ground_truth"][key] is None for key in expected), "which has no lips to read"
 
 
-def test_a_model_without_text_head_reads_nothing(untrained):
-    assert LipText(untrained, grid=True)(None, 0) == {}
+def test_a_model_without_text_head_reads_nothing(untrained, prepared_set):
+    systems = RowSpeaker(untrained, open_evaluation_set(prepared_set), speaker="own")
+    assert systems(systems.clips.clips[0]).read == {}
 
 
 @pytest.mark.filterwarnings("ignore:the model is not sure")

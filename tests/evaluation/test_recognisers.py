@@ -27,7 +27,7 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 from hf_lip2speech.data.corpora import spell_grid_id
 from hf_lip2speech.errors import Lip2SpeechError
 from hf_lip2speech.evaluation import metrics
-from hf_lip2speech.evaluation.error_rates import NORMALISATION, OWN, choose_normaliser, whisper_normaliser
+from hf_lip2speech.evaluation.error_rates import NORMALISATION, OWN, choose_normaliser
 from hf_lip2speech.evaluation.recognisers import (
     FasterWhisper,
     PocketsphinxGrid,
@@ -236,7 +236,7 @@ def test_whisper_hears_grid_sentences_and_its_prompt_is_named(validation):
 
 def test_whispers_normaliser_writes_numbers_as_digits_and_spells_contractions_out(ctc, monkeypatch):
     monkeypatch.setattr(ctc, "_hear", lambda waveform: "Um, it won't favour Twenty-One!")
-    ctc.use(whisper_normaliser({"favour": "favor"}))
+    ctc.use(choose_normaliser("whisper", {"favour": "favor"}))
     try:
         assert ctc(np.zeros(100)) == "it will not favor 21"
         assert ctc.description["text_normalisation"].endswith("with its table of British spellings")

@@ -19,7 +19,7 @@ MFCC_WINDOW = 640  # samples (40 ms)
 MFCC_MEL_BINS = 40
 POWER_FLOOR = 1e-8  # about 80 dB below loud speech: quieter sound counts as silence
 DELTA_REACH = 2  # units to either side that a slope is taken over
-MOMENTUM = 0.99  # of Griffin and Lim's iterations
+ITERATIONS, MOMENTUM = 32, 0.99  # of Griffin and Lim
 
 
 # An array and not a tensor: a tensor that was made under torch.inference_mode() could never be trained with.
@@ -89,7 +89,7 @@ def log_mel_spectrogram(waveform: torch.Tensor, dtype: torch.dtype = torch.float
     return mel.clamp(min=MEL_FLOOR).log().float().reshape(*waveform.shape[:-1], -1, NUM_MEL_BINS)
 
 
-def griffin_lim(log_mel: torch.Tensor, iterations: int = 32) -> torch.Tensor:
+def griffin_lim(log_mel: torch.Tensor) -> torch.Tensor:
     """A voice for mels without a vocoder: natural-log mel (frames, 80) at 100 Hz -> waveform (160 * frames,)
     at 16 kHz. Deterministic: the phase starts at 0.
 
@@ -108,7 +108,7 @@ def griffin_lim(log_mel: torch.Tensor, iterations: int = 32) -> torch.Tensor:
         return torch.istft(spectrum, MEL_WINDOW, HOP_LENGTH, window=window, length=length)
 
     spectrum, previous = magnitude.to(torch.complex128), 0.0
-    for _ in range(iterations):
+    for _ in range(ITERATIONS):
         consistent = torch.stft(
             to_waveform(spectrum), MEL_WINDOW, HOP_LENGTH, window=window, return_complex=True
         )

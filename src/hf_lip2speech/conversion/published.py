@@ -93,7 +93,10 @@ def read_published(path: str | Path) -> PublishedFile:
         for name, value in tensors.items():
             if not isinstance(value, torch.Tensor):
                 raise CheckpointError(f"{path}: {name} is a {type(value).__name__}; expected a tensor.")
-        settings = _vocoder_settings(path) if kind is Kind.VOCODER else setting(parts, "cfg")
+        settings = setting(parts, "cfg")
+        if kind is Kind.VOCODER:
+            config = path.parent / "config.json"
+            settings = json_object(config) if config.is_file() else None
         return PublishedFile(path, kind, {str(name): value for name, value in tensors.items()}, settings)
     names = [str(name) for part in parts.values() if isinstance(part, Mapping) for name in part]
     raise CheckpointError(
@@ -102,11 +105,6 @@ def read_published(path: str | Path) -> PublishedFile:
         f"{' with ' + ', '.join(names[:3]) + ', ...' if names else ''}. Expected a published "
         f"{', '.join(kind.value for kind in Kind)}."
     )
-
-
-def _vocoder_settings(path: Path) -> dict[str, Any] | None:
-    config = path.parent / "config.json"
-    return json_object(config) if config.is_file() else None
 
 
 def _size(tensors: Tensors, pattern: str, dimension: int, published: int) -> int:

@@ -13,6 +13,7 @@ from ..constants import HOP_LENGTH, SAMPLING_RATE
 from ..errors import MetricError, UndefinedMetricError
 
 LOUDEST = 10.0  # 20 dB over full scale: beyond it the samples are integers, not speech in [-1, 1]
+LONGEST_DELAY = 0.5  # seconds that `delay` looks for
 _NONE = "none: both start together, cut or padded to the reference's length"
 _PESQ = "PESQ's own: ITU-T P.862 finds the delay of each utterance and removes it; look at `delay`"
 
@@ -71,28 +72,24 @@ def match_length(reference: np.ndarray, speech: np.ndarray) -> tuple[np.ndarray,
     return reference, np.pad(speech, (0, len(reference) - len(speech)))
 
 
-def delay(reference: np.ndarray, speech: np.ndarray, limit: float = 0.5) -> float:
+def delay(reference: np.ndarray, speech: np.ndarray) -> float:
     """Seconds by which the speech is late (negative: early); for information, nothing is corrected.
 
-    The shift at which the log-mel spectrograms correlate best (mean of each bin removed, normalised over the
-    frames that overlap), in steps of 10 ms. It is exact for good speech and unreliable for speech that hardly
-    resembles its reference, so look at the median over many clips.
+    The shift of up to half a second at which the log-mel spectrograms correlate best (mean of each bin
+    removed, normalised over the frames that overlap), in steps of 10 ms. It is exact for good speech and
+    unreliable for speech that hardly resembles its reference, so look at the median over many clips.
 
     Args:
-        reference: (N,) recording, 16 kHz mono, N > 320.
+        reference: (N,) recording, 16 kHz mono, N >= 16,000; an UndefinedMetricError where it is shorter.
         speech: (M,) speech to score, 16 kHz mono, M > 0.
-        limit: Longest delay that is tried in seconds, less than half the reference.
-
-    Raises:
-        UndefinedMetricError: the reference is too short for the limit.
     """
     reference, speech = match_length(reference, speech)
-    frames = round(limit * SAMPLING_RATE / HOP_LENGTH)
-    if len(reference) < 2 * frames * HOP_LENGTH:
+    if (seconds := len(reference) / SAMPLING_RATE) < 2 * LONGEST_DELAY:
         raise UndefinedMetricError(
-            f"The reference lasts {len(reference) / SAMPLING_RATE:.2f} s; at least {2 * limit:.2f} are needed"
-            f" to look for a delay of up to {limit} s. Lower the limit."
+            f"The reference lasts {seconds:.2f} s; at least {2 * LONGEST_DELAY:.2f} are needed to look for a "
+            f"delay of up to {LONGEST_DELAY} s. Leave the clip out."
         )
+    frames = round(LONGEST_DELAY * SAMPLING_RATE / HOP_LENGTH)
     true, given = log_mel_spectrogram(torch.from_numpy(np.stack([reference, speech]))).double()
     true, given = true - true.mean(dim=0), given - given.mean(dim=0)
     best, best_shift = -np.inf, 0

@@ -172,21 +172,19 @@ class Normaliser:
 OWN = Normaliser(NORMALISATION, normalise_text)
 
 
-def whisper_normaliser(spelling: Mapping[str, str] | None = None) -> Normaliser:
-    """The English text normaliser of Whisper (Radford et al. 2022, appendix C), as transformers has it.
+def choose_normaliser(name: str | None, spelling: Mapping[str, str] | None = None) -> Normaliser:
+    """The normaliser of a name: "own" (the rules in `NORMALISATION`; default) or "whisper".
 
-    It writes numbers as digits, spells contractions out, and leaves out fillers ("um") and brackets. A
+    "whisper" is the English text normaliser of Whisper (Radford et al. 2022, appendix C), as transformers has
+    it. It writes numbers as digits, spells contractions out, and leaves out fillers ("um") and brackets. A
     Whisper tokenizer brings the table of British words and their American spelling.
     """
+    if name in (None, "own"):
+        return OWN
+    if name != "whisper":
+        raise Lip2SpeechError(f"There is no text normaliser {name!r}: expected own or whisper.")
     from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 
     table = "with" if spelling else "without"
     about = f"Whisper's English normaliser (transformers), {table} its table of British spellings"
     return Normaliser(about, EnglishTextNormalizer(dict(spelling or {})))
-
-
-def choose_normaliser(name: str | None, spelling: Mapping[str, str] | None = None) -> Normaliser:
-    """The normaliser of a name: "own" (the rules in `NORMALISATION`; default) or "whisper"."""
-    if name not in (None, "own", "whisper"):
-        raise Lip2SpeechError(f"There is no text normaliser {name!r}: expected own or whisper.")
-    return whisper_normaliser(spelling) if name == "whisper" else OWN

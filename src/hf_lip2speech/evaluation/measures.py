@@ -18,8 +18,7 @@ from ..models.modeling_speaker_encoder import SpeakerEncoder
 from . import metrics
 from .error_rates import EditErrors, normalise_text
 from .lip_sync import SyncNet
-from .lip_text import FREE, GRAMMAR
-from .systems import Reference
+from .systems import FREE, GRAMMAR, Reference
 from .voice import XVectorEncoder
 
 Numbers = dict[str, float | None]  # one clip's columns; None where a measure is not defined on it
@@ -33,7 +32,7 @@ class ScoredSpeech:
         speech: float32 (N,) in [-1, 1], 16 kHz.
         reference: The clip's own ground truth, or another clip's in the shuffled row.
         heard: The recogniser's text, None without a recogniser.
-        read: What the model's text head reads from the lips (`LipText`), where it has one.
+        read: What the model's text head reads from the lips, where it has one.
         units: int64 (2T,), the predicted units that were spoken, where there are any.
         faces: uint8 (T, 224, 224, 3), where lip-sync is scored.
         shuffled: The reference is another clip's: measures without a reference are skipped.

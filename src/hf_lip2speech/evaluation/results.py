@@ -37,9 +37,8 @@ def interval(
     statistic: str = "mean",
     seed: int = 0,
     resamples: int = RESAMPLES,
-    confidence: float = CONFIDENCE,
 ) -> Interval:
-    """The mean or median of a figure over clips, or the ratio of two sums, with its percentile bootstrap
+    """The mean or median of a figure over clips, or the ratio of two sums, with its 95 % percentile bootstrap
     interval.
 
     Whole clips are drawn, so a rate is the errors of the clips drawn over their words (Bisani, Ney,
@@ -53,7 +52,6 @@ def interval(
             median of the numerators.
         statistic: "mean" or "median"; of a ratio it is "mean", the ratio of the sums.
         resamples: Number of draws of N clips.
-        confidence: Share of the draws between the two ends, 0.95 for the 2.5th and 97.5th percentile.
 
     Raises:
         MetricError: no clip, unequal numbers of them, a number that is not finite, or nothing to divide by.
@@ -73,7 +71,7 @@ def interval(
         drawn = random.integers(len(top), size=(min(step, resamples - start), len(top)))
         below = middle(bottom[drawn], axis=1)
         values.append(middle(top[drawn], axis=1)[below > 0] / below[below > 0])
-    tail = (1 - confidence) / 2
+    tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(np.concatenate(values), [tail, 1 - tail])
     return Interval(float(middle(top) / middle(bottom)), float(low), float(high))
 

@@ -16,10 +16,9 @@ import torch
 from ..audio.mel import log_mel_spectrogram
 from ..constants import FRAME_RATE, MEL_PER_FRAME, SAMPLES_PER_FRAME, UNITS_PER_FRAME
 from ..data.clip_files import common_frames, read_sound
-from ..data.corpora import Clip
+from ..data.corpora import GRID_SENTENCE, Clip
 from ..data.layout import UNIT_EXTRACTOR
 from ..errors import Lip2SpeechError
-from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from ..loading import file_beside
 from ..models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
 from ..models.modeling_speaker_encoder import SpeakerEncoder
@@ -27,12 +26,14 @@ from ..models.modeling_speech_units import SpeechUnitExtractor
 from ..models.modeling_unit_vocoder import UnitVocoderModel
 from ..models.voices import FACE
 from ..pipeline import LipToSpeechPipeline
+from ..text.beam_search import WordGraph, word_graph
+from ..text.transcripts import transcribe
 from ..video.tracks import TALKING, check_face
 from .clips import EvaluationSet
-from .lip_text import LipText
 from .recognisers import is_grid_sentence
 
 OWN_VOICE, OTHER_VOICE = "own", "other"
+FREE, GRAMMAR = "free", "grammar"  # how the text head is read
 GROUND_TRUTH, END_TO_END, SHUFFLED, NOISE = "ground_truth", "end_to_end", "shuffled", "noise"
 GIVEN_TEXT = "given_text"
 COPY_SYNTHESIS, UNITS_ONLY, MEL_ONLY = "copy_synthesis", "copy_synthesis_units", "copy_synthesis_mel"
@@ -85,7 +86,8 @@ class ClipSpeech:
         predicted_units: int64 (2T,), the units of the end-to-end row.
         reference: The ground truth, cut to the T frames.
         face_mask: bool (T,), False where nobody is seen for longer than a second.
-        read: What the text head reads from the lips (`LipText`).
+        read: What the text head reads from the lips: "free", of the words that the model knows, and for clips
+            of GRID "grammar", the most likely of its sentences; {} without text head.
     """
 
     waveforms: dict[str, np.ndarray]
@@ -136,8 +138,15 @@ class RowSpeaker:
         self._copies: dict[str, Lip2SpeechWithVocoder] = {}
         self._encoder: SpeakerEncoder | None = None
         self._speaker: str | torch.Tensor | None = None
-        self._read = LipText(self.speak, all(is_grid_sentence(clip.text) for clip in self.clips.clips))
-        takes_text = model.config.lip2speech.text_conditioner_size is not None
+        config = model.config.lip2speech
+        self._graphs: dict[str, WordGraph | None] = {}
+        if config.text_vocabulary is not None:
+            words = config.vocabulary
+            self._graphs[FREE] = None if words is None else word_graph(words, config.text_vocabulary)
+            if all(is_grid_sentence(clip.text) for clip in self.clips.clips):
+                slots = [list(slot.values()) for slot in GRID_SENTENCE]
+                self._graphs[GRAMMAR] = word_graph(slots, config.text_vocabulary)
+        takes_text = config.text_conditioner_size is not None
         self._gives_text = takes_text and all(clip.text for clip in self.clips.clips)
         speakers = {clip.speaker for clip in self.clips.clips}
         if self.speaker in (OWN_VOICE, OTHER_VOICE):
@@ -167,12 +176,11 @@ class RowSpeaker:
             raise Lip2SpeechError(f"The unit extractor has {found}: give that of its training data.")
         self._copies = {COPY_SYNTHESIS: model}
         for row, vocoder in self.vocoders.items():
-            name, inputs = ROWS[row][0], {UNITS_ONLY: "units", MEL_ONLY: "mel"}[row]
-            found = (vocoder.config.inputs, vocoder.config.num_units)
-            if found != (inputs, expected):
+            inputs, config = {UNITS_ONLY: "units", MEL_ONLY: "mel"}[row], vocoder.config
+            if (config.inputs, config.num_units) != (inputs, expected):
                 raise Lip2SpeechError(
-                    f"The vocoder for {name} has inputs {found[0]!r} and {found[1]} units in its config; "
-                    f"expected {inputs!r} and the model's {expected} units."
+                    f"The vocoder for {ROWS[row][0]} has inputs {config.inputs!r} and {config.num_units} "
+                    f"units in its config; expected {inputs!r} and the model's {expected} units."
                 )
             vocoder = vocoder.to(model.device).eval()
             self._copies[row] = Lip2SpeechWithVocoder.from_parts(model.lip2speech, vocoder)
@@ -220,9 +228,7 @@ class RowSpeaker:
             return_units=True,
         )
         if isinstance(voice, str) and voice == FACE:
-            extractor = cast(Lip2SpeechFeatureExtractor, self.speak.feature_extractor)
-            pixels = extractor(whole["mouth"], return_tensors="pt")["pixel_values_videos"]
-            voice = self.model.predict_voices(pixels)[0].cpu()
+            voice = self.model.predict_voices(self._pixels(whole["mouth"]))[0].cpu()
         frames = common_frames(len(whole["mouth"]), len(reference.sound))
         reference = reference.cut(frames)
         waveforms = {GROUND_TRUTH: reference.sound, END_TO_END: whole["audio"]}
@@ -245,17 +251,29 @@ class RowSpeaker:
             self._read(whole["mouth"], frames),
         )
 
+    def _pixels(self, mouth: np.ndarray) -> torch.Tensor:
+        extractor: Any = self.speak.feature_extractor
+        return extractor(mouth, return_tensors="pt")["pixel_values_videos"]
+
+    def _read(self, mouth: np.ndarray, frames: int) -> dict[str, str]:
+        """The texts of a clip: of the model's whole input, of which `frames` frames count."""
+        if not self._graphs:
+            return {}
+        logits = self.model.read_text(self._pixels(mouth))[0, : frames * UNITS_PER_FRAME].cpu()
+        characters = self.model.config.lip2speech.text_vocabulary
+        return {
+            how: transcribe(logits, characters, graph=graph)["text"] for how, graph in self._graphs.items()
+        }
+
     def _voice(self, clip: Clip, sound: np.ndarray) -> tuple[str | torch.Tensor, str]:
         """The pipeline's `speaker`, and its name in the table."""
         if self._encoder is not None:
-            other = self._other(clip) if self.speaker == OTHER_VOICE else None
-            embedding = self._encoder.embed(sound if other is None else read_sound(other))
-            source = (
-                f"{clip.speaker}, from the clip's"
-                if other is None
-                else f"{other.speaker}, from another clip's"
-            )
-            return torch.from_numpy(embedding), f"{source} recording"
+            if self.speaker == OTHER_VOICE:
+                clip = self._other(clip)
+                embedding, source = self._encoder.embed(read_sound(clip)), "another"
+            else:
+                embedding, source = self._encoder.embed(sound), "the"
+            return torch.from_numpy(embedding), f"{clip.speaker}, from {source} clip's recording"
         if isinstance(self._speaker, torch.Tensor):
             return self._speaker, f"of the recording {Path(str(self.speaker)).name}"
         own = self.speaker is None and clip.speaker in self.model.config.voices
@@ -313,11 +331,8 @@ def find_unit_extractor(given: str | None, model: str) -> SpeechUnitExtractor | 
 
 
 def as_stored(waveform: np.ndarray) -> np.ndarray:
-    """A waveform as its 16-bit sound file gives it back: float (N,) -> float32 (N,) in [-1, 1).
-
-    Raises:
-        Lip2SpeechError: samples that are not finite.
-    """
+    """A waveform as its 16-bit sound file gives it back: float (N,) -> float32 (N,) in [-1, 1). A
+    Lip2SpeechError where a sample is not finite."""
     if not np.isfinite(waveform).all():
         raise Lip2SpeechError("The speech holds samples that are not finite. Check the model that made it.")
     return (np.clip(np.round(waveform * 32768.0), -32768, 32767) / 32768.0).astype(np.float32)
