@@ -13,7 +13,7 @@ from hf_lip2speech.audio.mel import (
     stft_magnitude,
     to_mel,
 )
-from hf_lip2speech.losses.stoi_like import stoi_like_correlation
+from hf_lip2speech.losses.lip2speech import stoi_like_correlation
 
 from ..media.voices import babble
 
@@ -31,7 +31,7 @@ def test_the_cosine_transform_is_scipys_of_type_2():
 
 
 def test_a_first_call_under_inference_mode_spoils_no_later_training():
-    for module in (hf_lip2speech.audio.mel, hf_lip2speech.losses.stoi_like):
+    for module in (hf_lip2speech.audio.mel, hf_lip2speech.losses.lip2speech):
         for function in vars(module).values():
             if hasattr(function, "cache_clear"):
                 function.cache_clear()

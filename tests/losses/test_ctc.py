@@ -3,7 +3,7 @@ import itertools
 import pytest
 import torch
 
-from hf_lip2speech.losses.ctc import ctc_loss
+from hf_lip2speech.losses.lip2speech import ctc_loss
 
 
 def collapsed(path):

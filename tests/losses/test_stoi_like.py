@@ -7,8 +7,13 @@ from pystoi import stoi
 
 from hf_lip2speech.audio.mel import log_mel_spectrogram, slaney_filters
 from hf_lip2speech.constants import MEL_WINDOW
-from hf_lip2speech.losses.multi_target import best_lags, move_labels
-from hf_lip2speech.losses.stoi_like import WINDOW, stoi_like_correlation, third_octave_weights
+from hf_lip2speech.losses.lip2speech import (
+    WINDOW,
+    best_lags,
+    move_labels,
+    stoi_like_correlation,
+    third_octave_weights,
+)
 
 from ..models.small import clips, with_frontend
 

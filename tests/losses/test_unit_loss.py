@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hf_lip2speech.losses.multi_target import unit_loss
+from hf_lip2speech.losses.lip2speech import unit_loss
 
 
 def test_smoothing_is_spread_over_the_other_classes_and_positions_without_a_label_cost_nothing():

@@ -11,7 +11,7 @@ from hf_lip2speech.errors import DatasetError
 from hf_lip2speech.media.audio import read_audio
 from hf_lip2speech.media.mux import mux_speech
 from hf_lip2speech.media.video import iter_frames, write_video
-from hf_lip2speech.recording.takes import Session, check_take
+from hf_lip2speech.recording import Session, check_take
 from hf_lip2speech.text.characters import UnknownCharacterError
 
 from ..fake_corpora import rendered_talks
@@ -115,7 +115,7 @@ def test_darkness_and_length_are_told(tmp_path, talk):
 
 def test_the_page_asks_for_each_prompt_once_and_keeps_no_take_where_there_is_none(tmp_path, talk):
     pytest.importorskip("gradio", reason="gradio is not installed (extra demo)")
-    from hf_lip2speech.recording.page import make_page
+    from hf_lip2speech.recording import make_page
 
     (tmp_path / "prompts.txt").write_text("a <b>\ntwo\n")
     session = Session(tmp_path / "prompts.txt", tmp_path / "ann")

@@ -16,8 +16,7 @@ from torch import nn
 from ..audio.mel import log_mel_spectrogram, slaney_filters
 from ..constants import HOP_LENGTH, MEL_FLOOR, MEL_WINDOW, NUM_MEL_BINS
 from ..errors import Lip2SpeechError
-from .multi_target import best_lags, move_labels
-from .stoi_like import stoi_like_correlation
+from .lip2speech import best_lags, move_labels, stoi_like_correlation
 
 # The published weights: what the training's settings start from.
 VOCODER_LOSS_WEIGHTS = {"adversarial": 1.0, "feature_matching": 2.0, "mel": 45.0}

@@ -18,8 +18,7 @@ from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from ..constants import UNITS_PER_FRAME
 from ..loading import StrictLoadingMixin
-from ..losses.ctc import ctc_loss
-from ..losses.multi_target import multi_target_losses
+from ..losses.lip2speech import ctc_loss, multi_target_losses
 from ..text.alignment import align_text
 from ..text.characters import BLANK
 from .configuration_lip2speech import Lip2SpeechConfig

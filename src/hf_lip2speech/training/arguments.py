@@ -14,7 +14,7 @@ from transformers.integrations.integration_utils import (
 from ..constants import SAMPLES_PER_UNIT
 from ..errors import ConfigError
 from ..losses.gan import STFT_WINDOWS, VOCODER_LOSS_WEIGHTS
-from ..losses.stoi_like import WINDOW
+from ..losses.lip2speech import WINDOW
 
 # what stage 1 measures in validation, the last one for models with a text head
 METRICS = ("loss", "unit_accuracy", "mel_l1", "stoi_like_correlation", "character_error_rate")

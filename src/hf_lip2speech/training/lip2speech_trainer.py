@@ -13,7 +13,7 @@ from ..data.collation import FrameBatchSampler, Lip2SpeechCollator
 from ..data.sampling import AugmentedDataset
 from ..errors import ConfigError
 from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
-from ..losses.stoi_like import stoi_like_correlation
+from ..losses.lip2speech import stoi_like_correlation
 from ..models.modeling_lip2speech import Lip2SpeechModel
 from ..text.alignment import greedy_classes
 from .arguments import Lip2SpeechTrainingArguments

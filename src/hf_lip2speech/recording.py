@@ -1,32 +1,52 @@
-"""What a speaker is asked to say, what is recorded already, and whether a take will do."""
+"""Filming a speaker, prompt by prompt: a page that leaves the folder which `personalise` reads."""
 
+import html
 import os
 import shutil
 import warnings
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 
-from ..audio.speech import FRAME, raise_volume, voiced_frames
-from ..constants import FRAME_RATE
-from ..data.corpora.clip import read_text, videos_in
-from ..errors import DatasetError, Lip2SpeechError, NoAudioError, NoFaceError
-from ..files import atomic_file, write_text
-from ..loading import BUNDLED, json_object
-from ..media.audio import read_audio
-from ..media.sources import ffmpeg_name, one_file
-from ..media.video import open_video
-from ..text.characters import encode_text
-from ..video.mouth import follow_mouth, view_problems
+from .audio.speech import FRAME, raise_volume, voiced_frames
+from .constants import FRAME_RATE
+from .data.corpora.clip import read_text, videos_in
+from .errors import DatasetError, Lip2SpeechError, NoAudioError, NoFaceError
+from .files import atomic_file, write_text
+from .loading import BUNDLED, json_object
+from .media.audio import read_audio
+from .media.sources import ffmpeg_name, one_file
+from .media.video import open_video
+from .text.characters import encode_text
+from .video.mouth import follow_mouth, view_problems
+from .web import look, serve
 
 LEAST_SECONDS, MOST_SECONDS = 1.0, 20.0
 DARKEST, BRIGHTEST = 40.0, 215.0  # mean gray value 0..255 of mouths that are lit as those of most recordings
 FAINTEST, USUAL = -45.0, -30.0  # dB relative to full scale, of the speech
 LEAST_ABOVE_NOISE = 10.0  # dB, of the speech above the pauses
 MOST_LOUD = 5e-3  # of the samples, above 0.9
+MAX_MEGABYTES = 500  # of a take
+CAMERA = {
+    "video": {"facingMode": "user", "width": {"ideal": 1280}, "frameRate": {"ideal": 25}},
+    # As the microphone hears it: what browsers clean away for calls is missing in the training.
+    "audio": {"echoCancellation": False, "noiseSuppression": False, "autoGainControl": False},
+}
+HINTS = (
+    "Sit in front of the camera, with light on your face. Start the recording, wait a moment, read the "
+    "sentence aloud, wait a moment, and stop it."
+)
+CSS = """
+.gradio-container { max-width: 760px !important; margin: 0 auto !important; }
+#take video { max-height: 50vh; }
+#take [data-testid=webcam-video] { transform: scaleX(-1); }  /* as in a mirror */
+#prompt code { white-space: pre-wrap; overflow-wrap: anywhere; }
+#take .time { display: none; }  /* of a video whose length the browser has not written */
+"""
 
 
 class Session:
@@ -159,3 +179,86 @@ def _sound_problems(path: str | os.PathLike[str]) -> list[str]:
 
 def _sentence(message: str) -> str:
     return f"{message[:1].upper()}{message[1:]}."
+
+
+def make_page(session: Session) -> Any:
+    """The page in Gradio, to be launched for one speaker."""
+    import gradio as gr
+
+    with gr.Blocks(title="Recorder", analytics_enabled=False, delete_cache=(600, 3600)) as page:
+        prompt = gr.Markdown(elem_id="prompt")
+        take = gr.Video(
+            label="Your take",
+            sources=["webcam"],
+            include_audio=True,
+            webcam_options=gr.WebcamOptions(mirror=False, constraints=CAMERA),
+            elem_id="take",
+        )
+        verdict = gr.Markdown(HINTS, elem_id="verdict")
+        with gr.Row():
+            again = gr.Button("Record it again", interactive=False, elem_id="again")
+            keep = gr.Button("Keep it and go on", variant="primary", interactive=False, elem_id="keep")
+
+        def show() -> tuple:
+            """The first prompt without a take."""
+            index = session.next_prompt()
+            if index is None:
+                command = f"hf-lip2speech personalise {session.videos} MODEL"
+                done = (
+                    f"# All {len(session.prompts)} prompts are recorded\nThank you. Train with `{command}`."
+                )
+                return done, gr.Video(visible=False), "", gr.Button(visible=False), gr.Button(visible=False)
+            text = html.escape(session.prompts[index])
+            shown = f"{index + 1} of {len(session.prompts)}. Please say:\n# {text}"
+            return shown, None, HINTS, gr.Button(interactive=False), gr.Button(interactive=False)
+
+        def check(path: str | None) -> tuple:
+            if path is None:
+                return HINTS, gr.Button(interactive=False), gr.Button(interactive=False)
+            found = check_take(path)
+            if not found.problems:
+                told = f"### Good\nYour face is seen and your speech is heard, for {found.seconds:.1f} s."
+            else:
+                told = "### Please check\n" + "\n".join(f"- {html.escape(one)}" for one in found.problems)
+            return told, gr.Button(interactive=True), gr.Button(interactive=found.usable)
+
+        def store(path: str | None) -> tuple:
+            index = session.next_prompt()
+            if path is not None and index is not None:
+                session.keep(path, session.prompts[index])
+            return show()
+
+        outputs = [prompt, take, verdict, again, keep]
+        page.load(show, None, outputs, api_visibility="private")
+        take.change(check, take, [verdict, again, keep], show_progress_on=verdict, api_visibility="private")
+        again.click(show, None, outputs, api_visibility="private")
+        keep.click(store, take, outputs, api_visibility="private")
+    return page
+
+
+def record(
+    prompts: str | os.PathLike[str], videos: str | os.PathLike[str], *, port: int | None = None
+) -> None:
+    """Serve the page on this machine until it is interrupted; takes that were kept are in the folder at once.
+
+    Args:
+        prompts: A text file (UTF-8) with what to say, a line each.
+        videos: The folder for the takes. Prompts whose take is there are done.
+        port: None: the first free one from 7860.
+
+    Raises:
+        ImportError: gradio is not installed (extra "demo").
+        DatasetError: There is no prompt, or the file is not UTF-8.
+        UnknownCharacterError: A prompt has a letter or digit that the bundled model does not know.
+        Lip2SpeechError: The port is not available.
+    """
+    session = Session(prompts, videos)
+
+    page = {"css": CSS, "footer_links": []}
+    serve(
+        lambda: (make_page(session), look() | page),
+        "The recorder",
+        host="127.0.0.1",
+        port=port,
+        max_megabytes=MAX_MEGABYTES,
+    )
