@@ -27,7 +27,7 @@ from hf_lip2speech.evaluation.metrics import wer
 from hf_lip2speech.evaluation.recognisers import PocketsphinxGrid
 from hf_lip2speech.loading import BUNDLED
 from hf_lip2speech.synthetic import RenderedTalker
-from hf_lip2speech.training.models import build_model
+from hf_lip2speech.training.stages import build_model
 from hf_lip2speech_cli import main
 
 from .training.prepared_folder import write_prepared_folder

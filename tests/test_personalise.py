@@ -21,7 +21,6 @@ from hf_lip2speech.models.modeling_lip2speech_with_vocoder import Lip2SpeechWith
 from hf_lip2speech.personalise import Personalisation
 from hf_lip2speech.training.config import read_settings
 from hf_lip2speech.training.own_talker import Settings
-from hf_lip2speech.training.timing import seconds_per_update
 
 from .fake_corpora import rendered_talks
 from .training.conftest import reset_accelerate
@@ -217,7 +216,7 @@ def test_a_training_that_ctrl_c_stopped_says_how_to_go_on_and_another_end_stays_
 def test_updates_of_all_kinds_are_timed(request):
     request.addfinalizer(reset_accelerate)
     small = Settings(updates=9, batch_size=1, bf16=False, workers=0, cache=True, text_vocabulary=None)
-    paces = seconds_per_update(small.lip_reader(), small.vocoder(), frames=5)
+    paces = small.seconds_per_update(frames=5)
     assert len(paces) == 2 and all(0 < pace < 60 for pace in paces)
 
 

@@ -164,7 +164,6 @@ class Personalisation:
             "sample": clips}. Validation and evaluation come on top.
         """
         from .data.dry_run import estimate
-        from .training.timing import seconds_per_update
 
         lip_reader, vocoder = self.settings.lip_reader(), self.settings.vocoder()
         cost = estimate(
@@ -175,7 +174,7 @@ class Personalisation:
             speak=self._speak,
         )
         frames = round(FRAME_RATE * self.seconds / len(self.corpus))
-        paces = seconds_per_update(lip_reader, vocoder, max(1, frames))
+        paces = self.settings.seconds_per_update(max(1, frames))
         parts = list(zip((lip_reader["max_steps"], vocoder["max_steps"]), paces, strict=True))
         training = sum(updates * pace for updates, pace in parts) / 60
         return {

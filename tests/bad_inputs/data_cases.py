@@ -27,7 +27,7 @@ from hf_lip2speech.training.arguments import (
     VocoderTrainingArguments,
 )
 from hf_lip2speech.training.config import load_arguments
-from hf_lip2speech.training.models import build_model
+from hf_lip2speech.training.stages import build_model
 
 from ..training.prepared_folder import write_prepared_folder
 from .judging import Case, Wrong

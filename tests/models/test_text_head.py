@@ -4,7 +4,7 @@ from huggingface_hub.errors import StrictDataclassClassValidationError
 
 from hf_lip2speech import Lip2SpeechConfig, Lip2SpeechModel
 from hf_lip2speech.errors import ConfigError
-from hf_lip2speech.training.models import build_model
+from hf_lip2speech.training.stages import build_model
 
 from .small import clips, with_frontend
 

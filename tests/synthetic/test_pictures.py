@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("cv2", reason="drawing needs the extra `render`")
 
 from hf_lip2speech.synthetic.looks import SPEAKERS, look_of
+from hf_lip2speech.synthetic.mouth import shape_lips
 from hf_lip2speech.synthetic.scene import Scene
 from hf_lip2speech.synthetic.visemes import Phone
 from hf_lip2speech.video.landmarks import MeshLandmarkDetector
@@ -21,6 +22,12 @@ EYES = [33, 263]
 def scene(talker: str, seed: int = 0, frames: int = 40, size: tuple[int, int] = (360, 288)) -> Scene:
     phones = [Phone(name, 0.1 * i, 0.1 * (i + 1)) for i, name in enumerate(SPOKEN)]
     return Scene(look_of(talker, np.random.default_rng(seed)), phones, frames, size, seed)
+
+
+def drawn_openings(drawn: Scene) -> np.ndarray:
+    """The distance between the lips in each frame as it is drawn."""
+    lips = [shape_lips(drawn.look, pose) for pose in drawn.poses]
+    return np.array([lip.lower - lip.upper for lip in lips])
 
 
 def seen_openings(frames: Sequence[np.ndarray]) -> np.ndarray:
@@ -37,14 +44,14 @@ def seen_openings(frames: Sequence[np.ndarray]) -> np.ndarray:
 @pytest.mark.parametrize("talker", sorted(SPEAKERS))
 def test_each_frame_shows_one_face_whose_landmarks_follow_the_drawn_lips(talker):
     drawn = scene(talker)
-    assert np.corrcoef(drawn.openings(), seen_openings(list(drawn)))[0, 1] > 0.8
+    assert np.corrcoef(drawn_openings(drawn), seen_openings(list(drawn)))[0, 1] > 0.8
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1, 9))
 def test_so_it_is_in_other_light_and_on_other_days(seed):
     drawn = scene(sorted(SPEAKERS)[seed % 4], seed)
-    assert np.corrcoef(drawn.openings(), seen_openings(list(drawn)))[0, 1] > 0.8
+    assert np.corrcoef(drawn_openings(drawn), seen_openings(list(drawn)))[0, 1] > 0.8
 
 
 @pytest.mark.parametrize("size", [(288, 360), (640, 360), (160, 160)])

@@ -28,7 +28,7 @@ from hf_lip2speech.training.config import (
     read_settings,
     run_command,
 )
-from hf_lip2speech.training.models import known_fields
+from hf_lip2speech.training.stages import known_fields
 
 from .conftest import EXAMPLES
 

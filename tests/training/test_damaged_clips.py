@@ -12,7 +12,7 @@ from torch.utils.data import ConcatDataset, Subset
 from hf_lip2speech.data import sampling
 from hf_lip2speech.data.collation import Lip2SpeechCollator
 from hf_lip2speech.data.prepared import PreparedDataset, speaker_voices
-from hf_lip2speech.data.sampling import AugmentedDataset, WholeClips
+from hf_lip2speech.data.sampling import AugmentedDataset, VocoderSegmentDataset
 from hf_lip2speech.data.unread import UNREAD, ReadableClips, ReadableCollator, SkippedClips, UnreadClip
 from hf_lip2speech.errors import DamagedClipError, DatasetError, UnexpectedError
 from hf_lip2speech.models.configuration_lip2speech import Lip2SpeechConfig
@@ -204,7 +204,10 @@ def test_a_clip_is_named_in_every_view(prepared, monkeypatch):
     whole = PreparedDataset(prepared, "train")
     monkeypatch.setattr(PreparedDataset, "__getitem__", lambda *_: {}["missing"])
     joined = ConcatDataset([whole, whole])
-    for view, index in ((Subset(WholeClips(whole), [3]), 0), (AugmentedDataset(joined, None), CLIPS + 3)):
+    for view, index in (
+        (Subset(VocoderSegmentDataset(whole), [3]), 0),
+        (AugmentedDataset(joined, None), CLIPS + 3),
+    ):
         unread = ReadableClips(view)[index]
         assert (unread.clip, unread.bug.split()[0], unread.fatal) == ("s1/clip3", "KeyError", False)
 

@@ -15,7 +15,7 @@ from hf_lip2speech.models.modeling_lip2speech import Lip2SpeechModel
 from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
 from hf_lip2speech.training.arguments import Lip2SpeechTrainingArguments, VocoderTrainingArguments
 from hf_lip2speech.training.config import load_arguments
-from hf_lip2speech.training.models import build_model, lip2speech_to_train
+from hf_lip2speech.training.stages import build_model, lip2speech_to_train
 from hf_lip2speech.training.vocoder_augmentation import MelAugmentation
 
 from .conftest import EXAMPLES

@@ -26,8 +26,8 @@ from hf_lip2speech.models.voices import read_voices
 from hf_lip2speech.training import lip2speech_trainer, vocoder_trainer
 from hf_lip2speech.training.arguments import METRICS
 from hf_lip2speech.training.common import training_loader, weight_average
-from hf_lip2speech.training.models import build_model
 from hf_lip2speech.training.stage_trainer import StageTrainer
+from hf_lip2speech.training.stages import build_model
 
 from .conftest import STAGES, TORCHRUN, TRAINERS, both, checkpoints, finish, step_of
 from .prepared_folder import NUM_UNITS

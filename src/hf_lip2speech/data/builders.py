@@ -14,9 +14,8 @@ from typing import Any
 
 from hf_lip2speech_extras import require_extra
 
-from ..errors import DatasetError
 from . import corpora
-from .corpora.clip import Clip, ListedCorpus, some
+from .corpora.clip import Clip, ListedCorpus, file_signature, some
 from .corpora.grid import SETTINGS
 from .corpora.lrs import LRS2_CONFIGURATIONS, LRS3_CONFIGURATIONS
 
@@ -140,13 +139,6 @@ class GRID(CorpusBuilder):
 def _fingerprint(corpus: ListedCorpus) -> str:
     digest = hashlib.sha256()
     for clip, split in corpus.splits.items():
-        digest.update(repr((clip, split)).encode())
-        for path in corpus.files(clip):
-            try:
-                stat = path.stat()
-                digest.update(repr((path.name, stat.st_size, stat.st_mtime_ns)).encode())
-            except FileNotFoundError:
-                digest.update(b"missing")
-            except OSError as error:
-                raise DatasetError(f"{path} cannot be read: {error}.") from error
+        paths = corpus.files(clip)
+        digest.update(repr((clip, split, [path.name for path in paths], file_signature(paths))).encode())
     return digest.hexdigest()[:32]

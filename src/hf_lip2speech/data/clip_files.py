@@ -27,7 +27,7 @@ from ..video.landmarks import LandmarkDetector, MeshLandmarkDetector
 from ..video.mouth import MouthClip, follow_mouth
 from ..video.tracks import TALKING
 from .corpora import Clip
-from .corpora.clip import Segment, segments_of
+from .corpora.clip import Segment, file_signature, segments_of
 from .fields import named_damage, read_crops, read_waveform
 from .layout import Journal, PreparedFolder
 from .unread import place_of_bug
@@ -268,15 +268,3 @@ class ClipWriter:
         for clip, row in zip(ids, units.cpu().numpy().astype(np.uint16), strict=True):
             self.folder.write_array(self.folder.path("visual_units", clip), row)
         return len(ids)
-
-
-def file_signature(paths: Sequence[Path]) -> list[list[int] | None]:
-    """Size and modification time of files; None for one that is missing."""
-    signature: list[list[int] | None] = []
-    for path in paths:
-        try:
-            stat = path.stat()
-            signature.append([stat.st_size, stat.st_mtime_ns])
-        except (FileNotFoundError, NotADirectoryError):
-            signature.append(None)
-    return signature

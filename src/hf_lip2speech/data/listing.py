@@ -9,8 +9,9 @@ from typing import Any
 
 from ..errors import DatasetError
 from ..video.tracks import TALKING
-from .clip_files import RULES, file_signature
+from .clip_files import RULES
 from .corpora import Clip, Corpus, FaceVideoFolder, ListedCorpus
+from .corpora.clip import file_signature
 from .layout import COLUMNS, FILES, Journal, PreparedFolder
 
 FOLDERS = {pattern.split("/")[0] for pattern in FILES.values()}  # of a prepared folder

@@ -26,10 +26,16 @@ from .corpora import Corpus, ListedCorpus
 from .corpora.clip import shuffled
 from .layout import PreparedFolder
 from .listing import Listing, check_apart, done_records, list_clips
-from .report import make_report, write_contact_sheet, write_manifest
-from .units import DEFAULT_UNITS, Units, place_unit_extractor, unfitted_config
+from .report import make_report, manifest_rows, write_contact_sheet, write_manifest
+from .units import (
+    DEFAULT_UNITS,
+    Units,
+    place_unit_extractor,
+    place_visual_unit_extractor,
+    unfitted_config,
+    visual_unit_extractor,
+)
 from .unread import SAME_BUG
-from .visual_units import place_visual_unit_extractor, visual_unit_extractor
 from .workers import POOLS, Run, local_pool, sole_use
 
 MAX_SECONDS = 24.0  # 600 frames, which training takes at once (published setup)
@@ -185,7 +191,7 @@ def prepare(
         ids = [segment[0] for record in records.values() for segment in record.get("segments", ())]
         report["contact_sheet"] = write_contact_sheet(folder, ids, seed)
         folder.write_json(folder.report, report)
-        write_manifest(folder, mine, records, whole.clip)
+        write_manifest(folder, manifest_rows(mine, records, whole.clip))
     return report
 
 

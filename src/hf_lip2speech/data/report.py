@@ -2,10 +2,9 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -85,16 +84,27 @@ def _hours(frames: int) -> float:
     return round(frames / FRAME_RATE / 3600, 4)
 
 
-def write_manifest(
-    folder: PreparedFolder,
-    splits: Mapping[str, str],
-    records: Mapping[str, dict[str, Any]],
-    clip: Callable[[str], Clip],
-) -> None:
-    """Write one row per stored clip, in the order of `splits`; transcripts are read a few thousand at a time.
+def manifest_rows(
+    splits: Mapping[str, str], records: Mapping[str, dict[str, Any]], clip: Callable[[str], Clip]
+) -> Iterator[dict[str, Any]]:
+    """A row for each stored clip, in the order of `splits`, as `write_manifest` takes them."""
+    for source, split in splits.items():
+        if "segments" not in records[source]:
+            continue
+        original = clip(source)
+        for segment in (Segment(*entry) for entry in records[source]["segments"]):
+            text, words = words_of(original, segment)
+            row: dict[str, Any] = {"id": segment.id, "speaker": original.speaker, "split": split}
+            row |= {"text": text, "words": [asdict(word) for word in words], "frames": segment.frames}
+            yield row | {"source": source, "start": segment.start}
+
+
+def write_manifest(folder: PreparedFolder, rows: Iterable[dict[str, Any]]) -> None:
+    """Write one row per stored clip, made and written a few thousand at a time.
 
     Columns: id, speaker, split, text, words (JSON: [{"word", "start", "end"}] in seconds), frames, source
-    (the corpus's clip), start (first frame in it), and the path of each file, relative to the folder.
+    (the corpus's clip), start (first frame in it), and the path of each file, relative to the folder, which
+    the rows lack.
     """
     import pyarrow
     import pyarrow.parquet
@@ -103,21 +113,12 @@ def write_manifest(
     kinds |= {"frames": "int64", "source": "string", "start": "int64"} | dict.fromkeys(COLUMNS, "string")
     schema = pyarrow.schema(list(kinds.items()))
 
-    def rows() -> Iterator[dict[str, Any]]:
-        for source, split in splits.items():
-            if "segments" not in records[source]:
-                continue
-            original = clip(source)
-            for segment in (Segment(*entry) for entry in records[source]["segments"]):
-                text, words = words_of(original, segment)
-                entries = json.dumps([asdict(word) for word in words], ensure_ascii=False)
-                row: dict[str, Any] = {"id": segment.id, "speaker": original.speaker, "split": split}
-                row |= {"text": text, "words": entries, "frames": segment.frames, "source": source}
-                row["start"] = segment.start
-                yield row | {column: folder.relative(column, segment.id) for column in COLUMNS}
+    def whole(row: dict[str, Any]) -> dict[str, Any]:
+        files = {column: folder.relative(column, row["id"]) for column in COLUMNS}
+        return row | files | {"words": json.dumps(row["words"], ensure_ascii=False)}
 
     with folder.writing(folder.manifest) as path, pyarrow.parquet.ParquetWriter(path, schema) as writer:
-        every = rows()
+        every = map(whole, rows)
         while group := list(islice(every, ROW_GROUP)):
             writer.write_table(pyarrow.Table.from_pylist(group, schema=schema))
 
@@ -138,13 +139,3 @@ def write_contact_sheet(folder: PreparedFolder, ids: Sequence[str], seed: int) -
     with folder.writing(folder.contact_sheet) as path:
         Image.fromarray(page).save(path)
     return shown
-
-
-def write_rows(folder: PreparedFolder, like: Path, rows: list[dict[str, Any]]) -> None:
-    """Write a manifest of these rows, with the columns of another prepared folder's manifest."""
-    import pyarrow
-    import pyarrow.parquet
-
-    schema = pyarrow.parquet.read_schema(like)
-    with folder.writing(folder.manifest) as unfinished:
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), unfinished)

@@ -108,11 +108,12 @@ class AugmentedDataset(EpochDataset):
 
 
 class VocoderSegmentDataset(EpochDataset):
-    """Stage 2: one random segment of each clip per epoch, true mel and units in, waveform out.
+    """Stage 2: one random segment of each clip per epoch (in validation, whole clips), true mel and units in,
+    waveform out.
 
     Args:
         dataset: A `PreparedDataset` with "mel", "unit_ids", "speaker_embeddings" and "waveform".
-        segment_units: Units U of a segment (28: 56 mel frames, 8,960 samples).
+        segment_units: Units U of a segment (28: 56 mel frames, 8,960 samples); None: all of the clip.
         augmentation: What to do to the mel that goes in, called with (2U, 80) and a generator; None: nothing.
         predictions: For each clip a dict with "mel" and "unit_ids" as a lip-to-speech model predicts them;
             they replace the true ones in half of the items, without augmentation. None: always the true ones.
@@ -128,14 +129,14 @@ class VocoderSegmentDataset(EpochDataset):
         self,
         dataset: Dataset,
         *,
-        segment_units: int = 28,
+        segment_units: int | None = 28,
         augmentation: Callable[[torch.Tensor, torch.Generator], torch.Tensor] | None = None,
         predictions: Sequence[dict[str, Any]] | None = None,
         pitch: bool = False,
         seed: int = 0,
     ):
         super().__init__(dataset, seed=seed)
-        if segment_units < 1:
+        if segment_units is not None and segment_units < 1:
             raise Lip2SpeechError(f"segment_units={segment_units}; expected at least one.")
         if predictions is not None and len(predictions) != len(self):
             raise Lip2SpeechError(f"{len(predictions)} predictions for {len(self)} clips; expected one each.")
@@ -160,7 +161,7 @@ class VocoderSegmentDataset(EpochDataset):
         peak = waveform.abs().max()
         if peak > 0:
             waveform = waveform * (PEAK / peak)
-        size = self.segment_units
+        size = self.segment_units or len(units)
         missing = size - len(units)
         if missing > 0:
             silence = torch.full((), MEL_FLOOR).log().item()
@@ -232,29 +233,6 @@ class PredictedClips(EpochDataset):
             "unit_ids": predicted["unit_ids"][UNITS_PER_FRAME * start : UNITS_PER_FRAME * end],
             "speaker_embeddings": item["speaker_embeddings"],
             "mel_labels": labels[0, MEL_PER_FRAME * start : MEL_PER_FRAME * end],
-        }
-
-
-class WholeClips(Dataset):
-    """Stage 2, validation: whole clips as items of `VocoderSegmentDataset`, scaled to the same peak, the
-    loudness that the vocoder learns."""
-
-    def __init__(self, dataset: Dataset):
-        self.dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self.dataset)  # ty: ignore[invalid-argument-type]
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        item = _as_tensors(self.dataset[index])
-        peak = item["waveform"].abs().max().clamp(min=1e-8)
-        return {
-            "id": item["id"],
-            "unit_ids": item["unit_ids"],
-            "spectrogram": item["mel"],
-            "speaker_embeddings": item["speaker_embeddings"],
-            "waveform": item["waveform"] * (PEAK / peak),
-            "predicted": torch.tensor(False),
         }
 
 

@@ -1,7 +1,7 @@
-"""Which unit extractor a corpus is prepared with: a given one, or one that is fitted on its train split.
+"""Which unit extractors a corpus is prepared with: given ones, or ones that are fitted on its train split.
 
-Fitting reads the corpus's own sound and no prepared file, so each shard of a preparation can have its
-extractor before any other shard is done, and all shards fit the same one.
+Speech units are fitted on the corpus's own sound and no prepared file, so each shard of a preparation can
+have its extractor before any other shard is done, and all shards fit the same one.
 """
 
 import hashlib
@@ -16,17 +16,21 @@ from transformers import PreTrainedConfig
 
 from ..constants import SAMPLING_RATE
 from ..errors import DatasetError, NoAudioError
-from ..loading import model_source
+from ..loading import model_source, readable_hub_errors, states_type
 from ..models.configuration_speech_units import SpeechUnitExtractorConfig
+from ..models.configuration_visual_units import VisualUnitExtractorConfig
 from ..models.modeling_speech_units import SpeechUnitExtractor
+from ..models.modeling_visual_units import VisualUnitExtractor
 from ..progress import tracked
 from .clip_files import read_sound
 from .corpora import Clip
 from .corpora.clip import shuffled
+from .fields import read_crops
 from .layout import PreparedFolder
 
 DEFAULT_UNITS = "facebook/hubert-base-ls960"  # whose layer 6 the published systems cluster
 FITTING_SECONDS = 10_000  # of sound that is clustered: 500,000 features, 2,500 per cluster of 200
+FITTING_FRAMES = 500_000  # of video that are clustered
 ADVICE = (
     f"Give a saved SpeechUnitExtractor, a self-supervised speech model such as {DEFAULT_UNITS!r}, or, which "
     "need no network, 'bundled' (the bundled model's units) or 'mfcc'."
@@ -69,6 +73,29 @@ def given_extractor(units: Units) -> SpeechUnitExtractor:
     )
 
 
+def visual_unit_extractor(source: str, num_units: int, layer: int) -> VisualUnitExtractor:
+    """A saved extractor, or one of the lip reader `source` that is still to be fitted, both loaded now.
+
+    Raises:
+        DatasetError: `source` is neither.
+    """
+    try:
+        with readable_hub_errors(source):
+            contents, _ = PreTrainedConfig.get_config_dict(model_source(source))
+        if states_type(contents, VisualUnitExtractorConfig):
+            extractor = VisualUnitExtractor.from_pretrained(source)
+        else:
+            config = VisualUnitExtractorConfig(features=str(source), num_units=num_units, layer=layer)
+            extractor = VisualUnitExtractor(config)
+        extractor._load_speech_model()
+    except (OSError, ValueError) as error:
+        raise DatasetError(
+            f"Visual units cannot come from {str(source)!r}: {error} Name an AV-HuBERT, a lip-to-speech "
+            "model such as 'bundled', or the visual_unit_extractor of a prepared folder."
+        ) from error
+    return extractor.eval()
+
+
 def place_unit_extractor(
     folder: PreparedFolder,
     units: Units,
@@ -94,40 +121,83 @@ def place_unit_extractor(
         DatasetError: Another extractor is there and must not be replaced.
     """
     config = unfitted_config(units, num_units)
-    if config is not None:
-        ids = hashlib.sha256("\n".join(sorted(train)).encode()).hexdigest()
-        origin = {"units": str(units), "num_units": num_units, "seed": seed, "clips": len(train)}
-        origin["fingerprint"] = ids
-        extractor = SpeechUnitExtractor(config).eval()
-    else:
+    if config is None:
         extractor = given_extractor(units)
-        origin = {
-            "units": "given" if extractor is units else str(units),
-            "fingerprint": fingerprint(extractor),
-        }
+        name = "given" if extractor is units else str(units)
+        origin = {"units": name, "fingerprint": _fingerprint(extractor)}
+        return _place(folder, "units", origin, lambda: extractor, replace)
+
+    def sound(clip_id: str) -> np.ndarray:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the report has them
+            return read_sound(clip(clip_id))
 
     def fitted() -> SpeechUnitExtractor:
-        if config is not None:
-            extractor.to(device).fit(_sounds(shuffled(train, seed), clip, progress), seed=seed)
-        return extractor
+        sounds = _enough(sound, train, seed, FITTING_SECONDS * SAMPLING_RATE, "units", progress)
+        return SpeechUnitExtractor(config).eval().to(device).fit(sounds, seed=seed)
 
-    return place(folder, folder.unit_extractor, "units", origin, fitted, replace)
+    origin = {"units": str(units), "num_units": num_units} | _draw(train, seed)
+    return _place(folder, "units", origin, fitted, replace)
 
 
-def place(
+def place_visual_unit_extractor(
     folder: PreparedFolder,
-    target: Path,
+    extractor: VisualUnitExtractor,
+    train: Sequence[str],
+    *,
+    seed: int,
+    device: str,
+    progress: bool,
+) -> dict:
+    """The same of visual units, whose extractor is fitted on stored clips of `train`, as many as have 500,000
+    frames, and replaces another one."""
+    config = extractor.config
+    origin = {"visual_units": config.features, "layer": config.layer, "num_units": config.num_units}
+    if config.fitted:
+        origin["fingerprint"] = _fingerprint(extractor)
+        return _place(folder, "visual_units", origin, lambda: extractor, True)
+
+    def fitted() -> SpeechUnitExtractor:
+        def read(clip_id: str) -> np.ndarray:
+            return read_crops(folder.path("video", clip_id))
+
+        crops = _enough(read, train, seed, FITTING_FRAMES, "visual units", progress)
+        return extractor.to(device).fit(crops, seed=seed)
+
+    return _place(folder, "visual_units", origin | _draw(train, seed), fitted, True)
+
+
+def _draw(train: Sequence[str], seed: int) -> dict:
+    ids = hashlib.sha256("\n".join(sorted(train)).encode()).hexdigest()
+    return {"seed": seed, "clips": len(train), "fingerprint": ids}
+
+
+def _enough(
+    read: Callable[[str], np.ndarray], train: Sequence[str], seed: int, left: int, what: str, progress: bool
+) -> Iterator[np.ndarray]:
+    """The sound or crops of clips, drawn with `seed`, until there is enough; clips without sound are passed
+    over (the report names them)."""
+    for clip in tracked(shuffled(train, seed), f"clips to fit {what} on", shown=progress):
+        if left <= 0:
+            return
+        try:
+            values = read(clip)
+        except NoAudioError:
+            continue
+        left -= len(values)
+        yield values
+
+
+def _place(
+    folder: PreparedFolder,
     column: str,
     origin: dict,
     make: Callable[[], SpeechUnitExtractor],
     replace: bool,
 ) -> dict:
-    """Save the extractor that `make` gives as `target`, unless one of the same origin is there. The units in
-    `column` of another one are removed; returns the origin.
-
-    Raises:
-        DatasetError: Another extractor is there and must not be replaced.
-    """
+    """Save the extractor of a column, which `make` gives, unless one of the same origin is there, and remove
+    the units of another one; returns the origin."""
+    target = folder.unit_extractor if column == "units" else folder.visual_unit_extractor
     placed = _origin(target)
     if placed == origin:
         return origin
@@ -163,23 +233,7 @@ def _origin(target: Path) -> dict | None:
         return None
 
 
-def _sounds(ids: Sequence[str], clip: Callable[[str], Clip], progress: bool) -> Iterator[np.ndarray]:
-    """The sound of clips until there is enough; clips without any are passed over (the report names them)."""
-    left = FITTING_SECONDS * SAMPLING_RATE
-    for clip_id in tracked(ids, "clips to fit units on", shown=progress):
-        if left <= 0:
-            return
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # the report has them
-                sound = read_sound(clip(clip_id))
-        except NoAudioError:
-            continue
-        left -= len(sound)
-        yield sound
-
-
-def fingerprint(extractor: SpeechUnitExtractor) -> str:
+def _fingerprint(extractor: SpeechUnitExtractor) -> str:
     # Only what the config itself declares: transformers adds to the rest whenever a model is saved or loaded.
     config = {name: getattr(extractor.config, name) for name in SpeechUnitExtractorConfig.__annotations__}
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())

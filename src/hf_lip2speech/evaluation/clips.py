@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ..data.clip_files import file_signature
 from ..data.corpora import GRID, LRS2, LRS3, Clip, FaceVideoFolder, ListedCorpus
+from ..data.corpora.clip import file_signature
 from ..data.layout import PreparedFolder
 from ..errors import DatasetError, Lip2SpeechError
 from ..synthetic import RenderedTalker

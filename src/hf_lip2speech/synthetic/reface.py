@@ -4,7 +4,6 @@ Sound, mel, units and words are those of the prepared clip. What is finished has
 and shards share the work without coordination; the manifest is written when all clips are there.
 """
 
-import json
 import shutil
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from ..constants import FRAME_RATE
 from ..data.corpora import ListedCorpus
 from ..data.layout import COLUMNS, PreparedFolder
 from ..data.prepared import PreparedDataset
+from ..data.report import make_report, write_manifest
 from ..data.workers import local_pool, sole_use
 from ..errors import ClipLengthError, DatasetError, Lip2SpeechError
 from ..media.video import open_video, write_video
@@ -89,7 +89,15 @@ def reface(
         if shard is not None:
             return report | {"shard": part.replace("-of-", "/")}
         folder.write_json(folder.report, report)
-        _write_manifest(folder, source, [row for row in rows if row["id"] not in skipped], people)
+        if len(skipped) == len(rows):
+            raise DatasetError(f"No clip could be drawn: {folder.report} has the reasons.")
+        if not folder.unit_extractor.is_dir():
+            with folder.writing(folder.unit_extractor) as unfinished:
+                shutil.copytree(source.unit_extractor, unfinished)
+        drawn = (row for row in rows if row["id"] not in skipped)
+        write_manifest(
+            folder, (row | {"id": _name(row, person)} for row in drawn for person in range(people))
+        )
     return report
 
 
@@ -147,8 +155,6 @@ def _video(corpus: ListedCorpus, row: dict[str, Any]) -> Path:
 def _report(
     corpus: str, rows: list[dict[str, Any]], people: int, skipped: dict[str, dict[str, Any]]
 ) -> dict[str, Any]:
-    from ..data.report import make_report
-
     def record(row: dict[str, Any], name: str) -> dict[str, Any]:
         made = {"speaker": row["speaker"], "seconds": row["frames"] / FRAME_RATE, "warnings": []}
         return made | skipped.get(row["id"], {"segments": [[name, row["start"], row["frames"]]]})
@@ -156,21 +162,3 @@ def _report(
     rows_of = {_name(row, person): row for row in rows for person in range(people)}
     splits = {name: row["split"] for name, row in rows_of.items()}
     return make_report(corpus, splits, {name: record(row, name) for name, row in rows_of.items()})
-
-
-def _write_manifest(
-    folder: PreparedFolder, source: PreparedFolder, rows: list[dict[str, Any]], people: int
-) -> None:
-    from ..data.report import write_rows
-
-    if not rows:
-        raise DatasetError(f"No clip could be drawn: {folder.report} has the reasons.")
-    drawn = []
-    for row in rows:
-        for name in (_name(row, person) for person in range(people)):
-            files = {column: folder.relative(column, name) for column in COLUMNS}
-            drawn.append(row | files | {"id": name, "words": json.dumps(row["words"])})
-    if not folder.unit_extractor.is_dir():
-        with folder.writing(folder.unit_extractor) as unfinished:
-            shutil.copytree(source.unit_extractor, unfinished)
-    write_rows(folder, source.manifest, drawn)

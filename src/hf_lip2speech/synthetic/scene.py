@@ -53,11 +53,6 @@ class Scene:
         """uint8 (H, W, 3) RGB, frame after frame."""
         return map(self._frame, range(self.num_frames))
 
-    def openings(self) -> np.ndarray:
-        """float (T,): the drawn distance between the lips, pixels."""
-        lips = [shape_lips(self.look, pose) for pose in self.poses]
-        return np.array([lip.lower - lip.upper for lip in lips]) * self.unit / SUPERSAMPLING
-
     def _frame(self, index: int) -> np.ndarray:
         lips = shape_lips(self.look, self.poses[index])
         face = self.texture.copy()

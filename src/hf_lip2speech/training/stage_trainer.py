@@ -1,5 +1,6 @@
 """What the trainings share, on `transformers.Trainer`."""
 
+import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
@@ -16,12 +17,13 @@ from transformers.trainer_callback import PrinterCallback, TrainerState
 from transformers.utils.logging import disable_progress_bar
 
 from ..audio.mel import griffin_lim
-from ..composite import save_beside_weights
+from ..composite import common_unit_extractor, save_beside_weights
+from ..data.prepared import speaker_voices
 from ..data.unread import ReadableClips, ReadableCollator, SkippedClips
+from ..errors import Lip2SpeechError
 from .arguments import RunArguments
 from .checkpoints import check_environment, new_checkpoint, reading, replaced_folder, settle
 from .common import SKIPPED, StopRequest, loader, training_loader, weight_average
-from .models import data_beside
 from .monitoring import Meter, Sample, write_samples
 
 # (unit_ids (U,), spectrogram (2U, 80), speaker embedding (256,)) -> waveform (N,)
@@ -313,3 +315,22 @@ class StageTrainer(Trainer):
         accelerator.print(
             self.title, *(f"  {name:<15}{text}" for name, text in lines.items()), sep="\n", flush=True
         )
+
+
+def data_beside(folders: list[str], init_from: str | None) -> dict[str, Any]:
+    """What the prepared data add to a trained model's folder: arguments of `save_beside_weights`. Warns where
+    their units are not those of the model in `init_from`.
+
+    Raises:
+        Lip2SpeechError: see `common_unit_extractor`.
+    """
+    extractor, voices = common_unit_extractor(folders), {}
+    if extractor is not None and init_from is not None:
+        try:
+            common_unit_extractor([init_from, extractor])
+        except Lip2SpeechError as error:
+            goes_on = f"The units of {extractor} are learned anew, and do not fit a vocoder of {init_from}."
+            warnings.warn(f"{error} {goes_on}", stacklevel=2)
+    for folder in folders:
+        voices |= speaker_voices(folder, most=100)
+    return {"unit_extractor": extractor, "voices": voices}

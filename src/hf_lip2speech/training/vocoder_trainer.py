@@ -36,7 +36,7 @@ class VocoderTrainer(StageTrainer):
     Args:
         generator, discriminators: To be trained.
         args: The settings.
-        train_dataset: Items of equal length, see `VocoderSegmentDataset`; eval_dataset: see `WholeClips`.
+        train_dataset: Segments, see `VocoderSegmentDataset`; eval_dataset: the same of whole clips.
         max_av_offset: By how many mel frames the sound may lag behind predicted mels: see `correlation_loss`.
     """
 

@@ -119,6 +119,18 @@ def videos_in(folder: Path, *, recursive: bool) -> Iterator[Path]:
             yield path
 
 
+def file_signature(paths: Sequence[Path]) -> list[list[int] | None]:
+    """Size and modification time of files; None for one that is missing."""
+    signature: list[list[int] | None] = []
+    for path in paths:
+        try:
+            stat = path.stat()
+            signature.append([stat.st_size, stat.st_mtime_ns])
+        except (FileNotFoundError, NotADirectoryError):
+            signature.append(None)
+    return signature
+
+
 def read_text(path: Path) -> str:
     """A text file of a corpus; a DatasetError where it is not UTF-8."""
     try:
