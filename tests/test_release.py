@@ -28,7 +28,7 @@ SHIPPED = {
     "hf_lip2speech/assets/face/face_detection_short_range.tflite",
     "hf_lip2speech/assets/face/face_landmark.tflite",
     "hf_lip2speech/assets/speaker_encoder/model.safetensors",
-    "hf_lip2speech/evaluation/page.html",
+    "hf_lip2speech/templates/evaluation.html",
     "hf_lip2speech/hub/sample/talker.mp4",
     "hf_lip2speech/templates/model.md",
 }

@@ -80,7 +80,7 @@ def model_card(
         **{name: facts[name] for name in ("license", "license_name", "license_link")},
     )
     places = {"facts": facts, "repo_id": repo_id, "samples": samples, **_evaluation_places(evaluations)}
-    return ModelCard(_render(f"{kind}.md", card_data=data.to_yaml(), **places))
+    return ModelCard(render(f"{kind}.md", card_data=data.to_yaml(), **places))
 
 
 def existing_card(
@@ -103,7 +103,7 @@ def existing_card(
     if samples and "samples" not in sections:
         before = r"^(?=## (?:Evaluation|How to use it|Limits|Training))"
         use, *rest = re.split(before, card.text, maxsplit=1, flags=re.MULTILINE)
-        section = _render("samples.md", repo_id=repo_id, samples=samples).strip()
+        section = render("samples.md", repo_id=repo_id, samples=samples).strip()
         card.text = "\n\n".join([use.rstrip(), section, *rest])
     if results and "evaluation" not in sections:
         card.text = f"{card.text.rstrip()}\n\n{evaluation_section(results)}"
@@ -138,12 +138,12 @@ def converted_card(
         tags=TAGS,
     )
     places = {"title": title, "papers": papers, "parts": parts, "model_class": model_class}
-    return _render("converted.md", card_data=data.to_yaml(), has_voice=has_voice, here=HERE, **places)
+    return render("converted.md", card_data=data.to_yaml(), has_voice=has_voice, here=HERE, **places)
 
 
 def prepared_card(corpus: str, clips: int, hours: float, repo_id: str) -> str:
     """The card of a prepared folder on the Hub."""
-    return _render("prepared.md", corpus=corpus, clips=clips, hours=hours, repo_id=repo_id, tags=TAGS)
+    return render("prepared.md", corpus=corpus, clips=clips, hours=hours, repo_id=repo_id, tags=TAGS)
 
 
 def read_facts(path: str | Path) -> dict[str, Any]:
@@ -160,7 +160,7 @@ def read_facts(path: str | Path) -> dict[str, Any]:
 def evaluation_section(results: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
     """The Markdown section "Evaluation" of a card: two rows of four measures, and all else folded."""
     evaluations = [results] if isinstance(results, Mapping) else list(results)
-    return _render("evaluation.md", **_evaluation_places(evaluations))
+    return render("evaluation.md", **_evaluation_places(evaluations))
 
 
 def write_evaluation_card(folder: Path, results: Mapping[str, Any]) -> None:
@@ -179,14 +179,15 @@ def write_evaluation_card(folder: Path, results: Mapping[str, Any]) -> None:
         write_text(folder / ".eval_results" / name, text)
 
 
-def _render(template: str, **places: Any) -> str:
+def render(template: str, **places: Any) -> str:
+    """A template of templates/, filled in; in one of HTML, what is filled in is escaped."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).with_name("templates")),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,
+        autoescape=template.endswith(".html"),
     )
     text = environment.get_template(template).render(places)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
@@ -268,8 +269,3 @@ def _checked(facts: Mapping[str, Any]) -> dict[str, Any]:
             raise Lip2SpeechError(f"The fact {name} is {value!r}; expected a sentence or a list of them.")
         checked[name] = [one.strip() for one in value]
     return checked
-
-
-def onnx_card(**places: Any) -> str:
-    """The README.md of a folder with ONNX files, see `export.export_onnx`."""
-    return _render("onnx.md", **places)

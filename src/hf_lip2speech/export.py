@@ -15,7 +15,7 @@ from torch import nn
 
 from hf_lip2speech_extras import require_extra, require_needed
 
-from .cards import onnx_card
+from .cards import render
 from .composite import feature_extractor_for
 from .constants import FRAME_RATE, SAMPLES_PER_FRAME, SAMPLING_RATE
 from .errors import Lip2SpeechError
@@ -79,7 +79,8 @@ def export_onnx(model: str | Path, out: str | Path, *, int8: bool = False) -> di
         if card is not None:
             shutil.copyfile(card, folder / "MODEL_CARD.md")
         (folder / "README.md").write_text(
-            onnx_card(
+            render(
+                "onnx.md",
                 name=str(model),
                 opset=OPSET,
                 inputs_and_outputs={

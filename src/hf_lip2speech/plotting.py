@@ -34,11 +34,6 @@ WORD_INCHES = 0.6  # for a word; where there is less, words are written upwards
 FREQUENCIES = (250, 500, 1000, 2000, 4000, 8000)  # Hz, labelled on the mel axis
 
 
-def require_matplotlib() -> None:
-    """Raises an ImportError that names the extra where matplotlib is not installed."""
-    require_extra("matplotlib.figure", "plot")
-
-
 def speech_figure(
     mouth: np.ndarray,
     spectrogram: np.ndarray,
@@ -60,9 +55,7 @@ def speech_figure(
         Lip2SpeechError: the lengths do not belong to one clip.
         ImportError: matplotlib is not installed.
     """
-    require_matplotlib()
-    from matplotlib.figure import Figure
-
+    figures: Any = require_extra("matplotlib.figure", "plot")
     frames = len(mouth)
     lengths = (frames * MEL_PER_FRAME, frames * UNITS_PER_FRAME)
     expected = {"spectrogram": (lengths[0], NUM_MEL_BINS), "unit_ids": (lengths[1],)}
@@ -72,7 +65,7 @@ def speech_figure(
             raise Lip2SpeechError(f"{name} has shape {given}: {shape}.")
     seconds = frames / FRAME_RATE
     width = float(np.clip(3.0 * seconds, 8.0, LONGEST_INCHES))
-    figure = Figure(figsize=(width, 6.2), layout="constrained")
+    figure = figures.Figure(figsize=(width, 6.2), layout="constrained")
     strip, mel, units = figure.subplots(
         3, 1, sharex=True, gridspec_kw={"height_ratios": [STRIP_INCHES, 2.4, 1.8]}
     )
@@ -113,8 +106,7 @@ def plot_speech(
     words: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Write the picture of `speech_figure` as .png, .pdf or .svg; the file appears when it is complete."""
-    path = Path(path)
-    check_plot_path(path)
+    _check_path(path)
     figure = speech_figure(mouth, spectrogram, unit_ids, title, words)
     with atomic_file(path) as unfinished:
         figure.savefig(unfinished, dpi=120)
@@ -142,12 +134,9 @@ def plot_faces(
         NoFaceError: no frame shows a face.
         ImportError: matplotlib is not installed.
     """
-    require_matplotlib()
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Rectangle
-
-    path = Path(path)
-    check_plot_path(path)
+    figures: Any = require_extra("matplotlib.figure", "plot")
+    patches: Any = require_extra("matplotlib.patches", "plot")
+    _check_path(path)
     with nullcontext(detector) if detector else borrowed_detector() as finder:
         tracks, _ = follow_faces(frames, name, finder)
     faces = number_faces(tracks)
@@ -158,7 +147,9 @@ def plot_faces(
     pictures = {k: frame.copy() for k, frame in enumerate(frames) if k in times}
     height, width = pictures[times[0]].shape[:2]
     inches = float(np.clip(width / 100, 6.0, 16.0))
-    figure = Figure(figsize=(inches, len(times) * (inches * height / width + 0.3)), layout="constrained")
+    figure = figures.Figure(
+        figsize=(inches, len(times) * (inches * height / width + 0.3)), layout="constrained"
+    )
     panels = figure.subplots(len(times), 1, squeeze=False)[:, 0]
     for panel, k in zip(panels, times, strict=True):
         panel.imshow(pictures[k])
@@ -168,7 +159,8 @@ def plot_faces(
             if k not in boxes:
                 continue
             x, y, right, bottom = boxes[k]
-            panel.add_patch(Rectangle((x, y), right - x, bottom - y, fill=False, color="yellow", linewidth=2))
+            box = patches.Rectangle((x, y), right - x, bottom - y, fill=False, color="yellow", linewidth=2)
+            panel.add_patch(box)
             label = {"facecolor": "yellow", "edgecolor": "none", "pad": 2}
             panel.text(x, y, str(number), fontsize=16, color="black", va="bottom", bbox=label, clip_on=True)
     with atomic_file(path) as unfinished:
@@ -188,7 +180,6 @@ def _times_that_show_all(seen: list[dict[int, np.ndarray]]) -> list[int]:
     return sorted(times)
 
 
-def check_plot_path(path: Path) -> None:
-    """Raises a Lip2SpeechError where the file name's ending is not one of a picture."""
-    if path.suffix.lower() not in FORMATS:
-        raise Lip2SpeechError(f"A picture is written as {', '.join(FORMATS)}, got {path.name!r}.")
+def _check_path(path: str | os.PathLike) -> None:
+    if Path(path).suffix.lower() not in FORMATS:
+        raise Lip2SpeechError(f"A picture is written as {', '.join(FORMATS)}, got {Path(path).name!r}.")

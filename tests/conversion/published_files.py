@@ -156,7 +156,8 @@ def small_lip2speech(folder: Path, *, on_avhubert: bool = False, legacy: bool = 
     """A multi-target file, and the state dict that converting it must give."""
     parts = {"encoder": AVHUBERT} if on_avhubert else FRONTEND
     config = Lip2SpeechConfig(**CONFORMER, **parts)
-    state = random_state(Lip2SpeechModel(config))
+    model = Lip2SpeechModel(config)
+    state = random_state(model)
     settings = {
         "model": {
             "conformer_dropout": 0.2,
@@ -166,19 +167,21 @@ def small_lip2speech(folder: Path, *, on_avhubert: bool = False, legacy: bool = 
         "criterion": {"label_smoothing": 0.05, "mel_weight": 7},
     }
     path = folder / f"lip2speech{'_avhubert' * on_avhubert}.pt"
-    return write_fairseq(path, published(lip2speech_names(config), state), settings, legacy=legacy), state
+    return write_fairseq(path, published(lip2speech_names(model), state), settings, legacy=legacy), state
 
 
 def small_avhubert(folder: Path) -> tuple[Path, dict]:
-    state = random_state(AVHubertModel(AVHUBERT))
-    tensors = published(avhubert_names(AVHUBERT), state)
+    model = AVHubertModel(AVHUBERT)
+    state = random_state(model)
+    tensors = published(avhubert_names(model), state)
     return write_fairseq(folder / "avhubert.pt", tensors, {"model": AVHUBERT_SETTINGS}), state
 
 
 def small_vocoder(folder: Path) -> tuple[Path, dict]:
     """A vocoder file with its config.json beside it."""
-    names = vocoder_names(VOCODER, weight_norm=True)
-    plain, state = random_state(UnitVocoderModel(VOCODER)), {}
+    model = UnitVocoderModel(VOCODER)
+    names = vocoder_names(model, weight_norm=True)
+    plain, state = random_state(model), {}
     for ours in names.values():
         if ours.endswith(".weight_g"):
             weight = plain[ours.removesuffix("_g")]

@@ -12,6 +12,7 @@ import pytest
 import soundfile
 
 from hf_lip2speech.errors import Lip2SpeechError, MissingVideoError, UnreadableVideoError
+from hf_lip2speech.media import live
 from hf_lip2speech.media.live import Speakers, live_frames, open_wav
 from hf_lip2speech.media.video import write_video
 
@@ -52,8 +53,10 @@ def test_a_pipe_gives_frames_as_they_come(tmp_path):
     np.testing.assert_allclose([frame.mean() for _, frame in frames], PICTURES.mean((1, 2)), atol=8)
 
 
-def test_a_camera_is_opened_by_its_number_and_its_frames_have_its_time_stamps():
-    frames = live_frames("25", camera=("lavfi", "testsrc=size=64x48:rate={}"))
+def test_a_camera_is_opened_by_its_number_and_its_frames_have_its_time_stamps(monkeypatch):
+    monkeypatch.setitem(live.CAMERAS, sys.platform, ("lavfi", "testsrc=size=64x48:rate={}"))
+    monkeypatch.setattr(live, "CAMERA_OPTIONS", {})
+    frames = live_frames("25")
     stamps = [next(frames)[0] for _ in range(5)]
     frames.close()
     np.testing.assert_allclose(np.diff(stamps), 0.04, atol=1e-3)

@@ -151,8 +151,8 @@ def _training_rows(model: Lip2SpeechModel, case: str, expected: dict, heads: dic
             yield Row(case, f"{name} (relative)", relative(loss.item(), expected[name]), LOSS_LIMIT)
     if "logits" in heads:
         yield from _compared(model, case, heads, output)
-    yield from _gradient_rows(gradients, lip2speech_names(model.config), case, expected, heads)
-    names = lip2speech_names(model.config)
+    yield from _gradient_rows(gradients, lip2speech_names(model), case, expected, heads)
+    names = lip2speech_names(model)
     for name, values in expected.get("bn_after_first8", {}).items():
         error = distance(after[names[name]][: len(values)], np.array(values, np.float32))
         yield Row(case, f"{'.'.join(name.split('.')[-3:])} after", error, OUTPUT_LIMIT)

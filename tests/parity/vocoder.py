@@ -67,8 +67,8 @@ class _Step:
     def __init__(self, weights: dict, mode: str):
         self.case = f"vocoder/{mode}"
         self.training = mode == "train"
-        names = vocoder_names(UnitVocoderConfig(), weight_norm=True)
         self.generator = UnitVocoderModel(UnitVocoderConfig(unit_dropout=0.0))
+        names = vocoder_names(self.generator, weight_norm=True)
         self.generator.apply_weight_norm()
         self.names = {theirs: _parametrised(ours) for theirs, ours in names.items()}
         self.generator.load_state_dict({self.names[k]: v for k, v in weights["vocoder"].items()})

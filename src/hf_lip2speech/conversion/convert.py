@@ -192,10 +192,13 @@ def _empty_model(file: PublishedFile) -> tuple[PreTrainedModel, dict[str, str | 
     with torch.device("meta"), no_init_weights():
         if isinstance(config, UnitVocoderConfig):
             normed = any(name.endswith(".weight_g") for name in file.tensors)
-            return UnitVocoderModel(config), dict(vocoder_names(config, weight_norm=normed))
+            vocoder = UnitVocoderModel(config)
+            return vocoder, dict(vocoder_names(vocoder, weight_norm=normed))
         if isinstance(config, AVHubertConfig):
-            return AVHubertModel(config), avhubert_names(config)
-        return Lip2SpeechModel(config), lip2speech_names(config)
+            avhubert = AVHubertModel(config)
+            return avhubert, avhubert_names(avhubert)
+        model = Lip2SpeechModel(config)
+        return model, lip2speech_names(model)
 
 
 def _published_shapes(names: Mapping[str, str | None], model: PreTrainedModel) -> dict[str, tuple[int, ...]]:
@@ -266,9 +269,9 @@ def to_published(source: str | Path, destination: str | Path) -> Path:
             f'The vocoder in {source} has generator_type "{config.generator_type}", which the published code '
             'does not know; expected "hifigan".'
         )
-    plain = {ours: model.get_parameter(ours).detach() for ours in vocoder_names(config).values()}
+    plain = {ours: model.get_parameter(ours).detach() for ours in vocoder_names(model).values()}
     generator = {}
-    for theirs, ours in vocoder_names(config, weight_norm=True).items():
+    for theirs, ours in vocoder_names(model, weight_norm=True).items():
         if ours.endswith(".weight_g"):
             weight = plain[ours.removesuffix("_g")]
             generator[theirs] = _magnitude(weight)

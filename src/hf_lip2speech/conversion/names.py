@@ -4,16 +4,10 @@ Each function gives all names of one model, so that a missing tensor can be repo
 """
 
 import re
-from collections.abc import Iterator
 from typing import Any
-
-import torch
-from transformers import PreTrainedConfig, PreTrainedModel
-from transformers.initialization import no_init_weights
 
 from ..models.configuration_avhubert import AVHubertConfig
 from ..models.configuration_lip2speech import Lip2SpeechConfig
-from ..models.configuration_unit_vocoder import UnitVocoderConfig
 from ..models.modeling_avhubert import AVHubertModel
 from ..models.modeling_lip2speech import Lip2SpeechModel
 from ..models.modeling_unit_vocoder import UnitVocoderModel
@@ -86,10 +80,11 @@ _VOCODER = {
 }
 
 
-def lip2speech_names(config: Lip2SpeechConfig) -> dict[str, str | None]:
-    """Published name -> name in `Lip2SpeechModel`, or None for a tensor that is knowingly dropped."""
+def lip2speech_names(model: Lip2SpeechModel) -> dict[str, str | None]:
+    """Published name -> name in the model, or None for a tensor that is knowingly dropped."""
+    config: Any = model.config
     names: dict[str, str | None] = {}
-    for ours in _state_names(Lip2SpeechModel, config):
+    for ours in model.state_dict():
         part, _, rest = ours.partition(".")
         if part == "frontend":
             names[f"encoder.encoder.frontend.{_frontend_name(config, rest)}"] = ours
@@ -105,20 +100,21 @@ def lip2speech_names(config: Lip2SpeechConfig) -> dict[str, str | None]:
     return names
 
 
-def avhubert_names(config: AVHubertConfig) -> dict[str, str | None]:
-    """Published name -> name in `AVHubertModel`, or None for a tensor that is knowingly dropped."""
-    names = {_avhubert_name(config, ours): ours for ours in _state_names(AVHubertModel, config)}
+def avhubert_names(model: AVHubertModel) -> dict[str, str | None]:
+    """Published name -> name in the model, or None for a tensor that is knowingly dropped."""
+    names = {_avhubert_name(model.config, ours): ours for ours in model.state_dict()}
     return names | dict.fromkeys(AVHUBERT_DROPPED)
 
 
-def vocoder_names(config: UnitVocoderConfig, weight_norm: bool = False) -> dict[str, str]:
-    """Published name -> name in `UnitVocoderModel`.
+def vocoder_names(model: UnitVocoderModel, weight_norm: bool = False) -> dict[str, str]:
+    """Published name -> name in the model.
 
     With `weight_norm`, as in the files in circulation, every convolution of the generator has a `weight_g`
     and a `weight_v`, which keep these endings: `fold_weight_norm` makes a weight of them.
     """
+    config: Any = model.config
     blocks, names = len(config.resblock_kernel_sizes), {}
-    for ours in _state_names(UnitVocoderModel, config):
+    for ours in model.state_dict():
         if match := re.fullmatch(r"stages\.(\d+)\.resblocks\.(\d+)\.(dilated|plain)_convs\.(.+)", ours):
             kind = 1 if match[3] == "dilated" else 2
             theirs = f"resblocks.{int(match[1]) * blocks + int(match[2])}.convs{kind}.{match[4]}"
@@ -129,11 +125,6 @@ def vocoder_names(config: UnitVocoderConfig, weight_norm: bool = False) -> dict[
         else:
             names[theirs] = ours
     return names
-
-
-def _state_names(model: type[PreTrainedModel], config: PreTrainedConfig) -> Iterator[str]:
-    with torch.device("meta"), no_init_weights():
-        yield from model(config).state_dict()
 
 
 def _avhubert_name(config: Any, ours: str) -> str:

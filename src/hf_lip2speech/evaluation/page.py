@@ -12,17 +12,16 @@ from urllib.parse import quote
 
 import numpy as np
 import torch
-from jinja2 import Environment, StrictUndefined
 
 from hf_lip2speech_extras import require_extra
 
 from ..audio.mel import log_mel_spectrogram, mel_height
+from ..cards import render
 from ..files import atomic_file, write_text
 from ..results_text import ARROWS, model_name, show_score, show_value, shown_facts, split_note
 from .error_rates import normalise_text
 from .systems import END_TO_END, GROUND_TRUTH, ROWS, SHUFFLED
 
-TEMPLATE = Path(__file__).with_name("page.html")
 SHOWN = 5  # unfolded clips at either end of the ranking
 FREQUENCIES = {"500": 500, "1k": 1000, "2k": 2000, "4k": 4000}  # labels beside the spectrograms, Hz
 RANGE = 9.0  # natural-log units below the recording's loudest bin that are told apart: 78 dB
@@ -44,10 +43,8 @@ def write_page(path: Path, results: Mapping[str, Any], clips: Sequence[Mapping[s
         for rank, clip_id in enumerate(results["ranking"], start=1)
     ]
     ends = min(SHOWN, len(ranked) // 2)
-    environment = Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
-    )
-    text = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    text = render(
+        "evaluation.html",
         name=model_name(results),
         facts=shown_facts(results),
         clip_count=len(clips),

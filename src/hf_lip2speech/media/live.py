@@ -37,16 +37,13 @@ FARTHEST = 0.2  # seconds between a picture's time stamp and its arrival; the st
 LONGEST_DELAY = SAMPLING_RATE  # samples that wait to be played; older ones are dropped
 
 
-def live_frames(
-    source: str, stopped: threading.Event | None = None, camera: tuple[str, str] | None = None
-) -> Iterator[tuple[float, np.ndarray]]:
+def live_frames(source: str, stopped: threading.Event | None = None) -> Iterator[tuple[float, np.ndarray]]:
     """Frames at the time at which they are taken, or, of a file, shown.
 
     Args:
         source: a camera's number, device or (on Windows) name; "-", standard input, or a named pipe, with
             video in a format that is read without seeking (Matroska, MPEG-TS, y4m, ...); or a video file.
         stopped: when it is set, no more frames come.
-        camera: FFmpeg's device and its pattern of names; default: the platform's in CAMERAS.
 
     Yields:
         The time stamp in seconds, and uint8 (H, W, 3) RGB, upright and with square pixels.
@@ -61,7 +58,7 @@ def live_frames(
         yield from _paced(source, stopped)
         return
     name = "the pipe" if kind == "pipe" else f"the camera {source}"
-    container = _open_pipe(source) if kind == "pipe" else _open_camera(source, camera)
+    container = _open_pipe(source) if kind == "pipe" else _open_camera(source)
     try:
         with container:
             yield from _as_they_come(container, name, stopped)
@@ -104,8 +101,8 @@ def _paced(source: str, stopped: threading.Event) -> Iterator[tuple[float, np.nd
             yield float(start), frame
 
 
-def _open_camera(source: str, camera: tuple[str, str] | None) -> InputContainer:
-    device, pattern = camera or CAMERAS.get(sys.platform, CAMERAS["linux"])
+def _open_camera(source: str) -> InputContainer:
+    device, pattern = CAMERAS.get(sys.platform, CAMERAS["linux"])
     name = pattern.format(source) if source.isdecimal() or device == "dshow" else source
     failure: Exception | None = None
     for options in (CAMERA_OPTIONS, {}):  # without, where the camera has no such size
@@ -189,11 +186,9 @@ class Speakers:
 
     def drain(self, seconds: float = 2.0) -> None:
         """Wait until everything is played, at most so many seconds."""
-        event = threading.Event()
-        for _ in range(int(seconds / 0.02)):
-            if not self._waiting:
-                break
-            event.wait(0.02)
+        until = time.monotonic() + seconds
+        while self._waiting and time.monotonic() < until:
+            time.sleep(0.02)
 
     def _fill(self, out: np.ndarray, frames: int, *_: Any) -> None:
         with self._lock:
