@@ -88,9 +88,8 @@ def main() -> None:
     measured = Measured(arguments.updates)
     with tempfile.TemporaryDirectory() as folder:  # for what the script writes
         changes = [f"output_dir={folder}", f"max_steps={arguments.updates + 1}", "report_to=none"]
-        changes += ["eval_strategy=no", "save_strategy=no"] + ["adversarial_from_step=0"] * (not stage_1)
-        kinds = (Lip2SpeechTrainer, VocoderTrainer)
-        with patch.multiple(stages, **{kind.__name__: measured_trainer(kind, measured) for kind in kinds}):
+        changes += ["eval_strategy=no", "save_strategy=no"] if stage_1 else ["adversarial_from_step=0"]
+        with patch.multiple(stages, **measured_trainers(measured)):
             trainer = script.main([arguments.config, *arguments.overrides, *changes])
         report(trainer, measured, max_steps, arguments)
 
@@ -122,10 +121,10 @@ class Measured:
         return done
 
 
-def measured_trainer(kind: type, measured: Measured) -> type:
-    """A trainer whose updates are measured, and which writes no model."""
+def measured_trainers(measured: Measured) -> dict[str, type]:
+    """Both trainers, by name, whose updates are measured and which neither validate nor write."""
 
-    class MeasuredTrainer(kind):
+    class Stage1(Lip2SpeechTrainer):
         def training_step(self, model, inputs, *rest):
             work = partial(super().training_step, model, inputs, *rest)
             return measured.micro_batch(self.state.global_step, inputs, work)
@@ -144,13 +143,25 @@ def measured_trainer(kind: type, measured: Measured) -> type:
         def _export(self, name):
             pass
 
-    return MeasuredTrainer
+    class Stage2(VocoderTrainer):
+        def training_step(self, batch, epoch):
+            return measured.micro_batch(self.step, batch, partial(super().training_step, batch, epoch))
+
+        def _validate(self):
+            pass
+
+        _save = _validate
+
+        def _export(self, name):
+            pass
+
+    return {"Lip2SpeechTrainer": Stage1, "VocoderTrainer": Stage2}
 
 
 def report(trainer: Any, measured: Measured, max_steps: int, arguments: argparse.Namespace) -> None:
     accelerator, training, places = trainer.accelerator, measured.training, measured.places
     frames, flops_per_frame = measured.frames, measured.flops_per_frame
-    batches = trainer.get_train_dataloader()
+    batches = trainer.get_train_dataloader() if hasattr(trainer, "get_train_dataloader") else trainer.loader
     loading = Clock()
     with loading.running():
         epochs = chain.from_iterable(repeat(batches))

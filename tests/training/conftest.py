@@ -13,6 +13,7 @@ from accelerate.state import AcceleratorState, GradientState, PartialState
 
 from hf_lip2speech.training.lip2speech_trainer import Lip2SpeechTrainer
 from hf_lip2speech.training.mel_flow_trainer import MelFlowTrainer
+from hf_lip2speech.training.stage_trainer import StageTrainer
 from hf_lip2speech.training.vocoder_trainer import VocoderTrainer
 
 from ..conftest import load_script
@@ -167,7 +168,7 @@ def train(scripts, configuration, monkeypatch):
 
 
 def step_of(trainer) -> int:
-    return trainer.state.global_step
+    return trainer.state.global_step if isinstance(trainer, StageTrainer) else trainer.step
 
 
 def checkpoints(run: Path) -> list[str]:

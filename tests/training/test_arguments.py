@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.utils import LoggerType
 
 from hf_lip2speech.errors import ConfigError
 from hf_lip2speech.models.configuration_lip2speech import Lip2SpeechConfig
@@ -169,7 +170,8 @@ def test_every_tracker_is_known_and_one_that_is_not_installed_is_refused(load, k
         load(BASE, "report_to=wandb", kind=kind)
     with pytest.raises(ConfigError, match="report_to is paper; expected none or some of .*wandb"):
         load(BASE, "report_to=[tensorboard,paper]", kind=kind)
-    monkeypatch.setattr(arguments, "get_available_reporting_integrations", lambda: ["tensorboard", "wandb"])
+    for name in ("get_available_trackers", "get_available_reporting_integrations"):
+        monkeypatch.setattr(arguments, name, lambda: [str(name) for name in LoggerType])
     assert load(BASE, "report_to=[wandb,tensorboard]", kind=kind).report_to == ["wandb", "tensorboard"]
 
 

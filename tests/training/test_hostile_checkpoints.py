@@ -13,7 +13,7 @@ from .conftest import both, reset_accelerate, write_settings
 
 PICKLES = {
     "train": ("optimizer.pt", "scheduler.pt", "rng_state.pth", "average.pt"),
-    "train_vocoder": ("pytorch_model.bin", "optimizer.pt", "rng_state.pth", "discriminators.pt"),
+    "train_vocoder": ("pytorch_model.bin", "optimizer.bin", "random_states_0.pkl", "vocoder_state.pt"),
 }
 
 
@@ -47,7 +47,7 @@ def test_a_hostile_checkpoint_is_refused(script, train, stopped, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("script", "damage"), [(script, damage) for script in PICKLES for damage in ("cut", "gone")]
+    ("script", "damage"), [("train", "cut"), ("train_vocoder", "cut"), ("train_vocoder", "gone")]
 )
 def test_a_damaged_checkpoint_is_named(script, damage, train, stopped, tmp_path):
     shutil.copytree(stopped[script], tmp_path / "run")

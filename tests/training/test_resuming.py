@@ -165,7 +165,7 @@ def test_other_processes_cannot_resume(train, tmp_path):
 def test_validation_and_loading_do_not_change_the_training(script, train, whole, tmp_path):
     """The augmentation is drawn from seed, epoch and sample, wherever that happens."""
     train(script, "eval_steps=100", "dataloader_num_workers=2", "cache=true")
-    for name in ("model.safetensors", "pytorch_model.bin", "rng_state.pth"):
+    for name in ("model.safetensors", "pytorch_model.bin", "rng_state.pth", "random_states_0.pkl"):
         one, other = (run / "checkpoint-6" / name for run in (whole[script], tmp_path / "run"))
         assert one.exists() == other.exists() and (not one.exists() or one.read_bytes() == other.read_bytes())
 

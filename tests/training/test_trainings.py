@@ -23,11 +23,11 @@ from hf_lip2speech.models.modeling_lip2speech_with_vocoder import Lip2SpeechWith
 from hf_lip2speech.models.modeling_speech_units import SpeechUnitExtractor
 from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
 from hf_lip2speech.models.voices import read_voices
-from hf_lip2speech.training import lip2speech_trainer, vocoder_trainer
+from hf_lip2speech.training import lip2speech_trainer
 from hf_lip2speech.training.arguments import METRICS
-from hf_lip2speech.training.common import training_loader, weight_average
-from hf_lip2speech.training.stage_trainer import StageTrainer
+from hf_lip2speech.training.common import is_decayed, set_epoch, training_loader, weight_average
 from hf_lip2speech.training.stages import build_model
+from hf_lip2speech.training.vocoder_trainer import VocoderTrainer
 
 from .conftest import STAGES, TORCHRUN, TRAINERS, both, checkpoints, finish, step_of
 from .prepared_folder import NUM_UNITS
@@ -65,7 +65,8 @@ def test_a_run_leaves_complete_models_sound_pictures_and_curves(script, train, p
     ]
     usual = {"train/learning_rate", "train/seconds_per_step", "train/waiting_for_data", "train/epoch"}
     assert metrics | usual | {best} <= set(tags["scalars"])
-    assert trainer.state.best_metric in [pytest.approx(event.value) for event in events.Scalars(best)]
+    found = trainer.state.best_metric if script == "train" else trainer.best
+    assert found in [pytest.approx(event.value) for event in events.Scalars(best)]
     assert [event.step for event in events.Scalars(best)] == [2, 3], "the end is validated, too"
     sound = read_audio(run / "samples" / CLIP / f"{predicted}.wav")
     assert len(sound) == 10 * 640 and np.abs(sound).max() > 0
@@ -160,7 +161,7 @@ def test_best_is_the_model_with_the_best_metric_and_the_latest_checkpoints_stay(
     given = iter(values)
     others = dict.fromkeys(METRICS, 0.0)
     monkeypatch.setattr(lip2speech_trainer, "_metrics", lambda sums: others | {"loss": next(given)})
-    monkeypatch.setattr(vocoder_trainer, "_metrics", lambda sums: {"mel_loss": next(given)})
+    monkeypatch.setattr(VocoderTrainer, "evaluate", lambda self: {"mel_loss": next(given)})
     saved, export = [], TRAINERS[script]._export
     monkeypatch.setattr(
         TRAINERS[script],
@@ -169,15 +170,17 @@ def test_best_is_the_model_with_the_best_metric_and_the_latest_checkpoints_stay(
     )
     often = {"max_steps": 3, "eval_steps": 1, "save_steps": 1, "gradient_accumulation_steps": 1}
     trainer = train(script, **often, **({"metric_for_best_model": "loss"} if script == "train" else {}))
-    assert (trainer.state.best_global_step, trainer.state.best_metric) == (best, 1.0)
-    assert saved[-2:] == [("best", best), ("last", 3)]
+    found = (trainer.state.best_global_step, trainer.state.best_metric) if script == "train" else (
+        trainer.best_step, trainer.best)  # fmt: skip
+    assert found == (best, 1.0) and saved[-2:] == [("best", best), ("last", 3)]
     assert checkpoints(tmp_path / "run") == ["checkpoint-2", "checkpoint-3"]
 
 
 @both
 def test_a_loss_that_is_not_finite_ends_the_run(script, train):
     def spoil(trainer):
-        nn.init.constant_(next(trainer.model.parameters()), math.nan)
+        module = trainer.model if script == "train" else trainer.plain_generator
+        nn.init.constant_(next(module.parameters()), math.nan)
 
     with pytest.raises(TrainingError, match=r"loss.* is not finite at step 2. Lower learning_rate"):
         train(script, at={1: spoil})
@@ -250,8 +253,7 @@ def seen_in(epochs: int, batch: int) -> list[list]:
     loader = training_loader(Numbers(7), torch.tensor, batch, 0, accelerator)
     found = []
     for epoch in range(epochs):
-        loader.set_epoch(epoch)
-        loader.dataset.set_epoch(epoch)
+        set_epoch(loader, epoch)
         batches = torch.stack(list(loader)).tolist()
         assert all(drawn == epoch for batch in batches for _, drawn in batch)
         found.append([index for batch in batches for index, _ in batch])
@@ -293,7 +295,7 @@ def test_two_processes_share_an_epoch_and_stop_together(tmp_path):
 
 def test_only_matrices_and_kernels_are_decayed():
     module = nn.Sequential(nn.Conv1d(2, 3, 1), nn.BatchNorm1d(3), nn.Linear(3, 2))
-    assert StageTrainer.get_decay_parameter_names(None, module) == ["0.weight", "2.weight"]
+    assert [is_decayed(p) for p in module.parameters()] == [True, False, False, False, True, False]
 
 
 def test_the_weight_average_warms_up_and_includes_batch_norm_statistics():

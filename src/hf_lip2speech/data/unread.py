@@ -174,7 +174,9 @@ class SkippedClips:
                 file.write(json.dumps(line) + "\n")
 
     def summary(self) -> str:
-        """A line for the end of a run."""
+        """A line for the end of a run; "" where all clips were read."""
+        if not self.found:
+            return ""
         ids = list(self.found)
         named = ", ".join(ids[:10]) + (", ..." if len(ids) > 10 else "")
         return f"{len(ids)} of {self.clips:,} clips of {self.split} were skipped ({named}): see {self.path}."

@@ -1,10 +1,12 @@
-"""The settings of the trainings. Names that `transformers.TrainingArguments` has mean the same here."""
+"""The settings of both trainings. Names that `transformers.TrainingArguments` has mean the same here."""
 
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import LoggerType
 from transformers import TrainingArguments
 from transformers.integrations.integration_utils import (
     INTEGRATION_TO_CALLBACK,
@@ -23,9 +25,8 @@ UNLISTED = ("flyte",)  # transformers knows it, but does not say whether it is i
 
 
 @dataclass(kw_only=True)
-class RunArguments(TrainingArguments):
-    """What all trainings share beside the names of `transformers.TrainingArguments`; validation measures
-    `metrics`.
+class RunArguments:
+    """What both stages share beside the names of `transformers.TrainingArguments`.
 
     Args:
         data: The prepared folder, or a list of several whose units come from the same extractor.
@@ -40,10 +41,7 @@ class RunArguments(TrainingArguments):
             at max_steps, so that `--resume` continues it.
         max_eval_clips: Validate on that many clips; null = all.
         num_samples: Validation clips whose sound and picture are written at each validation.
-        max_grad_norm: Gradients are scaled down to this global norm; 0 = they are left alone, as published.
     """
-
-    metrics: ClassVar[tuple[str, ...]]
 
     data: str | list[str] = field(default_factory=list)
     model: dict = field(default_factory=dict)
@@ -55,21 +53,8 @@ class RunArguments(TrainingArguments):
     max_eval_clips: int | None = None
     num_samples: int = 2
 
-    weight_decay: float = 0.01
-    max_grad_norm: float = 0.0
-    per_device_train_batch_size: int = 16
-    logging_steps: float = 50
-    eval_strategy: str = "steps"
-    eval_steps: float | None = 1000
-    save_steps: float = 1000
-    save_total_limit: int | None = 2
-    report_to: None | str | list[str] = "tensorboard"
-    seed: int = 0
-    dataloader_drop_last: bool = True
-    logging_nan_inf_filter: bool = False
-    disable_tqdm: bool | None = True
-
-    def __post_init__(self):
+    def check(self: Any, known_trackers: list[str], available_trackers: list[str]) -> None:
+        """Raise ConfigError for values that cannot work, and for trackers that are not installed."""
         for name in COUNTS:
             if (value := getattr(self, name, None)) is not None and not 1 <= value <= LARGEST_COUNT:
                 raise ConfigError(f"{name} must be at least 1 and at most {LARGEST_COUNT:g}: got {value}.")
@@ -77,33 +62,24 @@ class RunArguments(TrainingArguments):
             value = getattr(self, name, None)
             if value is not None and not least <= value <= most:
                 raise ConfigError(f"{name} must be {least:g} to {most:g}: got {value}.")
-        for name in ("adam_beta1", "adam_beta2", "ema_decay"):
+        for name in ("adam_beta1", "adam_beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be in [0, 1): got {getattr(self, name)}.")
+        if not 0 <= self.ema_decay < 1:
+            raise ConfigError(f"ema_decay must be in [0, 1), 0 = off: got {self.ema_decay}.")
         if self.fp16 and not torch.accelerator.is_available():
             raise ConfigError("fp16 needs a GPU; on a CPU use bf16, or neither.")
-        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
-        if self.data_seed is None:
-            self.data_seed = self.seed
-        super().__post_init__()
-        available = get_available_reporting_integrations()
-        for name in self.report_to or ():
-            if name not in INTEGRATION_TO_CALLBACK:
-                known = ", ".join(INTEGRATION_TO_CALLBACK)
-                raise ConfigError(f"report_to is {name}; expected none or some of {known}.")
-            if name not in available and name not in UNLISTED:
+        for name in self.report_to:
+            if name not in known_trackers:
+                raise ConfigError(
+                    f"report_to is {name}; expected none or some of {', '.join(known_trackers)}."
+                )
+            if name not in available_trackers and name not in UNLISTED:
                 package = PIP_NAMES.get(name, name.replace("_", "-"))
                 raise ConfigError(
                     f"report_to is {name}, which is not installed: pip install {package}, or give "
                     "report_to=none."
                 )
-        if self.metric_for_best_model not in self.metrics:
-            raise ConfigError(
-                f"metric_for_best_model is {self.metric_for_best_model}; expected one of "
-                f"{', '.join(self.metrics)}."
-            )
-        if self.load_best_model_at_end:
-            raise ConfigError("load_best_model_at_end is not supported: best/ holds the best model anyway.")
 
     @property
     def folders(self) -> list[str]:
@@ -141,20 +117,51 @@ RANGES = {
 
 
 @dataclass(kw_only=True)
-class TrainerArguments(RunArguments):
-    """What stages 1 and 3 share.
+class TrainerArguments(RunArguments, TrainingArguments):
+    """What the trainings on `transformers.Trainer` share, stages 1 and 3; validation measures `metrics`.
 
     Args:
         max_frames: Longer training clips are cut to a random stretch of this many frames.
         vocoder: A saved unit vocoder that speaks the validation samples; null = Griffin-Lim on the mel.
+        max_grad_norm: Gradients are scaled down to this global norm; 0 = they are left alone, as published.
     """
+
+    metrics: ClassVar[tuple[str, ...]]
 
     max_frames: int = 600
     vocoder: str | None = None
     ema_decay: float = 0.999
+
     learning_rate: float = 1e-3
     lr_scheduler_type: str = "cosine"
+    weight_decay: float = 0.01
     adam_beta2: float = 0.98
+    max_grad_norm: float = 0.0
+    per_device_train_batch_size: int = 16
+    logging_steps: float = 50
+    eval_strategy: str = "steps"
+    eval_steps: float | None = 1000
+    save_steps: float = 1000
+    save_total_limit: int | None = 2
+    report_to: None | str | list[str] = "tensorboard"
+    seed: int = 0
+    dataloader_drop_last: bool = True
+    logging_nan_inf_filter: bool = False
+    disable_tqdm: bool | None = True
+
+    def __post_init__(self):
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        if self.data_seed is None:
+            self.data_seed = self.seed
+        super().__post_init__()
+        self.check([*INTEGRATION_TO_CALLBACK], get_available_reporting_integrations())
+        if self.metric_for_best_model not in self.metrics:
+            raise ConfigError(
+                f"metric_for_best_model is {self.metric_for_best_model}; expected one of "
+                f"{', '.join(self.metrics)}."
+            )
+        if self.load_best_model_at_end:
+            raise ConfigError("load_best_model_at_end is not supported: best/ holds the best model anyway.")
 
 
 @dataclass(kw_only=True)
@@ -244,14 +251,17 @@ class MelFlowTrainingArguments(TrainerArguments):
 
 @dataclass(kw_only=True)
 class VocoderTrainingArguments(RunArguments):
-    """Stage 2, units, mel and speaker -> waveform, a GAN: `transformers.TrainingArguments` and the following.
+    """Stage 2, units, mel and speaker -> waveform, a GAN. What is not described here means the same as in
+    `transformers.TrainingArguments`.
 
     Args:
         learning_rate: Of AdamW, for generator and discriminators; multiplied by lr_decay after each epoch.
         lr_decay: See learning_rate.
         warmup_steps: Linear warm-up. Rates above 2e-4 need some, since a generator that falls silent stays
             silent: below the mel loss's floor there is no gradient.
-        bf16: null = what `accelerate launch` says, false = float32.
+        weight_decay: Of weight matrices and kernels, not of biases and gains.
+        max_grad_norm: Gradients are scaled down to this global norm; 0 = they are left alone, as published.
+        bf16, fp16: Mixed precision; bf16=null = what `accelerate launch` says, false = float32.
         discriminators: Sizes of the discriminators that differ from the defaults, under `period`, `scale` and
             `resolution`; null = without it, as `resolution` is by default.
         segment_units: Training segments are this many units (320 samples each) long.
@@ -273,18 +283,29 @@ class VocoderTrainingArguments(RunArguments):
             it will be given in use; null = none.
     """
 
-    metrics = ("mel_loss",)
-
+    output_dir: str = ""
     learning_rate: float = 2e-4
     lr_decay: float = 0.999
-    lr_scheduler_type: str = "constant"
+    warmup_steps: int = 0
     adam_beta1: float = 0.8
     adam_beta2: float = 0.99
+    adam_epsilon: float = 1e-8
+    weight_decay: float = 0.01
+    max_grad_norm: float = 0.0
     max_steps: int = 1_000_000
-    per_device_eval_batch_size: int = 1
-    metric_for_best_model: str | None = "mel_loss"
-    greater_is_better: bool | None = False
-    bf16: bool | None = None  # ty: ignore[incompatible-attribute-override]
+    per_device_train_batch_size: int = 16
+    gradient_accumulation_steps: int = 1
+    logging_steps: int = 50
+    eval_steps: int = 1000
+    save_steps: int = 1000
+    save_total_limit: int = 2
+    seed: int = 0
+    bf16: bool | None = None
+    fp16: bool = False
+    dataloader_num_workers: int = 0
+    report_to: None | str | list[str] = "tensorboard"
+    run_name: str | None = None
+    resume_from_checkpoint: str | None = None
     discriminators: dict = field(default_factory=dict)
     segment_units: int = 28
     adversarial_from_step: int | None = 0
@@ -299,12 +320,11 @@ class VocoderTrainingArguments(RunArguments):
     max_eval_clips: int | None = 50
 
     def __post_init__(self):
-        super().__post_init__()
-        if self.bf16 is False and not self.fp16:
-            self.mixed_precision = "no"
-        for name, value in (("lr_scheduler_type", "constant"), ("per_device_eval_batch_size", 1)):
-            if getattr(self, name) != value:
-                raise ConfigError(f"{name} is {getattr(self, name)}; the vocoder's training takes {value}.")
+        names = [] if self.report_to in (None, "none") else self.report_to
+        self.report_to = [names] if isinstance(names, str) else list(names)
+        self.check([str(name) for name in LoggerType], [str(name) for name in get_available_trackers()])
+        if self.bf16 and self.fp16:
+            raise ConfigError("bf16 and fp16 are both true: give one of them.")
         if self.fp16 and self.gradient_accumulation_steps > 1:
             raise ConfigError(
                 "fp16 with gradient_accumulation_steps > 1 does not work for the vocoder: its two optimisers "

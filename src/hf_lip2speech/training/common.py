@@ -1,4 +1,4 @@
-"""What the trainings share beside `StageTrainer`: loading data, averaging weights, stopping."""
+"""What both trainings share: loading data, averaging weights, stopping."""
 
 import atexit
 import gc
@@ -6,13 +6,16 @@ import multiprocessing
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.data_loader import DataLoaderShard
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ..data.unread import SkippedClips
 from ..errors import TrainingError
 
 STOP_CHECK_EVERY = 10  # updates between two agreements of several processes on whether to stop
@@ -56,6 +59,17 @@ def loader(dataset: Dataset, collate: Callable, workers: int, **options) -> Data
     )
 
 
+def skipped_clips(
+    train: Dataset, validation: Dataset, output_dir: str, processes: int
+) -> tuple[SkippedClips, SkippedClips]:
+    """The record of what one of the processes could not read of training and validation."""
+    of_train, of_validation = (
+        SkippedClips(split, -(-len(clips) // processes), Path(output_dir) / SKIPPED)
+        for split, clips in (("train", train), ("val", validation))
+    )
+    return of_train, of_validation
+
+
 def start_worker(_: int) -> None:
     """What a data-loading process does first.
 
@@ -83,6 +97,18 @@ def end_workers() -> None:
             worker.join(max(0.0, deadline - time.monotonic()))
     for worker in workers:
         worker.kill()
+
+
+def set_epoch(batches: DataLoaderShard, epoch: int) -> None:
+    """Tell loader, sampler and data set which epoch begins."""
+    batches.set_epoch(epoch)
+    if hasattr(batches.dataset, "set_epoch"):  # accelerate forgets it where it wraps the batch sampler
+        batches.dataset.set_epoch(epoch)
+
+
+def is_decayed(parameter: nn.Parameter) -> bool:
+    """Whether weight decay applies: to matrices and kernels, not to biases and normalisation gains."""
+    return parameter.squeeze().ndim > 1
 
 
 def weight_average(module: nn.Module, decay: float) -> AveragedModel:

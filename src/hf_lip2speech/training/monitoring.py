@@ -1,4 +1,4 @@
-"""What a training shows: lines on the terminal, sound and pictures of validation clips."""
+"""What a training shows: a banner, lines on the terminal, sound and pictures of validation clips."""
 
 import importlib
 import math
@@ -11,12 +11,52 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from torch import nn
+from transformers.utils.logging import disable_progress_bar
 
 from ..constants import FRAME_RATE, MEL_PER_FRAME, SAMPLING_RATE, UNITS_PER_FRAME
-from ..data.unread import ReadableClips, UnreadClip
+from ..data.unread import ReadableClips, SkippedClips, UnreadClip
 from ..errors import TrainingError
 from ..files import atomic_file
 from ..media.audio import write_audio
+from .arguments import Lip2SpeechTrainingArguments, VocoderTrainingArguments
+
+
+def print_banner(
+    title: str,
+    args: Lip2SpeechTrainingArguments | VocoderTrainingArguments,
+    accelerator: Accelerator,
+    modules: dict[str, nn.Module],
+    train: Any,
+    val: Any,
+    batches: int,
+) -> None:
+    """Ten lines on what is about to be trained, where it is written and how to look at it."""
+    processes, accumulation = accelerator.num_processes, args.gradient_accumulation_steps
+    updates = batches / accumulation
+    hours = sum(getattr(train, "lengths", [])) / 90_000
+    frames = getattr(args, "batch_frames", None)
+    size = f"up to {frames} frames" if frames else f"{args.per_device_train_batch_size} clips"
+    lines = {
+        "device": f"{accelerator.device}, {processes} process(es), {torch.get_num_threads()} CPU thread(s), "
+        f"mixed precision: {accelerator.mixed_precision}",
+        **{
+            name: f"{sum(p.numel() for p in module.parameters()):,} parameters, "
+            f"{sum(p.numel() for p in module.parameters() if p.requires_grad):,} trained"
+            for name, module in modules.items()
+        },
+        "starts from": args.init_from or "random weights",
+        "data": f"{', '.join(args.folders)}: {len(train):,} training clips"
+        f"{f' ({hours:.1f} h)' if hours else ''}, {len(val):,} for validation",
+        "update": f"{size} x {accumulation} micro-batch(es) x {processes} process(es)",
+        "updates": f"{args.max_steps:,}, {updates:,.1f} per epoch: {args.max_steps / updates:,.1f} epochs",
+        "writes to": f"{args.output_dir}/ (best/, last/, checkpoint-N/, samples/)",
+        "look at it": f"tensorboard --logdir {args.output_dir}"
+        if "tensorboard" in args.report_to
+        else f"report_to: {', '.join(args.report_to) or 'none'}",
+    }
+    disable_progress_bar()  # of saving, a line at every validation
+    accelerator.print(title, *(f"  {name:<15}{text}" for name, text in lines.items()), sep="\n", flush=True)
 
 
 class Meter:
@@ -106,6 +146,12 @@ class Meter:
         )
 
 
+def print_skipped(*splits: SkippedClips) -> None:
+    """A line for each split of which clips could not be read."""
+    for line in filter(None, (skipped.summary() for skipped in splits)):
+        print(line, flush=True)
+
+
 def _numbers(values: dict[str, float]) -> str:
     return " ".join(f"{name} {value:.4g}" for name, value in values.items())
 
@@ -127,16 +173,18 @@ class Sample:
 def write_samples(
     sample: Callable[[dict[str, Any]], Sample], clips: Any, args: Any, step: int, writer: Any
 ) -> None:
-    """Sound and picture of the first args.num_samples validation clips, but of those that cannot be read, to
-    `output_dir/samples`, TensorBoard's `writer` (or None), and trackers that take images."""
+    """Write the samples of the first args.num_samples validation clips, but of those that cannot be read."""
     for index in range(min(args.num_samples, len(clips))):
         if not isinstance(item := ReadableClips(clips)[index], UnreadClip):
-            _write_sample(args, sample(item), step, writer)
+            write_sample(args.output_dir, sample(item), step, args.report_to, writer)
 
 
-def _write_sample(args: Any, sample: Sample, step: int, writer: Any) -> None:
+def write_sample(
+    output_dir: str | Path, sample: Sample, step: int, report_to: list[str], writer: Any = None
+) -> None:
+    """Sound and picture to `output_dir/samples`, TensorBoard's `writer`, and trackers that take images."""
     name = sample.name.replace("/", "_")
-    folder = Path(args.output_dir) / "samples" / name
+    folder = Path(output_dir) / "samples" / name
     for kind, waveform in sample.waveforms.items():
         write_audio(folder / f"{kind}.wav", waveform)
         if writer is not None:
@@ -148,7 +196,7 @@ def _write_sample(args: Any, sample: Sample, step: int, writer: Any) -> None:
     picture = np.asarray(figure.canvas.buffer_rgba())[..., :3]
     if writer is not None:
         writer.add_image(f"{name}/targets", picture, step, dataformats="HWC")
-    for tracker in {"wandb", "trackio"}.intersection(args.report_to):
+    for tracker in {"wandb", "trackio"}.intersection(report_to):
         module = importlib.import_module(tracker)
         module.log({f"{name}/targets": module.Image(picture)})
 

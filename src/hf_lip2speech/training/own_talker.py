@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from accelerate import PartialState
 
 from ..constants import MEL_PER_FRAME, SAMPLES_PER_UNIT, UNITS_PER_FRAME
 from ..loading import BUNDLED_NAME
 from ..losses.gan import LogMelLoss, reconstruction_losses
 from ..models.modeling_unit_vocoder import UnitVocoderModel
-from .arguments import Lip2SpeechTrainingArguments, RunArguments, VocoderTrainingArguments
+from .arguments import Lip2SpeechTrainingArguments, VocoderTrainingArguments
 from .stages import build_model, lip2speech_to_train
 
 TIMED = 2  # updates, after a first one that chooses kernels and makes the optimiser's state
@@ -109,8 +110,8 @@ def _lip2speech(settings: Mapping[str, Any], frames: int) -> float:
         "mel_labels": torch.randn(clips, MEL_PER_FRAME * frames, config.num_mel_bins),
         "mel_attention_mask": torch.ones(clips, MEL_PER_FRAME * frames, dtype=torch.int64),
     }
-    batch = {name: value.to(args.device) for name, value in batch.items()}
-    return _seconds(model, args, lambda: model(**batch).loss)
+    batch = {name: value.to(PartialState().device) for name, value in batch.items()}
+    return _seconds(model, args.bf16, lambda: model(**batch).loss)
 
 
 def _vocoder(settings: Mapping[str, Any]) -> float:
@@ -119,6 +120,7 @@ def _vocoder(settings: Mapping[str, Any]) -> float:
     generator = build_model(UnitVocoderModel, args.model, args.init_from)
     generator.apply_weight_norm()
     config, clips, units = generator.config, args.per_device_train_batch_size, args.segment_units
+    device = PartialState().device
     given = {
         "unit_ids": torch.randint(config.num_units, (clips, units)),
         "spectrogram": torch.randn(clips, 2 * units, config.num_mel_bins),
@@ -126,22 +128,23 @@ def _vocoder(settings: Mapping[str, Any]) -> float:
     }
     if config.generator_type == "istft":
         given["f0"] = torch.full((clips, 2 * units), 120.0)
-    given = {name: value.to(args.device) for name, value in given.items()}
-    waveform = torch.rand(clips, SAMPLES_PER_UNIT * units, device=args.device) - 0.5
-    batch = given | {"waveform": waveform, "predicted": torch.zeros(clips, dtype=torch.bool).to(args.device)}
-    mel_losses = [LogMelLoss(size, size // 4).to(args.device) for size in args.mel_loss_windows]
+    given = {name: value.to(device) for name, value in given.items()}
+    waveform = torch.rand(clips, SAMPLES_PER_UNIT * units, device=device) - 0.5
+    batch = given | {"waveform": waveform, "predicted": torch.zeros(clips, dtype=torch.bool).to(device)}
+    mel_losses = [LogMelLoss(size, size // 4).to(device) for size in args.mel_loss_windows]
     return _seconds(
-        generator, args, lambda: reconstruction_losses(generator(**given), batch, mel_losses, args, 0)[1]
+        generator, args.bf16, lambda: reconstruction_losses(generator(**given), batch, mel_losses, args, 0)[1]
     )
 
 
-def _seconds(model: torch.nn.Module, args: RunArguments, loss_of: Callable[[], torch.Tensor]) -> float:
-    model.to(args.device).train()
+def _seconds(model: torch.nn.Module, bf16: bool | None, loss_of: Callable[[], torch.Tensor]) -> float:
+    device = PartialState().device
+    model.to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0)
     times = []
     for _ in range(1 + TIMED):
         begin = time.perf_counter()
-        with torch.autocast(args.device.type, torch.bfloat16, enabled=bool(args.bf16)):
+        with torch.autocast(device.type, torch.bfloat16, enabled=bool(bf16)):
             loss = loss_of()
         loss.backward()
         optimizer.step()

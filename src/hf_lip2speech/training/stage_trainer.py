@@ -1,4 +1,4 @@
-"""What the trainings share, on `transformers.Trainer`."""
+"""What the trainings on `transformers.Trainer` share, stages 1 and 3."""
 
 import warnings
 from collections.abc import Callable, Generator
@@ -12,19 +12,26 @@ from accelerate.utils import set_seed
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 from transformers import PreTrainedModel, Trainer, TrainerCallback
 from transformers.integrations import TensorBoardCallback
-from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME, TRAINER_STATE_NAME
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import PrinterCallback, TrainerState
-from transformers.utils.logging import disable_progress_bar
 
 from ..audio.mel import griffin_lim
 from ..composite import common_unit_extractor, save_beside_weights
 from ..data.prepared import speaker_voices
-from ..data.unread import ReadableClips, ReadableCollator, SkippedClips
+from ..data.unread import ReadableClips, ReadableCollator
 from ..errors import Lip2SpeechError
-from .arguments import RunArguments
+from .arguments import TrainerArguments
 from .checkpoints import check_environment, new_checkpoint, reading, replaced_folder, settle
-from .common import SKIPPED, StopRequest, loader, training_loader, weight_average
-from .monitoring import Meter, Sample, write_samples
+from .common import (
+    StopRequest,
+    is_decayed,
+    loader,
+    set_epoch,
+    skipped_clips,
+    training_loader,
+    weight_average,
+)
+from .monitoring import Meter, Sample, print_banner, print_skipped, write_samples
 
 # (unit_ids (U,), spectrogram (2U, 80), speaker embedding (256,)) -> waveform (N,)
 Voice = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -35,8 +42,7 @@ class EpochCallback(TrainerCallback):
     """Tells the training data which epoch begins: their augmentation is drawn from it. Fits any Trainer."""
 
     def on_epoch_begin(self, args, state, control, train_dataloader=None, **kwargs):
-        if hasattr(train_dataloader.dataset, "set_epoch"):
-            train_dataloader.dataset.set_epoch(int(state.epoch or 0))
+        set_epoch(train_dataloader, int(state.epoch or 0))
 
 
 class AverageCallback(TrainerCallback):
@@ -79,14 +85,14 @@ class StageTrainer(Trainer):
     """
 
     title: ClassVar[str]
-    args: Any  # RunArguments
+    args: Any  # TrainerArguments
     loss_is_scaled_for_ga = False  # the model's loss is a mean over the batch
     _saving_to: Path | None = None
 
     def __init__(
         self,
         model: PreTrainedModel,
-        args: RunArguments,
+        args: TrainerArguments,
         train_dataset: Dataset,
         eval_dataset: Dataset,
         *,
@@ -98,15 +104,11 @@ class StageTrainer(Trainer):
         if args.max_eval_clips is not None:
             eval_dataset = Subset(eval_dataset, range(min(len(eval_dataset), args.max_eval_clips)))
         super().__init__(model, args, train_dataset=train_dataset, eval_dataset=eval_dataset, **options)
-        self.networks: dict[str, torch.nn.Module] = {"model": self.model}  # for the banner
         self.voice = voice or (lambda units, mel, speaker: griffin_lim(mel))
         self.beside = data_beside(args.folders, args.init_from)
         self.average = weight_average(self.model, args.ema_decay) if args.ema_decay else None
-        self.skipped, self.skipped_in_validation = (
-            SkippedClips(
-                split, -(-len(clips) // self.accelerator.num_processes), Path(args.output_dir, SKIPPED)
-            )
-            for split, clips in (("train", train_dataset), ("val", eval_dataset))
+        self.skipped, self.skipped_in_validation = skipped_clips(
+            train_dataset, eval_dataset, args.output_dir, self.accelerator.num_processes
         )
         self.clips_per_batch: float = args.per_device_train_batch_size
         self.stop = StopRequest(args.max_minutes)
@@ -146,8 +148,7 @@ class StageTrainer(Trainer):
     # ---- An update
 
     def get_decay_parameter_names(self, model) -> list[str]:
-        """Weight decay applies to matrices and kernels, not to biases and normalisation gains."""
-        return [name for name, parameter in model.named_parameters() if parameter.squeeze().ndim > 1]
+        return [name for name, parameter in model.named_parameters() if is_decayed(parameter)]
 
     # ---- Validation
 
@@ -230,8 +231,6 @@ class StageTrainer(Trainer):
         if checkpoint is None:
             return super()._load_optimizer_and_scheduler(checkpoint)
         with reading(checkpoint):
-            for name in (OPTIMIZER_NAME, SCHEDULER_NAME):
-                (Path(checkpoint) / name).stat()  # the Trainer goes on without one that is missing
             super()._load_optimizer_and_scheduler(checkpoint)
             if self.average is not None:
                 saved = torch.load(Path(checkpoint) / AVERAGE, map_location="cpu", weights_only=True)
@@ -246,11 +245,12 @@ class StageTrainer(Trainer):
     def train(self, resume_from_checkpoint: str | Path | None = None, **kwargs):
         """As `Trainer.train`; ends with last/, or with SystemExit(128 + signal) after a signal."""
         args, accelerator = self.args, self.accelerator
-        self.batches_per_epoch = len(self.get_train_dataloader())
+        prepared = self.get_train_dataloader()
         self.meter.clips_per_update = (
             self.clips_per_batch * args.gradient_accumulation_steps * accelerator.num_processes
         )
-        self._print_banner()
+        print_banner(self.title, args, accelerator, {"model": self.model}, self.train_dataset,
+                     self.eval_dataset, len(prepared))  # fmt: skip
         step = 0
         if resume_from_checkpoint is not None:
             check_environment(Path(resume_from_checkpoint), accelerator, self.meter.clips_per_update)
@@ -277,44 +277,10 @@ class StageTrainer(Trainer):
         self.meter.print_end(
             state.global_step, self.stop.reason, metric, state.best_metric, state.best_global_step
         )
-        for clips in (self.skipped, self.skipped_in_validation):
-            if clips.found:
-                print(clips.summary(), flush=True)
+        print_skipped(self.skipped, self.skipped_in_validation)
         self.stop.exit_after_signal()
         self._export("last")
         return result
-
-    def _print_banner(self) -> None:
-        """Ten lines on what is about to be trained, where it is written and how to look at it."""
-        args, accelerator = self.args, self.accelerator
-        processes, accumulation = accelerator.num_processes, args.gradient_accumulation_steps
-        updates = self.batches_per_epoch / accumulation
-        hours = sum(getattr(self.train_dataset, "lengths", [])) / 90_000
-        frames = getattr(args, "batch_frames", None)
-        size = f"up to {frames} frames" if frames else f"{args.per_device_train_batch_size} clips"
-        lines = {
-            "device": f"{accelerator.device}, {processes} process(es), {torch.get_num_threads()} CPU "
-            f"thread(s), mixed precision: {accelerator.mixed_precision}",
-            **{
-                name: f"{sum(p.numel() for p in module.parameters()):,} parameters, "
-                f"{sum(p.numel() for p in module.parameters() if p.requires_grad):,} trained"
-                for name, module in self.networks.items()
-            },
-            "starts from": args.init_from or "random weights",
-            "data": f"{', '.join(args.folders)}: {len(self.train_dataset):,} training clips"
-            f"{f' ({hours:.1f} h)' if hours else ''}, {len(self.eval_dataset):,} for validation",
-            "update": f"{size} x {accumulation} micro-batch(es) x {processes} process(es)",
-            "updates": f"{args.max_steps:,}, {updates:,.1f} per epoch: "
-            f"{args.max_steps / updates:,.1f} epochs",
-            "writes to": f"{args.output_dir}/ (best/, last/, checkpoint-N/, samples/)",
-            "look at it": f"tensorboard --logdir {args.output_dir}"
-            if "tensorboard" in args.report_to
-            else f"report_to: {', '.join(args.report_to) or 'none'}",
-        }
-        disable_progress_bar()  # of saving, a line at every validation
-        accelerator.print(
-            self.title, *(f"  {name:<15}{text}" for name, text in lines.items()), sep="\n", flush=True
-        )
 
 
 def data_beside(folders: list[str], init_from: str | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from accelerate import PartialState
+from accelerate import Accelerator, PartialState
 from accelerate.utils import set_seed
 from omegaconf import OmegaConf
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -15,6 +15,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from ..composite import feature_extractor_for
 from ..constants import CLIP_MEAN, CLIP_STD
 from ..data.augmentation import VideoAugmentation
+from ..data.collation import VocoderSegmentCollator
 from ..data.prepared import prepared_split
 from ..data.sampling import AugmentedDataset, PredictedClips, VocoderSegmentDataset
 from ..errors import ConfigError, Lip2SpeechError
@@ -34,7 +35,7 @@ from .lip2speech_trainer import Lip2SpeechTrainer
 from .mel_flow_trainer import MelFlowTrainer
 from .predictions import StoredPredictions, predict
 from .vocoder_augmentation import MelAugmentation
-from .vocoder_trainer import VocoderTrainer
+from .vocoder_trainer import VocoderTrainer, start
 
 # modules that a setting adds to a saved model
 ADDED = {
@@ -178,7 +179,7 @@ def vocoder_trainer(args: VocoderTrainingArguments) -> VocoderTrainer:
     Raises:
         ConfigError, DatasetError: settings or data that cannot work.
     """
-    set_seed(args.seed)
+    accelerator = start(args)
     generator = build_model(UnitVocoderModel, args.model, args.init_from)
     discriminators = checked(Discriminators, args.discriminators, "discriminators.")
     augmentation = None
@@ -188,25 +189,33 @@ def vocoder_trainer(args: VocoderTrainingArguments) -> VocoderTrainer:
     val = prepared_split(args.data, "val", fields=VOCODER_FIELDS, cache=args.cache)
     predictions, max_av_offset = None, 0
     if args.lip2speech is not None:
-        lip2speech = Lip2SpeechModel.from_pretrained(args.lip2speech).to(args.device).eval()
-        predictions, max_av_offset = (
-            predictions_of(lip2speech, args, "train"),
-            lip2speech.config.max_av_offset,
-        )
-    segments = VocoderSegmentDataset(
-        train,
-        segment_units=args.segment_units,
-        augmentation=augmentation,
-        predictions=predictions,
-        pitch=generator.config.generator_type == "istft",
-        seed=args.seed,
+        lip2speech = Lip2SpeechModel.from_pretrained(args.lip2speech).to(accelerator.device).eval()
+        predictions = predictions_of(lip2speech, args, "train", accelerator)
+        max_av_offset = lip2speech.config.max_av_offset
+    return VocoderTrainer(
+        args,
+        accelerator,
+        generator,
+        discriminators,
+        VocoderSegmentDataset(
+            train,
+            segment_units=args.segment_units,
+            augmentation=augmentation,
+            predictions=predictions,
+            pitch=generator.config.generator_type == "istft",
+            seed=args.seed,
+        ),
+        VocoderSegmentDataset(val, segment_units=None),
+        VocoderSegmentCollator(generator.config.num_units),
+        max_av_offset,
     )
-    whole = VocoderSegmentDataset(val, segment_units=None)
-    return VocoderTrainer(generator, discriminators, args, segments, whole, max_av_offset)
 
 
 def predictions_of(
-    lip2speech: Lip2SpeechModel, args: VocoderTrainingArguments | MelFlowTrainingArguments, split: str
+    lip2speech: Lip2SpeechModel,
+    args: VocoderTrainingArguments | MelFlowTrainingArguments,
+    split: str,
+    accelerator: Accelerator | PartialState,
 ) -> StoredPredictions:
     """What `lip2speech`, loaded from args.lip2speech, predicts of a split; of "train" with augmentation."""
     frames = prepared_split(args.data, split, fields=(input_field(lip2speech), "speaker_embeddings"))
@@ -215,8 +224,8 @@ def predictions_of(
     augmentation = VideoAugmentation() if augmented else None
     clips = AugmentedDataset(frames, augmentation, max_frames=None, seed=args.seed, extractor=extractor)
     folder = Path(args.output_dir) / ("predictions" if split == "train" else f"predictions_{split}")
-    state, workers = args.distributed_state or PartialState(), args.dataloader_num_workers
-    return predict(lip2speech, clips, folder, state, workers=workers, split=split)
+    workers = args.dataloader_num_workers
+    return predict(lip2speech, clips, folder, accelerator, workers=workers, split=split)
 
 
 def mel_flow_trainer(args: MelFlowTrainingArguments, checkpoint: Path | None = None) -> MelFlowTrainer:
@@ -239,7 +248,7 @@ def mel_flow_trainer(args: MelFlowTrainingArguments, checkpoint: Path | None = N
         datasets.append(
             PredictedClips(
                 clips,
-                predictions_of(lip2speech, args, split),
+                predictions_of(lip2speech, args, split, args.distributed_state or PartialState()),
                 max_frames=args.max_frames if split == "train" else None,
                 max_av_offset=lip2speech.config.max_av_offset,
                 seed=args.seed,
