@@ -18,9 +18,10 @@ from .composite import feature_extractor_for
 from .constants import MEL_PER_FRAME, SAMPLES_PER_FRAME, UNITS_PER_FRAME
 from .errors import Lip2SpeechError, WrongKindError
 from .loading import BUNDLED_NAME
+from .machine import read_ahead
 from .models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder
 from .models.windows import GrayVideos
-from .pipeline_inputs import NumberedRows, ReadAhead, VideoReader, check_reading, collate, numbered
+from .pipeline_inputs import NumberedRows, VideoReader, check_reading, collate, numbered
 from .pipeline_text import SINGLE, encode_texts, read_text, text_parameters
 
 MOST_AT_ONCE = 4096  # inputs of a batch, and processes that read them
@@ -159,14 +160,14 @@ class LipToSpeechPipeline(Pipeline):
             # A forked worker that frees an old video decoder waits forever for the decoder's threads, which
             # a fork does not copy: free them before.
             gc.collect()
-        loader = DataLoader(
+        loader: Any = DataLoader(
             kind(inputs, reader, preprocess_params),
             batch_size=batch_size,
             num_workers=min(num_workers, len(inputs) if sized else 1),  # more would each read a whole stream
             collate_fn=collate,
         )
         if isinstance(inputs, list) and not num_workers and "progress" not in preprocess_params:
-            loader = ReadAhead(loader)
+            loader = read_ahead(loader)  # the next batch is cut while the model speaks this one
         outputs = PipelineIterator(loader, self.forward, forward_params, loader_batch_size=batch_size)
         return PipelineIterator(outputs, self.postprocess, postprocess_params)
 

@@ -13,12 +13,11 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from .constants import FRAME_RATE, MOUTH_SIZE, UNITS_PER_FRAME
 from .errors import Lip2SpeechError
 from .feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
-from .machine import read_ahead
 from .text.characters import BLANK
 from .video.tracks import check_face
 
@@ -222,16 +221,3 @@ def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
             [F.pad(one, (0, 0) * (one.ndim - 2) + (0, longest - one.shape[1])) for one in tensors]
         )
     return batch | ({"error": errors} if any(errors) else {})
-
-
-class ReadAhead:
-    """Batches of which the next is decoded and cropped by another thread while the model speaks this one."""
-
-    def __init__(self, loader: DataLoader):
-        self._loader = loader
-
-    def __len__(self) -> int:
-        return len(self._loader)
-
-    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        return read_ahead(self._loader)

@@ -182,6 +182,7 @@ class SyncNet(nn.Module):
             nn.MaxPool3d((1, 3, 3), (1, 2, 2)),
             *_convolution(3, 256, 512, (1, 6, 6)),
         )
+        self._embedded: tuple[np.ndarray, torch.Tensor] | None = None  # the faces seen last
         self.eval()
 
     @classmethod
@@ -205,7 +206,12 @@ class SyncNet(nn.Module):
 
     @torch.no_grad()
     def embed_faces(self, faces: np.ndarray) -> torch.Tensor:
-        """Embed every 5 successive frames, uint8 (T, 224, 224, 3) RGB at 25 fps: float32 (T - 4, 1024)."""
+        """Embed every 5 successive frames, uint8 (T, 224, 224, 3) RGB at 25 fps: float32 (T - 4, 1024).
+
+        Those of the array that was given last are kept, for other sounds: they are nearly all of the work.
+        """
+        if self._embedded is not None and faces is self._embedded[0]:
+            return self._embedded[1]
         device = next(self.parameters()).device
         parts = []
         for start in range(0, len(faces) - WINDOW + 1, _FRAMES_AT_ONCE):
@@ -213,7 +219,8 @@ class SyncNet(nn.Module):
             bgr = part.to(device).flip(-1).permute(3, 0, 1, 2).float()[None]  # 0..255: (1, 3, t, 224, 224)
             # Only the first convolution spans time, so all windows of 5 come out of one pass.
             parts.append(self.netcnnlip(bgr)[0, :, :, 0, 0].T)  # (t - 4, 512)
-        return self.netfclip(torch.cat(parts))
+        self._embedded = faces, self.netfclip(torch.cat(parts))
+        return self._embedded[1]
 
     @torch.no_grad()
     def embed_sound(self, mfcc: np.ndarray) -> torch.Tensor:

@@ -8,10 +8,9 @@ from importlib.util import find_spec
 from itertools import groupby
 from math import isnan
 from types import FunctionType
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-import torch
 
 from ..errors import Lip2SpeechError
 from ..models.modeling_speaker_encoder import SpeakerEncoder
@@ -47,27 +46,11 @@ class ScoredSpeech:
     shuffled: bool = False
 
 
-class CachedSyncNet:
-    """SyncNet for several sounds of one face, which it embeds once: that is nearly all of its work."""
-
-    def __init__(self, network: SyncNet):
-        self.embed_sound = network.embed_sound
-        self._network = network
-        self._faces: np.ndarray | None = None
-        self._embedded: torch.Tensor | None = None
-
-    def embed_faces(self, faces: np.ndarray) -> torch.Tensor:
-        """As `SyncNet.embed_faces`."""
-        if self._embedded is None or faces is not self._faces:
-            self._faces, self._embedded = faces, self._network.embed_faces(faces)
-        return self._embedded
-
-
 @dataclass
 class MetricModels:
     """Networks that metrics need besides the signals."""
 
-    syncnet: CachedSyncNet | None = None
+    syncnet: SyncNet | None = None
     normalise: Callable[[str], str] = normalise_text
     other_encoder: XVectorEncoder | None = None
 
@@ -198,7 +181,7 @@ def _distill_mos(clip: ScoredSpeech, models: MetricModels) -> Numbers:
 def _lip_sync(clip: ScoredSpeech, models: MetricModels) -> Numbers:
     if models.syncnet is None or clip.faces is None or clip.shuffled:
         return {}
-    found = metrics.lip_sync(clip.faces, clip.speech, cast(SyncNet, models.syncnet))
+    found = metrics.lip_sync(clip.faces, clip.speech, models.syncnet)
     return {"lse_d": found.distance, "lse_c": found.confidence, "lse_offset": found.offset}
 
 

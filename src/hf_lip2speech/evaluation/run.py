@@ -39,7 +39,7 @@ from ..media.video import write_video
 from ..progress import Progress
 from .error_rates import normalise_text
 from .lip_sync import SyncNet, face_crops
-from .measures import MEASURES, CachedSyncNet, MetricModels, ScoredSpeech, score
+from .measures import MEASURES, MetricModels, ScoredSpeech, score
 from .naturalness import dnsmos_name
 from .page import write_page, write_spectrogram
 from .recognisers import Recogniser
@@ -86,7 +86,7 @@ def evaluate(
     """
     state, root = process_state(), Path(out)
     normalise = normalise_text if recogniser is None else recogniser.normaliser.apply
-    models = MetricModels(None if syncnet is None else CachedSyncNet(syncnet), normalise, speaker_encoder)
+    models = MetricModels(syncnet, normalise, speaker_encoder)
     settings = _settings(systems, recogniser, syncnet, seed)
     settings["speaker_encoder"] = None if speaker_encoder is None else speaker_encoder.description
     if state.is_main_process:

@@ -23,7 +23,7 @@ from av.stream import Disposition
 
 from ..errors import EmptyVideoError, Lip2SpeechError, MissingVideoError, NoAudioError, UnreadableVideoError
 
-MAX_BYTES = 4 << 30  # of a download, or of a file object that cannot seek
+MAX_BYTES = 4 << 30  # of a download or a file object
 MAX_SECONDS = 900.0  # of a download
 SLOWEST = 1000.0  # bytes per second of a download, on average ...
 PATIENCE = 20.0  # ... once it has lasted so many seconds; also the longest wait for the next byte
@@ -53,7 +53,7 @@ SOUND = Medium("a recording", NoAudioError, NoAudioError, NoAudioError, _SAMPLES
 
 @dataclass(frozen=True)
 class Download(os.PathLike):
-    """A temporary copy of a source that can be read only once. Messages name the source."""
+    """A temporary copy of a URL or a file object. Messages name the source."""
 
     path: Path
     name: str
@@ -64,7 +64,7 @@ class Download(os.PathLike):
 
 def describe(source: object) -> str:
     """The name of a source in messages."""
-    if isinstance(source, Download | _File):
+    if isinstance(source, Download):
         return source.name
     if isinstance(source, dict):
         return "the given frames" if "frames" in source else "the given sound"
@@ -84,10 +84,10 @@ def is_url(source: object) -> bool:
 
 @contextlib.contextmanager
 def local_source(source: Any, medium: Medium = VIDEO) -> Generator[os.PathLike | BinaryIO]:
-    """A source that can be read several times: a path or a seekable binary file.
+    """A source that can be read several times: a path or bytes in memory.
 
-    URLs are downloaded (once, however often the result is read) and file objects that cannot seek are copied,
-    to a temporary file that is deleted at the end.
+    URLs are downloaded (once, however often the result is read) and file objects are copied, to a temporary
+    file that is deleted at the end.
 
     Args:
         source: path, http(s) URL, bytes, binary file, or what an outer `local_source` gave.
@@ -98,18 +98,20 @@ def local_source(source: Any, medium: Medium = VIDEO) -> Generator[os.PathLike |
         UnreadableVideoError, NoAudioError: a folder, a pipe, a failed download, or no source at all.
     """
     name = describe(source)
-    if is_url(source) or (hasattr(source, "read") and not _seekable(source, name, medium)):
+    if is_url(source) or hasattr(source, "read"):
         with tempfile.TemporaryDirectory(prefix="lip2speech-") as folder:
             copy = Download(Path(folder) / "copy", name)
             if is_url(source):
                 _download(source, copy.path, medium)
+            elif isinstance(source, io.TextIOBase):
+                raise medium.unreadable(f"{name} is open as text: open it with mode 'rb'")
             else:
                 try:
-                    _copy(_File(source, name, medium).read, copy.path)
-                except (OSError, TypeError, ValueError) as error:
-                    if isinstance(error, Lip2SpeechError):
-                        raise
-                    raise medium.unreadable(f"{name} cannot be read: {error}") from error
+                    if getattr(source, "seekable", lambda: False)():
+                        source.seek(0)
+                    _copy(source.read, copy.path)
+                except Exception as error:  # whatever the caller's file raises
+                    raise medium.unreadable(f"{name} cannot be read: {error!r}") from error
             yield copy
     elif isinstance(source, bytes | bytearray | memoryview):
         yield io.BytesIO(source)
@@ -123,38 +125,11 @@ def local_source(source: Any, medium: Medium = VIDEO) -> Generator[os.PathLike |
             what = "a folder" if os.path.isdir(path) else "a pipe or device"
             raise medium.unreadable(f"{path!r} is {what}: expected a file with {medium.noun}")
         yield source if isinstance(source, os.PathLike) else Path(source)
-    elif hasattr(source, "read"):
-        yield source if isinstance(source, _File) else _File(source, name, medium)  # ty: ignore[invalid-yield]
     else:
         raise medium.unreadable(
             f"cannot read {medium.noun} from {type(source).__name__}: expected a path, URL, bytes, a binary "
             f"file or {medium.others}"
         )
-
-
-class _File:
-    """A seekable binary file of the caller's, whatever its errors are."""
-
-    def __init__(self, file: Any, name: str, medium: Medium):
-        self.file, self.name, self.medium = file, name, medium
-
-    def _call(self, method: str, *args: int) -> Any:
-        try:
-            return getattr(self.file, method)(*args)
-        except Exception as error:
-            raise self.medium.unreadable(f"{self.name} cannot be read: {error!r}") from error
-
-    def read(self, size: int = -1) -> bytes:
-        return self._call("read", size)
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._call("seek", offset, whence)
-
-    def tell(self) -> int:
-        return self._call("tell")
-
-    def seekable(self) -> bool:
-        return True
 
 
 @functools.cache
@@ -195,15 +170,6 @@ def ffmpeg_name(path: str | os.PathLike[str]) -> str:
 def video_streams(container: InputContainer) -> list[av.VideoStream]:
     """The video streams that are not cover pictures."""
     return [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
-
-
-def _seekable(file: Any, name: str, medium: Medium) -> bool:
-    if isinstance(file, io.TextIOBase):
-        raise medium.unreadable(f"{name} is open as text: open it with mode 'rb'")
-    try:
-        return bool(getattr(file, "seekable", lambda: False)())
-    except ValueError as error:
-        raise medium.unreadable(f"{name} cannot be read: {error}") from error
 
 
 def _copy(read: Callable[[int], bytes], path: Path, stopped: threading.Event | None = None) -> int:

@@ -27,13 +27,6 @@ def ctc_states(ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return classes, F.pad(skips, (2, 1))[:, : classes.shape[1]]
 
 
-def greedy_classes(logits: torch.Tensor) -> list[int]:
-    """The characters (classes 1..V) of the most likely class of each position: repeats collapsed, blanks left
-    out. logits: (2T, V + 1) of one clip, without padding."""
-    best = torch.unique_consecutive(logits.argmax(dim=-1)).tolist()
-    return [index for index in best if index != BLANK]
-
-
 def character_times(spaces: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
     """From when to when each character of a text may be said: its word's time and `TOLERANCE` around it; a
     space, from the end of the word before it to the start of the next one, with the same tolerance.

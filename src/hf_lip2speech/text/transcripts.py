@@ -44,7 +44,7 @@ def transcribe(
     """
     logits = logits.float()
     if num_hypotheses == 1 and graph is None:
-        return _described(logits, *_greedy(logits), characters, return_characters)
+        return _described(logits, *greedy(logits), characters, return_characters)
     texts: list[str] = []
     for classes, _ in beam_search(logits, graph, BEAM_SIZE if num_hypotheses == 1 else 4 * BEAM_SIZE):
         text = " ".join(decode_text(classes, characters).split())
@@ -68,8 +68,9 @@ def align_transcript(
     return _described(logits, classes, alignment.states[0], characters, return_characters)
 
 
-def _greedy(logits: torch.Tensor) -> tuple[list[int], torch.Tensor]:
-    """The characters of the most likely class of each position, and when they are said, as in `Alignment`."""
+def greedy(logits: torch.Tensor) -> tuple[list[int], torch.Tensor]:
+    """The characters (classes 1..V) of the most likely class of each position of a clip's logits (2T, V + 1),
+    repeats collapsed, blanks left out; and when they are said, as in `Alignment`."""
     path = logits.argmax(dim=-1)
     said = path != BLANK
     begins = said.clone()

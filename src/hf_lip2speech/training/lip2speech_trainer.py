@@ -15,7 +15,7 @@ from ..errors import ConfigError
 from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from ..losses.lip2speech import stoi_like_correlation
 from ..models.modeling_lip2speech import Lip2SpeechModel
-from ..text.alignment import greedy_classes
+from ..text.transcripts import greedy
 from .arguments import Lip2SpeechTrainingArguments
 from .monitoring import Sample
 from .stage_trainer import StageTrainer, Voice
@@ -199,6 +199,6 @@ def _character_errors(text_logits: torch.Tensor, inputs: dict[str, torch.Tensor]
         text_logits, inputs["attention_mask"].sum(1), inputs["text_labels"], strict=True
     ):
         text = labels[labels > 0].tolist()
-        edits = Levenshtein.distance(text, greedy_classes(logits[: UNITS_PER_FRAME * frames])) if text else 0
+        edits = Levenshtein.distance(text, greedy(logits[: UNITS_PER_FRAME * frames])[0]) if text else 0
         pairs.append((edits, len(text)))
     return list(torch.tensor(pairs, device=text_logits.device).T)
