@@ -10,7 +10,6 @@ MODEL.work/evaluation/          the report, index.html
 """
 
 import contextlib
-import json
 import os
 from collections.abc import Callable
 from dataclasses import asdict
@@ -27,7 +26,7 @@ from .data.corpora.folder import LEAST_SECONDS, check_transcripts, own_character
 from .data.layout import PreparedFolder
 from .data.workers import sole_use
 from .errors import DatasetError, Lip2SpeechError
-from .files import named_output, write_text
+from .files import named_output, write_json
 from .loading import BUNDLED_NAME, json_object
 from .machine import fast_dtype
 from .pipeline import load_pipeline
@@ -215,7 +214,7 @@ class Personalisation:
             self.work.mkdir(parents=True, exist_ok=True)
         with sole_use(self.work, self.work / ".personalise"):
             state = self._state | {"settings": asdict(self.settings)}
-            write_text(self._state_file, json.dumps(state, indent=1, ensure_ascii=False) + "\n")
+            write_json(self._state_file, state)
             on_stage(1, f"{len(self.corpus)} videos")
             self._prepare(progress)
             self._train(on_stage, on_update)

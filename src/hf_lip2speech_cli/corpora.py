@@ -94,7 +94,7 @@ def prepare(args: argparse.Namespace) -> int:
     from hf_lip2speech.constants import NUM_UNITS
     from hf_lip2speech.data.dry_run import estimate
     from hf_lip2speech.data.prepare import DEFAULT_UNITS, MAX_SECONDS, prepare
-    from hf_lip2speech.data.published import is_published_layout
+    from hf_lip2speech.data.prepared import is_published_layout
 
     if is_published_layout(args.data_dir):
         needless = "is in the published layout and needs no preparation"

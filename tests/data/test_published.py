@@ -8,8 +8,7 @@ import pytest
 import soundfile
 
 import hf_lip2speech_cli as cli
-from hf_lip2speech.data.prepared import PreparedDataset, speaker_voices
-from hf_lip2speech.data.published import published_rows
+from hf_lip2speech.data.prepared import PreparedDataset, published_rows, speaker_voices
 from hf_lip2speech.errors import DatasetError
 from hf_lip2speech.media.video import write_video
 

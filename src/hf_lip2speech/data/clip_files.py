@@ -244,27 +244,25 @@ class ClipWriter:
                 raise
             raise UnreadableVideoError(f"{clip.video} cannot be read: {error}.") from error
 
-    def write_units(self, ids: Sequence[str], frames: int) -> int:
-        """Write the units of stored clips of the same length, in one batch; returns the number of clips.
+    def write_units(self, column: str, ids: Sequence[str], frames: int) -> int:
+        """Write the "units" or "visual_units" of stored clips of the same length, in one batch; returns the
+        number of clips.
 
         Clips of one length need no padding, which a self-supervised model's first normalisation would
         average over: each gets the units that it gets alone.
         """
-        sounds = []
-        for path in (self.folder.path("audio", clip) for clip in ids):
+        if column == "units":
+            source, read, extractor = "audio", read_waveform, self.unit_extractor
+            length, kind = UNITS_PER_FRAME * frames, np.int16
+        else:
+            source, read, extractor = "video", read_crops, self.visual_unit_extractor
+            length, kind = frames, np.uint16
+        values = []
+        for path in (self.folder.path(source, clip) for clip in ids):
             with named_damage(path):
-                sounds.append(read_waveform(path))
-        units = self.unit_extractor(torch.from_numpy(np.stack(sounds))).unit_ids
-        assert units is not None and units.shape[1] == UNITS_PER_FRAME * frames
-        for clip, row in zip(ids, units.cpu().numpy().astype(np.int16), strict=True):
-            self.folder.write_array(self.folder.path("units", clip), row)
-        return len(ids)
-
-    def write_visual_units(self, ids: Sequence[str], frames: int) -> int:
-        """The same of the visual units."""
-        crops = np.stack([read_crops(self.folder.path("video", clip)) for clip in ids])
-        assert crops.shape[1] == frames
-        units = self.visual_unit_extractor(torch.from_numpy(crops)).unit_ids
-        for clip, row in zip(ids, units.cpu().numpy().astype(np.uint16), strict=True):
-            self.folder.write_array(self.folder.path("visual_units", clip), row)
+                values.append(read(path))
+        units = extractor(torch.from_numpy(np.stack(values))).unit_ids
+        assert units is not None and units.shape[1] == length
+        for clip, row in zip(ids, units.cpu().numpy().astype(kind), strict=True):
+            self.folder.write_array(self.folder.path(column, clip), row)
         return len(ids)

@@ -242,10 +242,10 @@ def _write_units(
     def batches() -> Iterator[tuple]:
         for frames, clips in sorted(lengths.items()):
             size = max(1, UNIT_BATCH // frames)
-            yield from ((clips[start : start + size], frames) for start in range(0, len(clips), size))
+            yield from ((column, clips[at : at + size], frames) for at in range(0, len(clips), size))
 
     with Progress(f"clips with {column.replace('_', ' ')}", todo, shown=progress) as bar:
-        for count in run(f"write_{column}", batches()):
+        for count in run("write_units", batches()):
             bar.update(count)
 
 

@@ -1,4 +1,4 @@
-"""A split of a prepared folder as a map-style PyTorch dataset."""
+"""A split of a prepared folder, or of one in the published layout, as a map-style PyTorch dataset."""
 
 import json
 import warnings
@@ -14,32 +14,31 @@ from torch.utils.data import ConcatDataset, Dataset
 
 from .. import constants
 from ..errors import DamagedClipError, DatasetError
-from ..progress import tracked
+from .corpora.clip import read_text
 from .fields import FIELDS, READERS, named_damage
 from .layout import COLUMNS, PreparedFolder
-from .published import LABELS, is_published_layout, published_rows
 
 PREPARE_AGAIN = (
     "Run the same `hf-lip2speech prepare` again: it keeps what is done and writes the manifest anew."
 )
+LABELS = "label"
+SPLITS = {"train": "train", "valid": "val", "test": "test"}
 TEXTS = ("id", "speaker", "split", *COLUMNS)  # columns of a manifest in which every clip has a text
 
 
 class ManifestRows(Sequence[dict[str, Any]]):
     """The rows of a manifest, of one split or all, as dicts, each made when it is asked for.
 
-    They stay in Arrow's columns: those of 150,000 clips take 0.2 GB, which worker processes share. Words are
-    read from the file when they are first asked for.
+    They stay in Arrow's columns, which worker processes share: 150,000 clips take 0.2 GB, and words as much.
     """
 
     def __init__(self, path: Path, split: str | None):
         self._path = path
-        self._filters = None if split is None else [("split", "=", split)]
+        filters = None if split is None else [("split", "=", split)]
         try:
-            names = pyarrow.parquet.read_schema(path).names
-            self._table = self._columns([name for name in names if name != "words"])
+            self._table = pyarrow.parquet.read_table(path, filters=filters)
             self.lengths: list[int] = self._table["frames"].cast(pyarrow.int64()).to_pylist()
-            whole = "words" in names and None not in self.lengths
+            whole = "words" in self._table.column_names and None not in self.lengths
             whole = whole and all(_is_text(self._table[name]) for name in TEXTS)
         except (pyarrow.ArrowException, KeyError, OSError) as error:
             if isinstance(error, OSError) and error.errno:
@@ -47,11 +46,6 @@ class ManifestRows(Sequence[dict[str, Any]]):
             raise DatasetError(f"{path} is damaged ({error}). {PREPARE_AGAIN}") from error
         if not whole or min(self.lengths, default=1) < 1:
             raise DatasetError(f"{path} lacks a column, or a clip's entry in one. {PREPARE_AGAIN}")
-        self._words: pyarrow.Table | None = None
-
-    def _columns(self, names: list[str]) -> pyarrow.Table:
-        table = pyarrow.parquet.read_table(self._path, columns=names, filters=self._filters)
-        return table.select(names)
 
     def __len__(self) -> int:
         return len(self._table)
@@ -60,8 +54,8 @@ class ManifestRows(Sequence[dict[str, Any]]):
         """One column, but "words", as a list."""
         return self._table[name].to_pylist()
 
-    def without_words(self, index: int) -> dict[str, Any]:
-        """The row without its words."""
+    def with_encoded_words(self, index: int) -> dict[str, Any]:
+        """The row, its words as JSON."""
         return {name: self._table[name][index].as_py() for name in self._table.column_names}
 
     def __getitem__(self, index: Any) -> Any:
@@ -69,11 +63,9 @@ class ManifestRows(Sequence[dict[str, Any]]):
             return [self[number] for number in range(*index.indices(len(self)))]
         if not -len(self) <= index < len(self):
             raise IndexError(f"row {index} of {len(self)}")
-        if self._words is None:
-            self._words = self._columns(["words"])
-        row = self.without_words(index)
+        row = self.with_encoded_words(index)
         try:
-            return row | {"words": json.loads(self._words["words"][index].as_py())}
+            return row | {"words": json.loads(row["words"])}
         except (TypeError, ValueError) as error:
             raise DamagedClipError(
                 f"The words of {row['id']} in {self._path} are damaged ({error}). {PREPARE_AGAIN}", row["id"]
@@ -123,13 +115,12 @@ class PreparedDataset(Dataset):
     request, "visual_units" int64 (T,).
 
     Args:
-        root: The prepared folder, or one in the layout of published.py, in its lists' order.
+        root: The prepared folder, or one in the published layout (`published_rows`), in its lists' order.
         split: "train", "val" or "test"; None: all clips.
         fields: Which fields an item has; only their files are read.
         cache: Read all clips now and keep them in memory (GRID's s1: 0.6 GB of frames, 0.25 GB of the rest),
             so that no video is decoded in the epochs; worker processes that are forked later share the
             memory.
-        progress: Show how far the reading is, on stderr.
 
     Attributes:
         rows: The manifest's rows as dicts ("id", "speaker", "split", "text", "words", "frames", paths), with
@@ -149,7 +140,6 @@ class PreparedDataset(Dataset):
         *,
         fields: Iterable[str] = FIELDS,
         cache: bool = False,
-        progress: bool = False,
     ):
         self.folder = PreparedFolder(root)
         self.split = split
@@ -180,8 +170,7 @@ class PreparedDataset(Dataset):
             raise DatasetError(f"{root} has no clip of split={split!r}; expected one of {sorted(present)}.")
         self._cache: list[dict[str, Any] | DamagedClipError] | None = None
         if cache:
-            clips = tracked(range(len(self)), "clips read", shown=progress)
-            self._cache = [self._read_or_error(index) for index in clips]
+            self._cache = [self._read_or_error(index) for index in range(len(self))]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -201,7 +190,7 @@ class PreparedDataset(Dataset):
     def _read(self, index: int) -> dict[str, Any]:
         rows = self.rows
         if isinstance(rows, ManifestRows) and "word_times" not in self.fields:
-            row = rows.without_words(index)
+            row = rows.with_encoded_words(index)
         else:
             row = rows[index]
         return {"id": row["id"], **{field: self._field(field, row) for field in self.fields}}
@@ -279,3 +268,74 @@ def speaker_voices(root: str | Path, *, most: int | None = None) -> dict[str, np
         message = f"The voice of {speaker} is made without {len(errors)} clip(s): {errors[0]}"
         warnings.warn(message, stacklevel=2)
     return {speaker: (total / np.linalg.norm(total)).astype(np.float32) for speaker, total in sums.items()}
+
+
+# ---- The layout that the published systems share
+
+
+def is_published_layout(root: str | Path) -> bool:
+    """Whether `root` holds label/train.tsv or one of the other splits' lists."""
+    return any((Path(root) / LABELS / f"{name}.tsv").is_file() for name in SPLITS)
+
+
+def published_rows(root: str | Path) -> list[dict[str, Any]]:
+    """One row per clip, in the order of the lists, as `PreparedDataset.rows` has them.
+
+    ROOT/label/{train,valid,test}.tsv   a line naming a folder, then one clip per line: ID, video, audio,
+                                        frames, samples
+    ROOT/label/{train,valid,test}.unt   one clip per line, in the same order: its units, 50 per second
+    ROOT/video/ID.mp4                   mouth crops, 96x96, 25 fps
+    ROOT/audio/ID.wav                   16 kHz mono
+    ROOT/mel/ID.npy                     log-mel, float32 (frames, 80)
+    ROOT/spk_emb/ID.npy                 speaker embedding, float32 (256,)
+
+    Sound, units and mel are a few video frames longer: a clip's targets are cut to its T frames.
+
+    Paths of a row are relative to `root`; "units" holds the units themselves, int64 (2T or more,). A clip's T
+    frames are those with video, sound and units. A DatasetError where a list does not have that form.
+    """
+    rows = []
+    for name, split in SPLITS.items():
+        path = Path(root) / LABELS / f"{name}.tsv"
+        if not path.is_file():
+            continue
+        clips = read_text(path).splitlines()[1:]
+        units_path = path.with_suffix(".unt")
+        if not units_path.is_file():
+            raise DatasetError(f"{units_path} is missing; expected the units of {path.name}, line by line.")
+        units = read_text(units_path).splitlines()
+        if len(units) != len(clips):
+            raise DatasetError(
+                f"{units_path} has {len(units)} lines and {path.name} lists {len(clips)} clips. Take both "
+                "from the same release."
+            )
+        rows += [_row(path, split, *pair) for pair in zip(clips, units, strict=True)]
+    return rows
+
+
+def _row(path: Path, split: str, clip: str, units: str) -> dict[str, Any]:
+    try:
+        name, video, audio, frames, samples = clip.split("\t")
+        ids = np.array(units.split(), dtype=np.int64)
+        length = min(
+            int(frames), int(samples) // constants.SAMPLES_PER_FRAME, len(ids) // constants.UNITS_PER_FRAME
+        )
+        stem = Path(video).relative_to("video").with_suffix(".npy")
+    except ValueError as error:
+        raise DatasetError(
+            f"{path} has the clip {clip!r} with the units {units[:20]!r}...; expected ID, video/ID.mp4, "
+            "audio/ID.wav, frames and samples between tabs, and whole numbers as units."
+        ) from error
+    return {
+        "id": name,
+        "speaker": Path(name).parent.name,  # the folder of a clip is the talk that it was cut from
+        "split": split,
+        "text": "",
+        "words": [],
+        "frames": length,
+        "video": video,
+        "audio": audio,
+        "mel": f"mel/{stem}",
+        "units": ids,
+        "speaker_embedding": f"spk_emb/{stem}",
+    }

@@ -151,7 +151,11 @@ class SkippedClips:
         why = f"a bug of this package ({unread.bug}: {unread.reason})" if unread.bug else unread.reason
         line = f"skipped {unread.clip}, clip {number} of {self.clips:,} of {self.split} ({share:.1%}): {why}"
         print(line, flush=True)
-        self._write(unread)
+        entry = {"split": self.split} | {name: value for name, value in asdict(unread).items() if value}
+        with named_output(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
         if unread.bug:
             self._bugs[unread.bug] += 1
             if (count := self._bugs[unread.bug]) == SAME_BUG or share > TOLERATED:
@@ -165,13 +169,6 @@ class SkippedClips:
                 f"training leaves out {TOLERATED:.0%} at most. The last is {unread.clip}: {unread.reason} "
                 f"{self.path} names each. Mend the prepared folder, then resume."
             )
-
-    def _write(self, unread: UnreadClip) -> None:
-        line = {"split": self.split} | {name: value for name, value in asdict(unread).items() if value}
-        with named_output(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
 
     def summary(self) -> str:
         """A line for the end of a run; "" where all clips were read."""

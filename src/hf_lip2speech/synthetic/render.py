@@ -84,26 +84,10 @@ def sentence_id(number: int) -> str:
     return "".join(reversed(letters))
 
 
-class RenderedFolder:
-    """Paths in a folder `root` of rendered clips; a clip's ID is "SPEAKER/SENTENCE", as in "slt/bbaf2n"."""
-
-    def __init__(self, root: str | Path):
-        self.root = Path(root)
-        self.recipe = self.root / "render.json"
-        self.state = self.root / ".render"
-        self.staging = self.state / "staging"
-
-    def files(self, clip_id: str) -> list[Path]:
-        """Video, sound and words of a clip."""
-        folders = {"": "mp4", "audio_16k": "flac", "alignments": "align"}
-        return [self.root / folder / f"{clip_id}.{suffix}" for folder, suffix in folders.items()]
-
-    def list_of(self, split: str) -> Path:
-        return self.root / "splits" / f"{split}.txt"
-
-    def is_done(self, clip_id: str) -> bool:
-        """Whether all files of a clip are there; each appears under its name only when it is complete."""
-        return all(path.is_file() for path in self.files(clip_id))
+def files_of(root: Path, clip_id: str) -> list[Path]:
+    """Video, sound and words of a clip, "SPEAKER/SENTENCE", in a folder of rendered clips."""
+    folders = {"": "mp4", "audio_16k": "flac", "alignments": "align"}
+    return [root / folder / f"{clip_id}.{suffix}" for folder, suffix in folders.items()]
 
 
 class RenderedTalker(ListedCorpus):
@@ -124,8 +108,7 @@ class RenderedTalker(ListedCorpus):
 
     def __init__(self, data_dir: str | Path, *, speakers: Iterable[str] | None = None):
         self.data_dir = existing_folder(data_dir, "rendered speakers", ADVICE)
-        self._folder = RenderedFolder(self.data_dir)
-        lists = {split: self._folder.list_of(split) for split in SPLITS}
+        lists = {split: self.data_dir / "splits" / f"{split}.txt" for split in SPLITS}
         splits = {
             clip_id: split
             for split, path in lists.items()
@@ -153,7 +136,7 @@ class RenderedTalker(ListedCorpus):
         return Clip(clip_id, video, audio, _speaker(clip_id), self.splits[clip_id], text, words)
 
     def files(self, clip_id: str) -> list[Path]:
-        return self._folder.files(clip_id)
+        return files_of(self.data_dir, clip_id)
 
 
 def _speaker(clip_id: str) -> str:
@@ -198,30 +181,33 @@ def render(
             f"size={tuple(size)}; expected even numbers of pixels from {LEAST_SIDE} to {MOST_SIDE}."
         )
     require_extra("cv2", "render")
-    folder = RenderedFolder(out)
+    root, state = Path(out), Path(out) / ".render"
     recipe = {"seed": seed, "size": list(size), "flite": flite_version()}
-    with sole_use(folder.root, folder.state):
-        _keep_recipe(folder, recipe)
+    with sole_use(root, state):
+        _keep_recipe(root / "render.json", recipe)
         plans = list(plan_clips(num_clips, seed))
-        todo = [plan for plan in plans if not folder.is_done(plan.id)]
-        make, processes = partial(ClipRenderer, folder, size), max(1, min(num_proc, len(todo)))
+        todo = [plan for plan in plans if not all(path.is_file() for path in files_of(root, plan.id))]
+        make, processes = (
+            partial(ClipRenderer, root, state / "staging", size),
+            max(1, min(num_proc, len(todo))),
+        )
         with (
-            local_pool(make, processes, f"rendering into {folder.root}") as run,
+            local_pool(make, processes, f"rendering into {root}") as run,
             Progress("clips", num_clips, done=num_clips - len(todo), shown=progress) as bar,
         ):
             for _ in run("write", ((plan,) for plan in todo)):
                 bar.update()
         for split in SPLITS:
             ids = sorted(plan.id for plan in plans if plan.split == split)
-            write_text(folder.list_of(split), "".join(f"{clip_id}\n" for clip_id in ids))
+            write_text(root / "splits" / f"{split}.txt", "".join(f"{clip_id}\n" for clip_id in ids))
 
 
-def _keep_recipe(folder: RenderedFolder, recipe: dict) -> None:
-    if not folder.recipe.is_file():
-        write_text(folder.recipe, json.dumps(recipe) + "\n")
-    elif (found := read_text(folder.recipe).strip()) != json.dumps(recipe):
+def _keep_recipe(path: Path, recipe: dict) -> None:
+    if not path.is_file():
+        write_text(path, json.dumps(recipe) + "\n")
+    elif (found := read_text(path).strip()) != json.dumps(recipe):
         raise DatasetError(
-            f"{folder.root} holds clips made with {found}, this run asks for {recipe}. Choose another "
+            f"{path.parent} holds clips made with {found}, this run asks for {recipe}. Choose another "
             "folder, or remove this one."
         )
 
@@ -229,19 +215,19 @@ def _keep_recipe(folder: RenderedFolder, recipe: dict) -> None:
 class ClipRenderer:
     """Writes clips into a folder; see `render`."""
 
-    def __init__(self, folder: RenderedFolder, size: tuple[int, int]):
-        self.folder, self.size = folder, size
+    def __init__(self, root: Path, staging: Path, size: tuple[int, int]):
+        self.root, self.staging, self.size = root, staging, size
 
     def write(self, plan: ClipPlan) -> None:
         """Write a clip's files, each complete or not at all."""
         waveform, words, scene = make_clip(plan, self.size)
         lines = [f"{round(w.start * CLOCK)} {round(w.end * CLOCK)} {w.word}\n" for w in words]
-        video, audio, alignment = self.folder.files(plan.id)
-        with atomic_file(alignment, self.folder.staging) as path:
+        video, audio, alignment = files_of(self.root, plan.id)
+        with atomic_file(alignment, self.staging) as path:
             path.write_text("".join(lines), encoding="utf-8")
-        with atomic_file(audio, self.folder.staging) as path:
+        with atomic_file(audio, self.staging) as path:
             write_audio(path, waveform)
-        with atomic_file(video, self.folder.staging) as path:
+        with atomic_file(video, self.staging) as path:
             write_video(path, scene, crf=QUALITY)
 
 

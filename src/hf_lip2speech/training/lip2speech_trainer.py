@@ -44,8 +44,7 @@ class Lip2SpeechTrainer(StageTrainer):
         train_dataset: An `AugmentedDataset`; eval_dataset: the same without augmentation. Clips with a
             "waveform" (N,) have it written beside the prediction.
         processing_class: The feature extractor that the data sets use; saved beside the model.
-        voice: Speaks the samples: (unit_ids (U,), spectrogram (2U, 80), speaker embedding (256,)) -> waveform
-            (N,); default: Griffin-Lim on the mel.
+        voice: Speaks the samples, see `StageTrainer`.
 
     Raises:
         ConfigError: settings that do not fit the model.
