@@ -86,7 +86,7 @@ def split_note(results: Mapping[str, Any]) -> str:
     """Whether the clips chose the model, as far as their split tells."""
     notes = {
         "train": "The model was trained on these clips: the figures say nothing about new ones.",
-        "val": "These clips chose the model: the figures are optimistic.",
+        "val": "Validation clips: where they chose the model, the figures are optimistic.",
         "test": "These clips chose nothing.",
     }
     return notes.get(results["facts"]["split"], "")

@@ -154,7 +154,7 @@ def test_several_evaluations_share_a_section():
 @pytest.mark.parametrize(
     ("split", "note"),
     [
-        ("val", "chose the model: the figures are optimistic"),
+        ("val", "chose the model, the figures are optimistic"),
         ("test", "chose nothing"),
         ("train", "trained on"),
     ],
