@@ -14,6 +14,7 @@ from .text.beam_search import WordGraph, word_graph
 from .text.characters import BLANK, SPACE, decode_text, encode_text
 from .text.transcripts import align_transcript, calibrated, clip_confidence, transcribe
 
+OF_TEXT = ("text_ids", "return_text", "return_audio", "num_hypotheses", "vocabulary")
 OF_SPEECH = ("return_spectrogram", "return_units", "return_f0")
 MOST_HYPOTHESES = 64  # the width of the beam
 LOW_CONFIDENCE = 0.5  # of a clip: more of its words are wrong than right
@@ -37,48 +38,40 @@ def text_parameters(
     Raises:
         Lip2SpeechError: A wrong value, or the model has no text head.
     """
-    parameters: dict[str, Any] = {}
     if "text" in given:
         raise Lip2SpeechError("text belongs to a call, not to the pipeline: pipe(video, text=...).")
-    if "text_ids" in given:
-        parameters["text_ids"] = given.pop("text_ids")
-    return_text = given.pop("return_text", None)
-    if return_text is not None:
+    asked = {name: given.pop(name) for name in OF_TEXT if name in given}
+    return_text = asked.get("return_text", defaults.get("return_text"))
+    if "return_text" in asked:
         if not isinstance(return_text, bool) and return_text != "char":
             raise Lip2SpeechError(f'return_text must be True, False or "char", got {return_text!r}.')
         if return_text:
             check_reads_text(config, f"return_text={return_text!r}")
-        parameters["return_text"] = return_text
-    wanted = parameters.get("return_text", defaults.get("return_text"))
-    number, vocabulary = given.pop("num_hypotheses", None), given.pop("vocabulary", None)
-    for name, value in (("num_hypotheses", number), ("vocabulary", vocabulary)):
-        if value is not None and not wanted:
+    for name in {"num_hypotheses", "vocabulary"} & set(asked):
+        if not return_text:
             raise Lip2SpeechError(f"{name} is about the text: give return_text=True with it.")
-        if value is not None and "text_ids" in parameters:
+        if "text_ids" in asked:
             raise Lip2SpeechError(f"text says what is said: leave {name} out.")
-    return_audio = given.pop("return_audio", None)
-    if return_audio is not None:
-        if not isinstance(return_audio, bool):
-            raise Lip2SpeechError(f"return_audio must be True or False, got {return_audio!r}.")
-        others = [name for name in OF_SPEECH if flags.get(name)]
-        if not return_audio and (others or not wanted):
-            raise Lip2SpeechError(
-                "return_audio=False is for the text alone: give return_text=True with it"
-                + (f", and leave out {', '.join(others)}." if others else ".")
-            )
-        parameters["return_audio"] = return_audio
-    if number is not None:
-        if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= MOST_HYPOTHESES:
-            raise Lip2SpeechError(
-                f"num_hypotheses must be a whole number from 1 to {MOST_HYPOTHESES}, got {number!r}."
-            )
-        parameters["num_hypotheses"] = number
+    return_audio, number = asked.get("return_audio", True), asked.get("num_hypotheses", 1)
+    if not isinstance(return_audio, bool):
+        raise Lip2SpeechError(f"return_audio must be True or False, got {return_audio!r}.")
+    others = [name for name in OF_SPEECH if flags.get(name)]
+    if not return_audio and (others or not return_text):
+        raise Lip2SpeechError(
+            "return_audio=False is for the text alone: give return_text=True with it"
+            + (f", and leave out {', '.join(others)}." if others else ".")
+        )
+    if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= MOST_HYPOTHESES:
+        raise Lip2SpeechError(
+            f"num_hypotheses must be a whole number from 1 to {MOST_HYPOTHESES}, got {number!r}."
+        )
+    vocabulary = asked.pop("vocabulary", None)
     if vocabulary is None and "graph" not in defaults:
         vocabulary = config.vocabulary
     if vocabulary is not None:
         anything = isinstance(vocabulary, str) and vocabulary == ANYTHING
-        parameters["graph"] = None if anything else word_graph(vocabulary, config.text_vocabulary or "")
-    return parameters
+        asked["graph"] = None if anything else word_graph(vocabulary, config.text_vocabulary or "")
+    return asked
 
 
 def encode_texts(text: Any, inputs: Any, config: Lip2SpeechConfig) -> list[list[int]]:

@@ -9,6 +9,7 @@ from typing import Any
 from hf_lip2speech_extras import require_needed
 
 from .options import BUNDLED, CommandError, add_device, add_face, check_folder, check_model, positive
+from .terminal import print_results
 
 
 def evaluate_options(parser: argparse.ArgumentParser) -> None:
@@ -81,7 +82,6 @@ def evaluate(args: argparse.Namespace) -> int:
     from hf_lip2speech.evaluation.voice import XVectorEncoder
     from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
     from hf_lip2speech.pipeline import load_pipeline
-    from hf_lip2speech.results_text import summary
 
     logging.disable_progress_bar()  # one for every small model that is loaded
     state = process_state()
@@ -135,9 +135,7 @@ def evaluate(args: argparse.Namespace) -> int:
         progress=state.is_main_process,
     )
     if state.is_main_process:
-        print(summary(results))
-        for clip in results["skipped"]:
-            print(f"left out: {clip['id']}: {clip['message']}", file=sys.stderr)
+        print_results(results)
         if faceless := results["faceless"]:
             seconds = sum(faceless.values()) / FRAME_RATE
             print(f"no face for {seconds:.1f} s in {len(faceless)} clips, see results.json", file=sys.stderr)

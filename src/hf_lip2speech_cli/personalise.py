@@ -4,14 +4,13 @@ import argparse
 import os
 import signal
 import sys
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from hf_lip2speech_extras import require_needed
 
 from .options import CommandError, check_folder, positive
-from .terminal import say
+from .terminal import Bars, print_results, say
 from .videos import SUFFIXES
 
 INTERRUPTED = 130  # the exit code of a training that Ctrl-C stopped, after its checkpoint
@@ -86,7 +85,7 @@ def personalise(args: argparse.Namespace) -> int:
             )
     require_needed("personalise")
 
-    from hf_lip2speech.personalise import Personalisation
+    from hf_lip2speech.personalise import STAGES, Personalisation
 
     options = {"updates": args.max_steps, "num_proc": args.num_proc, "recogniser": args.recogniser}
     options["synthetic_voice"] = args.synthetic_voice
@@ -98,50 +97,30 @@ def personalise(args: argparse.Namespace) -> int:
         _print_estimate(job.estimate())
     if args.dry_run:
         return 0
-    with closing(Display()) as display:
+    with Bars(1) as bars:
+        label = ""
+
+        def stage(number: int, text: str) -> None:
+            nonlocal label
+            bars.close()
+            label = f"[{number}/{len(STAGES)}] {STAGES[number - 1]}"
+            say(f"{label}: {text}", file=sys.stderr)
+
+        def update(done: int, total: int) -> None:
+            bars.stage(f"{label}, updates", done, total)
+
         try:
-            results = job.run(display.stage, display.update, command=args.command_line)
+            results = job.run(stage, update, command=args.command_line)
         except SystemExit as stop:
             if stop.code != INTERRUPTED:
                 raise
             raise KeyboardInterrupt from None
 
-    from hf_lip2speech.results_text import summary
-
-    print(summary(results))
-    for clip in results["skipped"]:
-        say(f"left out: {clip['id']}: {clip['message']}", file=sys.stderr)
+    print_results(results)
     say(f"Model:  {job.model}", file=sys.stderr)
     say(f"Report: {job.report}", file=sys.stderr)
     say(f"Speak:  hf-lip2speech speak VIDEO --model {job.model}", file=sys.stderr)
     return 0
-
-
-class Display:
-    """A line for each stage, and the progress of a training's updates."""
-
-    def __init__(self) -> None:
-        self._label = ""
-        self._updates: Any = None
-
-    def stage(self, number: int, text: str) -> None:
-        from hf_lip2speech.personalise import STAGES
-
-        self.close()
-        self._label = f"[{number}/{len(STAGES)}] {STAGES[number - 1]}"
-        say(f"{self._label}: {text}", file=sys.stderr)
-
-    def update(self, done: int, total: int) -> None:
-        if self._updates is None:
-            from hf_lip2speech.progress import Progress
-
-            self._updates = Progress(f"{self._label}, updates", total, done=done - 1)
-        self._updates.at(done, total)
-
-    def close(self) -> None:
-        if self._updates is not None:
-            self._updates.close()
-            self._updates = None
 
 
 def _print_estimate(cost: dict[str, Any]) -> None:

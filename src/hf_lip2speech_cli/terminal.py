@@ -23,16 +23,17 @@ class Bars:
     def stage(self, name: str, done: int, total: int | None) -> None:
         """A pipeline's `progress`."""
         if name not in self._stages or done < self._stages[name].done:
-            self._close()
+            self.close()
             shown = not self._several or sys.stderr.isatty()
-            self._stages[name] = self._new(name, total, shown=shown, leave=not self._several)
+            self._stages[name] = self._new(name, total, done=done - 1, shown=shown, leave=not self._several)
         self._stages[name].at(done, max(total, done) if total else None)
 
     def video_done(self) -> None:
-        self._close()
+        self.close()
         self._all.update()
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """The stages end."""
         for bar in self._stages.values():
             bar.close()
         self._stages.clear()
@@ -41,7 +42,7 @@ class Bars:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._close()
+        self.close()
         self._all.close()
 
 
@@ -92,6 +93,15 @@ def print_report(report: dict[str, Any], out: str) -> None:
         rest = "After all shards, the same command without --shard writes the manifest."
         lines.append(f"This was shard {report['shard']}. {rest}")
     print(*lines, sep="\n", file=sys.stderr)
+
+
+def print_results(results: dict[str, Any]) -> None:
+    """The main table of an evaluation, and which clips it left out."""
+    from hf_lip2speech.results_text import summary
+
+    print(summary(results))
+    for clip in results["skipped"]:
+        say(f"left out: {clip['id']}: {clip['message']}", file=sys.stderr)
 
 
 @contextmanager

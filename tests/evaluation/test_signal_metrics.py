@@ -11,7 +11,7 @@ import torch
 
 from hf_lip2speech.audio.mel import log_mel_spectrogram
 from hf_lip2speech.errors import MetricError, UndefinedMetricError
-from hf_lip2speech.evaluation import intelligibility, metrics
+from hf_lip2speech.evaluation import metrics, quality
 from hf_lip2speech.evaluation.alignment import delay, match_length
 
 from ..media.voices import babble
@@ -196,7 +196,7 @@ def test_a_reference_without_a_spectrum_is_refused(reference, speech):
 def test_the_mel_cepstra_are_those_of_the_log_mel_spectrogram(speech):
     """With all coefficients, the spectrogram comes back except for its mean."""
     log_mel = log_mel_spectrogram(torch.from_numpy(speech)).double().numpy()
-    cepstra = intelligibility.mel_cepstra(speech, 79)
+    cepstra = quality.mel_cepstra(speech, 79)
     angles = np.pi / 80 * np.arange(1, 80)[:, None] * (np.arange(80) + 0.5)
     assert np.abs(cepstra @ np.cos(angles) - (log_mel - log_mel.mean(axis=1, keepdims=True))).max() < 1e-4
 
@@ -205,9 +205,7 @@ def test_mel_cepstral_distortion_is_the_difference_of_smooth_spectra_in_dB_and_r
     """The factor 10 / ln 10 * sqrt(2): the root mean square over mel bins, in dB."""
     noisy = add_noise(speech, 10)
     angles = np.pi / 80 * np.arange(1, 14)[:, None] * (np.arange(80) + 0.5)
-    smooth = [
-        20 / math.log(10) * intelligibility.mel_cepstra(signal) @ np.cos(angles) for signal in (speech, noisy)
-    ]
+    smooth = [20 / math.log(10) * quality.mel_cepstra(signal) @ np.cos(angles) for signal in (speech, noisy)]
     expected = np.sqrt(((smooth[0] - smooth[1]) ** 2).mean(axis=1)).mean()
     assert metrics.mel_cepstral_distortion(speech, noisy) == pytest.approx(expected, rel=1e-9)
     rising = [metrics.mel_cepstral_distortion(speech, add_noise(speech, snr)) for snr in (40, 20, 0)]
@@ -231,7 +229,7 @@ def test_time_warping_finds_the_cheapest_of_all_paths():
         return [[costs[i, j], *rest] for a, b in steps if a < 5 and b < 4 for rest in paths(a, b)]
 
     cheapest = min(paths(0, 0), key=sum)
-    assert intelligibility._mean_along_cheapest_path(costs) == pytest.approx(sum(cheapest) / len(cheapest))
+    assert quality._mean_along_cheapest_path(costs) == pytest.approx(sum(cheapest) / len(cheapest))
 
 
 def test_time_warping_forgives_another_tempo(speech):

@@ -1,4 +1,4 @@
-"""Metrics of a voice: pitch, speaker similarity, naturalness."""
+"""Metrics of a voice: pitch, speaker similarity, quality."""
 
 import sys
 from types import SimpleNamespace
@@ -9,8 +9,8 @@ import torch
 
 from hf_lip2speech.audio.speech import f0
 from hf_lip2speech.errors import MetricError, NoSpeechError, UndefinedMetricError
-from hf_lip2speech.evaluation import naturalness
-from hf_lip2speech.evaluation.naturalness import distill_mos, dnsmos, dnsmos_name
+from hf_lip2speech.evaluation import quality
+from hf_lip2speech.evaluation.quality import distill_mos, dnsmos, dnsmos_name
 from hf_lip2speech.evaluation.voice import embedding_similarity, f0_errors, speaker_similarity
 from hf_lip2speech.models.modeling_speaker_encoder import SpeakerEncoder
 
@@ -141,11 +141,11 @@ def test_distill_mos_imports_its_package_without_what_only_its_command_line_need
             return 1 + 4 * waveforms.abs().amax(1, keepdim=True)
 
     monkeypatch.setitem(sys.modules, "distillmos", SimpleNamespace(ConvTransformerSQAModel=Network))
-    naturalness._distilled_network.cache_clear()
+    quality._distilled_network.cache_clear()
     had = "torchaudio" in sys.modules
     assert distill_mos(np.array([0.25, -0.5, 0.0])) == 3
     assert ("torchaudio" in sys.modules) == had and capsys.readouterr().out == ""
-    naturalness._distilled_network.cache_clear()
+    quality._distilled_network.cache_clear()
     with pytest.raises(UndefinedMetricError, match="silent"):
         distill_mos(np.zeros(RATE))
 

@@ -5,9 +5,10 @@ And presets of how it is judged, so that a table is comparable with another one.
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from ..data.corpora import GRID, LRS2, LRS3, Clip, FaceVideoFolder, ListedCorpus
 from ..data.corpora.clip import file_signature
@@ -69,13 +70,17 @@ def open_evaluation_set(
             f"{path} is not a folder; expected a corpus, a folder that `hf-lip2speech prepare` wrote, or any "
             "folder of talking-face videos with sound."
         )
-    folder = PreparedFolder(path)
-    prepared = folder.manifest.is_file()
-    if prepared:
-        corpus, splits, read = _prepared(folder)
+    folder, extractor = PreparedFolder(path), None
+    if folder.manifest.is_file():
+        from ..data.prepared import PreparedDataset  # needs pyarrow, which publishing does not
+
+        corpus, title = "prepared", str(folder.read_report()["corpus"]) if folder.report.is_file() else ""
+        extractor = folder.unit_extractor if folder.unit_extractor.is_dir() else None
+        clips = {row["id"]: _prepared_clip(path, row) for row in PreparedDataset(path, fields=()).rows}
+        splits, read = {clip.id: clip.split for clip in clips.values()}, clips.__getitem__
     else:
         raw = open_corpus(path)
-        corpus, splits, read = raw.name, raw.splits, raw.clip
+        corpus, title, splits, read = raw.name, raw.name, raw.splits, raw.clip
     present = sorted(set(splits.values()))
     chosen = split or next((name for name in PREFERRED_SPLITS if name in present), present[0])
     if chosen not in present:
@@ -85,9 +90,14 @@ def open_evaluation_set(
         if PurePosixPath(clip_id).is_absolute() or ".." in PurePosixPath(clip_id).parts:
             raise DatasetError(f"{path} has a clip {clip_id!r}; expected relative IDs without '..'.")
     ids = sorted(clip_id for clip_id, of in splits.items() if of == chosen)[:limit]
-    name = TITLES.get(_prepared_from(folder) if prepared else corpus, path.resolve().name)
-    known = folder.unit_extractor if prepared and folder.unit_extractor.is_dir() else None
-    return EvaluationSet(corpus, name, path, chosen, tuple(map(read, ids)), known)
+    name = TITLES.get(title, path.resolve().name)
+    return EvaluationSet(corpus, name, path, chosen, tuple(map(read, ids)), extractor)
+
+
+def _prepared_clip(root: Path, row: Mapping[str, Any]) -> Clip:
+    return Clip(
+        row["id"], root / row["video"], root / row["audio"], row["speaker"], row["split"], row["text"]
+    )
 
 
 def open_corpus(path: Path) -> ListedCorpus:
@@ -102,27 +112,6 @@ def open_corpus(path: Path) -> ListedCorpus:
     if any(child.is_dir() and re.fullmatch(r"s\d+", child.name) for child in path.iterdir()):
         return GRID(path)
     return FaceVideoFolder(path)
-
-
-_Listing = tuple[str, dict[str, str], Callable[[str], Clip]]  # corpus, splits by ID, ID -> clip
-
-
-def _prepared(folder: PreparedFolder) -> _Listing:
-    from ..data.prepared import PreparedDataset  # needs pyarrow, which publishing does not
-
-    rows = {row["id"]: row for row in PreparedDataset(folder.root, fields=()).rows}
-
-    def read(clip_id: str) -> Clip:
-        row = rows[clip_id]
-        video, audio = folder.root / row["video"], folder.root / row["audio"]
-        return Clip(clip_id, video, audio, row["speaker"], row["split"], row["text"])
-
-    return "prepared", {clip_id: row["split"] for clip_id, row in rows.items()}, read
-
-
-def _prepared_from(folder: PreparedFolder) -> str:
-    """The corpus that a prepared folder was made from, "" where there is no report."""
-    return str(folder.read_report()["corpus"]) if folder.report.is_file() else ""
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ def face_crops(source: Any, face: int | str = TALKING) -> np.ndarray:
     """
     from ..media.video import open_video
     from ..video.landmarks import borrowed_detector
-    from ..video.warp import warp_affine
+    from ..video.warp import square_matrix, warp_affine
 
     with open_video(source) as video:
         with borrowed_detector() as detector:
@@ -124,9 +124,8 @@ def face_crops(source: Any, face: int | str = TALKING) -> np.ndarray:
                 boxes[index] = box
         crops = []
         for (x, y, side), frame in zip(_squares(boxes), video, strict=True):
-            scale = side / FACE_SIZE
-            matrix = np.array([[scale, 0, x + scale / 2 - 0.5], [0, scale, y + scale / 2 - 0.5]])
-            crop = np.clip(warp_affine(frame, matrix, FACE_SIZE, FACE_SIZE) + 0.5, 0, 255)
+            crop = warp_affine(frame, square_matrix(x, y, side, FACE_SIZE), FACE_SIZE, FACE_SIZE)
+            crop = np.clip(crop + 0.5, 0, 255)
             crops.append(crop.astype(np.uint8))
     return np.stack(crops)
 

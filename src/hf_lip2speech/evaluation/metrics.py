@@ -16,9 +16,18 @@ from pathlib import Path
 from ..errors import MetricError, PesqUndefinedError, UndefinedMetricError
 from .alignment import ALIGNMENT, delay
 from .error_rates import EditErrors, cer, character_errors, unit_accuracy, unit_error_rate, wer, word_errors
-from .intelligibility import estoi, log_spectral_distance, mel_cepstral_distortion, pesq_nb, pesq_wb, stoi
 from .lip_sync import LipSync, lip_sync
-from .naturalness import Dnsmos, distill_mos, dnsmos
+from .quality import (
+    Dnsmos,
+    distill_mos,
+    dnsmos,
+    estoi,
+    log_spectral_distance,
+    mel_cepstral_distortion,
+    pesq_nb,
+    pesq_wb,
+    stoi,
+)
 from .voice import F0Errors, embedding_similarity, f0_errors, speaker_similarity
 
 EVALUATE_MODULE = str(Path(__file__).with_name("evaluate_metric.py"))

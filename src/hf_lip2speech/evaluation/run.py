@@ -40,8 +40,8 @@ from ..progress import Progress
 from .error_rates import normalise_text
 from .lip_sync import SyncNet, face_crops
 from .measures import MEASURES, MetricModels, ScoredSpeech, score
-from .naturalness import dnsmos_name
 from .page import write_page, write_spectrogram
+from .quality import dnsmos_name
 from .recognisers import Recogniser
 from .results import summarise, write_lines, write_table
 from .systems import END_TO_END, GROUND_TRUTH, SHUFFLED, ClipSpeech, Reference, RowSpeaker, fingerprint

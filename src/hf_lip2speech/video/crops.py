@@ -4,6 +4,7 @@ The place of a crop is known 6 frames later, when its landmarks can be averaged.
 frame about the face is kept, not the frame: a video of any length is read once, in bounded memory.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -26,7 +27,7 @@ GRAY = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601 luma
 REACH = 0.65  # of the longer side of the face: how far about the mouth a part of the frame is kept
 SAME_PLACE = 1e-5  # pixels by which the points of a crop that was cut ahead may differ from the final ones
 AT_ONCE = 8  # crops cut in one go
-GROWTH = 256  # crops by which the array of those that were cut ahead grows
+BLOCK = 256  # crops that are kept in one array
 MOST_KEPT = 2**27  # bytes of kept parts, of all faces; what does not fit is read again
 
 
@@ -100,6 +101,10 @@ class Part(NamedTuple):
         return cut_mouth(self.pixels, matrix)
 
 
+def _no_crops(count: int = BLOCK) -> np.ndarray:
+    return np.empty((count, MOUTH_SIZE, MOUTH_SIZE), dtype=np.uint8)
+
+
 @dataclass
 class FaceParts:
     """What is kept of one face.
@@ -107,14 +112,13 @@ class FaceParts:
     Attributes:
         parts: by frame, those that are not cut yet.
         following: the first frame that was not cut ahead.
-        crops: uint8 (N, 96, 96), those that were cut ahead, from frame `first` on; others are undefined.
+        crops: uint8 (BLOCK, 96, 96), those that were cut ahead, by number of the block; others are undefined.
         points: by frame, the anchor points (6, 2) with which they were cut.
     """
 
     parts: dict[int, Part] = field(default_factory=dict)
     following: int = 0
-    first: int = 0
-    crops: np.ndarray = field(default_factory=lambda: np.empty((0, MOUTH_SIZE, MOUTH_SIZE), np.uint8))
+    crops: dict[int, np.ndarray] = field(default_factory=lambda: defaultdict(_no_crops))
     points: dict[int, np.ndarray] = field(default_factory=dict)
 
     def cut(self, due: list[tuple[int, np.ndarray, Part]]) -> None:
@@ -122,15 +126,7 @@ class FaceParts:
         for index, points, part in due:
             matrix = crop_matrix(points)
             if part.holds(matrix):
-                if not self.points:
-                    self.first = index
-                if index - self.first >= len(self.crops):
-                    self.resize(index - self.first + GROWTH)
-                self.crops[index - self.first], self.points[index] = part.cut(matrix), points
-
-    def resize(self, count: int) -> None:
-        """In place, so that a long video's crops are never held twice."""
-        self.crops.resize((count, MOUTH_SIZE, MOUTH_SIZE), refcheck=False)
+                self.crops[index // BLOCK][index % BLOCK], self.points[index] = part.cut(matrix), points
 
 
 class CropsAhead:
@@ -194,16 +190,12 @@ class CropsAhead:
         Raises:
             Lip2SpeechError: there are fewer frames when they are read again.
         """
-        if len(faces) == 1 and faces[0].first == 0:
-            faces[0].resize(len(points))
-            crops = faces[0].crops
-        else:
-            crops = np.empty((len(points), MOUTH_SIZE, MOUTH_SIZE), dtype=np.uint8)
-        missing = wanted.copy()
+        crops, missing = _no_crops(len(points)), wanted.copy()
         for face in faces:
             for index, place in face.points.items():
                 if missing[index] and np.abs(place - points[index]).max() < SAME_PLACE:
-                    crops[index], missing[index] = face.crops[index - face.first], False
+                    crops[index], missing[index] = face.crops[index // BLOCK][index % BLOCK], False
+            face.crops.clear()
         matrices = {int(index): crop_matrix(points[index]) for index in np.flatnonzero(missing)}
         for index in list(matrices):
             parts = (face.parts[index] for face in faces if index in face.parts)

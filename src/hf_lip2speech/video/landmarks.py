@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from ..progress import without_foreign_lines
-from .warp import warp_affine
+from .warp import square_matrix, warp_affine
 
 DETECTION_SIZE, MESH_SIZE = 128, 192  # sides of the inputs of BlazeFace and Face Mesh, pixels
 LEAST_SCORE = 0.5  # of both, 0..1
@@ -137,7 +137,7 @@ class BlazeFace:
     def _search(self, frame: np.ndarray, centre: tuple[float, float], side: float) -> list:
         scale = side / DETECTION_SIZE
         corner = np.array(centre) - side / 2
-        matrix = np.array([[scale, 0, corner[0] + scale / 2 - 0.5], [0, scale, corner[1] + scale / 2 - 0.5]])
+        matrix = square_matrix(corner[0], corner[1], side, DETECTION_SIZE)
         image = warp_affine(frame, matrix, DETECTION_SIZE, DETECTION_SIZE)
         # Black where the square reaches beyond the frame: repeated edges can look like faces.
         low = np.ceil(np.maximum(-corner / scale, 0)).astype(int)

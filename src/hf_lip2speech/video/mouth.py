@@ -19,7 +19,7 @@ from ..errors import EmptyVideoError, Lip2SpeechError, MouthCropError
 from .crops import CropsAhead, gray, interpolate, smooth
 from .landmarks import LandmarkDetector, borrowed_detector
 from .tracks import LONGEST_LOSS, TALKING, Progress, Track, check_face, choose, follow_faces
-from .warp import warp_affine
+from .warp import square_matrix, warp_affine
 
 SMALLEST_FACE = 25.0  # pixels between the outer corners of the eyes: the crop is enlarged three times
 MOST_TURNED = 0.3  # of that distance, by which the nose is off the middle: about 35 degrees to the side
@@ -135,11 +135,7 @@ def ready_made_crops(frames: Iterable[np.ndarray], *, name: str = "the video") -
             margin = (MOUTH_SIZE - CROP_SIZE) // 2
             frame = np.pad(frame, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
         elif height != MOUTH_SIZE:
-            scale = height / MOUTH_SIZE
-            shift = scale / 2 - 0.5
-            frame = warp_affine(
-                frame, np.array([[scale, 0, shift], [0, scale, shift]]), MOUTH_SIZE, MOUTH_SIZE
-            )
+            frame = warp_affine(frame, square_matrix(0, 0, height, MOUTH_SIZE), MOUTH_SIZE, MOUTH_SIZE)
         crops.append(gray(frame))
     if not crops:
         raise EmptyVideoError(f"{name} has no frame")

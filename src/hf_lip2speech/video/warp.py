@@ -38,6 +38,13 @@ def apply_affine(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     return points @ matrix[:, :2].T + matrix[:, 2]
 
 
+def square_matrix(x: float, y: float, side: float, size: int) -> np.ndarray:
+    """(2, 3): pixel of a square picture of `size` pixels -> pixel of the image in which that square has its
+    left and upper edge at x and y."""
+    scale = side / size
+    return np.array([[scale, 0, x + scale / 2 - 0.5], [0, scale, y + scale / 2 - 0.5]])
+
+
 def warp_affine(
     image: np.ndarray, matrix: np.ndarray, height: int, width: int, mix: np.ndarray | None = None
 ) -> np.ndarray:
