@@ -4,6 +4,7 @@ Importing registers the models with transformers' Auto classes and the task with
 landmark detector, data sets and plotting are imported by the calls that need them.
 """
 
+from importlib import import_module
 from typing import Any
 
 from .errors import Lip2SpeechError
@@ -54,21 +55,15 @@ __all__ = [
 ]
 
 
+# Imported when they are asked for; the corpora need the extra "train".
+_LAZY = {"LipToSpeechStream": ".streaming", "FaceVideoFolder": ".data.corpora"}
+_LAZY |= dict.fromkeys(("GRID", "LRS2", "LRS3"), ".data.builders")
+
+
 def __getattr__(name: str) -> Any:
-    """The corpora, which need the extra "train", and the stream are imported when they are asked for."""
-    if name == "LipToSpeechStream":
-        from .streaming import LipToSpeechStream
-
-        return LipToSpeechStream
-    if name == "FaceVideoFolder":
-        from .data.corpora import FaceVideoFolder
-
-        return FaceVideoFolder
-    if name in ("GRID", "LRS2", "LRS3"):
-        from .data import builders
-
-        return getattr(builders, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name], __name__), name)
 
 
 def __dir__() -> list[str]:

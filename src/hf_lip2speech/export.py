@@ -6,6 +6,8 @@ Shapes: B clips of T video frames (25 fps), 2T units, 4T mel frames, 640T sample
 import logging
 import shutil
 import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -216,26 +218,34 @@ def _mask(lengths: tuple[int, ...]) -> torch.Tensor:
 
 def _export(part: Any, path: Path) -> None:
     weights = sum(parameter.nbytes for parameter in part.parameters())
-    registry = logging.getLogger("torch.onnx._internal.exporter._registration")
-    level = registry.level
-    registry.setLevel(logging.ERROR)  # it warns that torchvision is not there
+    # It warns that torchvision is not there.
+    with _errors_alone("torch.onnx._internal.exporter._registration"), torch.no_grad():
+        torch.onnx.export(
+            part,
+            part.example((7, 5)),
+            path,
+            input_names=list(part.inputs),
+            output_names=list(part.outputs),
+            dynamic_shapes=part.dynamic_shapes(),
+            opset_version=OPSET,
+            external_data=weights > _LARGEST_FILE,
+            dynamo=True,
+            verbose=False,
+        )
+
+
+@contextmanager
+def _errors_alone(logger: str | None) -> Generator[None]:
+    """Without the warnings of a logger, None: the root, and of Python."""
+    found = logging.getLogger(logger)
+    level = found.level
+    found.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            torch.onnx.export(
-                part,
-                part.example((7, 5)),
-                path,
-                input_names=list(part.inputs),
-                output_names=list(part.outputs),
-                dynamic_shapes=part.dynamic_shapes(),
-                opset_version=OPSET,
-                external_data=weights > _LARGEST_FILE,
-                dynamo=True,
-                verbose=False,
-            )
+            yield
     finally:
-        registry.setLevel(level)
+        found.setLevel(level)
 
 
 def _difference(part: Any, path: Path) -> float:
@@ -264,10 +274,7 @@ def _quantise(path: Path) -> None:
     quantization = require_extra("onnxruntime.quantization", EXTRA)
     graph = require_extra("onnx", EXTRA).load(path, load_external_data=False).graph
     heads = [node.name for node in graph.node if any("_head" in entry.value for entry in node.metadata_props)]
-    quiet = logging.getLogger()
-    level = quiet.level
-    quiet.setLevel(logging.ERROR)  # it advises a step that is for static quantisation
-    try:
+    with _errors_alone(None):  # it advises a step that is for static quantisation
         quantization.quantize_dynamic(
             path,
             path.with_suffix(INT8),
@@ -277,8 +284,6 @@ def _quantise(path: Path) -> None:
             weight_type=quantization.QuantType.QInt8,
             use_external_data_format=path.with_name(f"{path.name}.data").exists(),
         )
-    finally:
-        quiet.setLevel(level)
 
 
 def _preprocessing(extractor: Lip2SpeechFeatureExtractor, model: Lip2SpeechWithVocoder) -> dict[str, Any]:

@@ -167,11 +167,7 @@ def read_text(
         asked = align_transcript(logits, text, characters, characters_too)
     elif return_text and (graph is not None or num_hypotheses > 1):
         asked = transcribe(
-            logits,
-            characters,
-            graph=graph,
-            num_hypotheses=num_hypotheses,
-            return_characters=characters_too,
+            logits, characters, graph=graph, num_hypotheses=num_hypotheses, return_characters=characters_too
         )
     said = [free, asked, *asked.get("hypotheses", [])]
     for word in {id(word): word for one in said for word in one["words"]}.values():  # each once

@@ -11,7 +11,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import torch
 
@@ -91,41 +91,27 @@ class StandIn:
         pass
 
 
-class _StorageType(NamedTuple):
-    dtype: torch.dtype
+class _Function:
+    """What may be called. No function itself, on which a pickle's BUILD could change something."""
+
+    __slots__ = ("_work",)
+
+    def __init__(self, work: Callable[..., Any]):
+        self._work = work
+
+    def __call__(self, *args: Any) -> Any:
+        return self._work(*args)
 
 
-# Instances without a dictionary rather than functions, so that a pickle's BUILD can change nothing on them.
-class _RebuildTensor:
-    __slots__ = ()
-
-    def __call__(
-        self, storage: torch.Tensor, offset: int, size: tuple, stride: tuple, *rest: Any
-    ) -> torch.Tensor:
-        return torch.as_strided(storage, size, stride, offset)  # refuses to reach outside the storage
+def _tensor(storage: torch.Tensor, offset: int, size: tuple, stride: tuple, *rest: Any) -> torch.Tensor:
+    return torch.as_strided(storage, size, stride, offset)  # refuses to reach outside the storage
 
 
-class _RebuildParameter:
-    __slots__ = ()
-
-    def __call__(self, data: torch.Tensor, *rest: Any) -> torch.Tensor:
-        return data
-
-
-class _EncodeBytes:
-    """How Python 2's pickles spell bytes: a string and "latin1"."""
-
-    __slots__ = ()
-
-    def __call__(self, text: str, encoding: str = "latin1") -> bytes:
-        return text.encode("latin1")
-
-
-_REBUILT = {
-    ("torch._utils", "_rebuild_tensor"): _RebuildTensor,
-    ("torch._utils", "_rebuild_tensor_v2"): _RebuildTensor,
-    ("torch._utils", "_rebuild_parameter"): _RebuildParameter,
-    ("_codecs", "encode"): _EncodeBytes,
+_REBUILT: dict[tuple[str, str], Callable[..., Any]] = {
+    ("torch._utils", "_rebuild_tensor"): _tensor,
+    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+    ("torch._utils", "_rebuild_parameter"): lambda data, *rest: data,
+    ("_codecs", "encode"): lambda text, *rest: text.encode("latin1"),  # how Python 2's pickles spell bytes
 }
 
 
@@ -140,11 +126,11 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         module = _RENAMED.get(module, module)
         if (module, name) in _REBUILT:
-            return _REBUILT[module, name]()
+            return _Function(_REBUILT[module, name])
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         if module in ("torch", "torch.cuda") and name in _DTYPES:
-            return _StorageType(_DTYPES[name])
+            return _DTYPES[name]
         is_data = module in _DATA_MODULES or name in _DATA_NAMES.get(module, ())
         if module.split(".")[0] in sys.stdlib_module_names and not is_data:
             raise UnsafeCheckpointError(f"{module}.{name}")
@@ -156,10 +142,10 @@ class _Unpickler(pickle.Unpickler):
         return self._stand_ins[module, name]
 
     def persistent_load(self, pid: Any) -> torch.Tensor:
-        kind, storage_type, key, _, numel, *view = pid
-        if kind != "storage" or not isinstance(storage_type, _StorageType):
+        kind, dtype, key, _, numel, *view = pid
+        if kind != "storage" or not isinstance(dtype, torch.dtype):
             raise pickle.UnpicklingError(f"unknown kind of stored object {pid!r:.80}")
-        storage = self._storage(key, storage_type.dtype, numel)
+        storage = self._storage(key, dtype, numel)
         if view and view[0] is not None:  # the oldest files: a part of another storage
             _, offset, length = view[0]
             return storage[offset : offset + length]

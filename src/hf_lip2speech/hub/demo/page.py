@@ -175,12 +175,7 @@ def make_page(speak: LipToSpeechPipeline) -> gr.Blocks:
                     gr.Warning(html.escape(note))
                 yield _shown(spoken)  # Gradio copies the files while it waits here
 
-        video.change(
-            lambda path: gr.Button(interactive=path is not None),
-            video,
-            button,
-            **QUIET,
-        )
+        video.change(lambda path: gr.Button(interactive=path is not None), video, button, **QUIET)
         button.click(js=SCROLL, api_visibility="private")
         spoken = button.click(
             run,
@@ -191,12 +186,7 @@ def make_page(speak: LipToSpeechPipeline) -> gr.Blocks:
             **ONE_AT_A_TIME,
         )
         spoken.success(js=SCROLL, api_visibility="private")
-        spoken.success(
-            lambda path: gr.Video(subtitles=path),
-            subtitles,
-            talking,
-            **QUIET,
-        )
+        spoken.success(lambda path: gr.Video(subtitles=path), subtitles, talking, **QUIET)
     page.queue(max_size=QUEUE)
     return page
 

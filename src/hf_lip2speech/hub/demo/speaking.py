@@ -126,8 +126,7 @@ def speak_to_files(
     """Make speech from a video, in a voice of the model or that of a recording.
 
     Args:
-        video, recording: Files, never URLs: a visitor must not make this machine fetch anything. A recording
-            of somebody's speech takes precedence over `voice`.
+        video, recording: Files, never URLs: a visitor must not make this machine fetch anything.
         folder: For the files.
         voice: One of `speak.voices`; None: the default voice.
         recording: Of somebody's speech; takes precedence over `voice`.
