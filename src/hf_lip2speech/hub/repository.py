@@ -5,7 +5,6 @@ trust_remote_code=True, and the repository's own code, one import of the package
 transformers calls `custom_pipelines` is left out: with it, the flag would always be needed.
 """
 
-import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -84,7 +83,7 @@ def make_repository(
     if isinstance(model, (Lip2SpeechModel, Lip2SpeechWithVocoder)):
         extractor = feature_extractor_for(checkpoint, model)
         extractor.save_pretrained(out)
-        settings = json.loads((out / "preprocessor_config.json").read_text(encoding="utf-8"))
+        settings = json_object(out / "preprocessor_config.json")
         settings["auto_map"] = {"AutoFeatureExtractor": f"{SHIM}.{type(extractor).__name__}"}
         write_json(out / "preprocessor_config.json", settings)
         names.append(type(extractor).__name__)
@@ -165,7 +164,7 @@ def _weight_files(folder: Path) -> list[str]:
 
 def _published_config(checkpoint: Path, model_class: str, config_class: str) -> dict[str, Any]:
     """config.json with the `auto_map` to the classes, and without local paths."""
-    config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+    config = json_object(checkpoint / "config.json")
     for part in (config, *(value for value in config.values() if isinstance(value, dict))):
         for name in ("custom_pipelines", "_name_or_path", "auto_map"):
             part.pop(name, None)

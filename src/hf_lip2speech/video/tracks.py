@@ -29,7 +29,7 @@ JITTER = 0.008  # of the rigid points, at which lip motion counts half
 TALKING, LARGEST = "talking", "largest"
 
 
-@dataclass
+@dataclass(eq=False)
 class Track:
     """One face over time: of its newest frame (`last`) the box, float32 (4,), and its area summed over
     frames, in pixels. By frame: its number, the points that place the crop (6, 2), the box (4,), the points
@@ -168,24 +168,23 @@ def choose(tracks: list[Track], face: int | str, name: str) -> list[Track]:
     """
     faces = number_faces(tracks)
     if isinstance(face, str):
-        lasting = {id(track) for parts in faces for track in parts}
-        power = (
-            {id(track): talking_power(track) for track in tracks}
-            if face == TALKING and len(tracks) > 1
-            else {}
-        )
-        order = sorted(
-            tracks, key=lambda track: (id(track) not in lasting, -power.get(id(track), 0.0), -track.area)
-        )
+        lasting = {track for parts in faces for track in parts}
+        by_lips = face == TALKING and len(tracks) > 1
+        power = {track: talking_power(track) if by_lips else 0.0 for track in tracks}
+        order = sorted(tracks, key=lambda track: (track not in lasting, -power[track], -track.area))
         chosen: list[Track] = []
     else:
-        if face >= len(faces):
-            raise NoFaceError(_no_such_face(face, len(faces), name))
+        if face >= (count := len(faces)):
+            shown, advice = "one face", "leave the option face out, or give 0"
+            if count > 1:
+                shown = f"{count} faces, counted from left to right from 0"
+                advice = f'give 0 to {count - 1}, "talking" or "largest"'
+            raise NoFaceError(f"face={face}, but {name} shows {shown}: {advice}")
         chosen = list(faces[face])
         order = sorted(tracks, key=lambda track: -track.area)
     others = 0
     for track in order:
-        if any(track is one for one in chosen):
+        if track in chosen:
             continue
         alone = not track.beside(chosen)
         if not chosen or (alone and track.mean_area >= chosen[0].mean_area / 4):
@@ -193,9 +192,7 @@ def choose(tracks: list[Track], face: int | str, name: str) -> list[Track]:
         elif len(track.frames) >= LEAST_PRESENCE:
             others += 1
     if others and len(faces) > 1 and isinstance(face, str):
-        number = next(
-            number for number, parts in enumerate(faces) if any(part is chosen[0] for part in parts)
-        )
+        number = next(number for number, parts in enumerate(faces) if chosen[0] in parts)
         reason = "whose lips move most" if face == TALKING else "the largest and present longest"
         warnings.warn(
             f"{name} shows several faces: took face {number} of 0 to {len(faces) - 1} (from left to right), "
@@ -203,15 +200,6 @@ def choose(tracks: list[Track], face: int | str, name: str) -> list[Track]:
             stacklevel=3,
         )
     return sorted(chosen, key=lambda track: track.frames[0])
-
-
-def _no_such_face(face: int, count: int, name: str) -> str:
-    if count == 1:
-        return f"face={face}, but {name} shows one face: leave the option face out, or give 0"
-    return (
-        f"face={face}, but {name} shows {count} faces, counted from left to right from 0: give 0 to "
-        f'{count - 1}, "talking" or "largest"'
-    )
 
 
 def talking_power(track: Track) -> float:
