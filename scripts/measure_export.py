@@ -22,7 +22,7 @@ with needs_extra("eval"):
 
     from hf_lip2speech import Lip2SpeechFeatureExtractor, Lip2SpeechWithVocoder
     from hf_lip2speech.constants import FRAME_RATE
-    from hf_lip2speech.data.fields import read_crops
+    from hf_lip2speech.data.layout import read_crops
     from hf_lip2speech.data.prepared import PreparedDataset
     from hf_lip2speech.evaluation.metrics import wer
     from hf_lip2speech.evaluation.recognisers import PocketsphinxGrid

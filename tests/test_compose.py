@@ -14,7 +14,7 @@ from hf_lip2speech import Lip2SpeechFeatureExtractor, Lip2SpeechWithVocoder, Spe
 from hf_lip2speech.composite import compose, feature_extractor_for, save_beside_weights
 from hf_lip2speech.data.prepared import PreparedDataset, speaker_voices
 from hf_lip2speech.errors import Lip2SpeechError
-from hf_lip2speech.training.stages import data_beside
+from hf_lip2speech.training.stage_trainer import data_beside
 
 from .tiny_model import noise_videos, tiny_model, unit_vector
 from .training.prepared_folder import write_prepared_folder

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from hf_lip2speech.data.fields import READERS
+from hf_lip2speech.data.layout import READERS
 from hf_lip2speech.data.prepared import PreparedDataset
 from hf_lip2speech.errors import Lip2SpeechError
 from hf_lip2speech.evaluation.lip_sync import SyncNet

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from .data.layout import UNIT_EXTRACTOR
+from .constants import UNIT_EXTRACTOR
 from .errors import Lip2SpeechError
 from .feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from .files import new_folder

@@ -24,3 +24,5 @@ PIXEL_MEAN = 0.421  # of x / 255
 PIXEL_STD = 0.165
 CLIP_MEAN = 0.579  # gray values / 255 to which new trainings bring each clip: those of GRID's speaker s1
 CLIP_STD = 0.111
+
+UNIT_EXTRACTOR = "unit_extractor"  # the folder of a SpeechUnitExtractor, beside weights or prepared data

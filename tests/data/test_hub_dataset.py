@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from hf_lip2speech.data.fields import FIELDS
 from hf_lip2speech.data.hub_dataset import SHARD_FRAMES, _shards, push_prepared, stream_prepared
+from hf_lip2speech.data.layout import FIELDS
 from hf_lip2speech.data.prepared import PreparedDataset
 from hf_lip2speech.errors import DatasetError
 

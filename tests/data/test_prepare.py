@@ -22,8 +22,7 @@ from hf_lip2speech.data.clip_files import common_frames, kept_frames
 from hf_lip2speech.data.corpora import GRID, LRS3, Clip, FaceVideoFolder, Word
 from hf_lip2speech.data.corpora.clip import shuffled
 from hf_lip2speech.data.dry_run import estimate
-from hf_lip2speech.data.fields import read_crops
-from hf_lip2speech.data.layout import PreparedFolder
+from hf_lip2speech.data.layout import PreparedFolder, read_crops
 from hf_lip2speech.data.prepare import prepare
 from hf_lip2speech.data.prepared import PreparedDataset
 from hf_lip2speech.errors import ClipLengthError, DatasetError, Lip2SpeechError, NoFaceError, UnexpectedError

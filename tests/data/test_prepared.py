@@ -5,7 +5,7 @@ import pyarrow.compute
 import pyarrow.parquet
 import pytest
 
-from hf_lip2speech.data.fields import FIELDS
+from hf_lip2speech.data.layout import FIELDS
 from hf_lip2speech.data.prepare import prepare
 from hf_lip2speech.data.prepared import PreparedDataset, prepared_split
 from hf_lip2speech.errors import DatasetError

@@ -8,7 +8,7 @@ import torch
 
 from hf_lip2speech import Lip2SpeechModel
 from hf_lip2speech.data.collation import Lip2SpeechCollator
-from hf_lip2speech.data.fields import read_crops
+from hf_lip2speech.data.layout import read_crops
 from hf_lip2speech.data.prepared import PreparedDataset
 from hf_lip2speech.data.sampling import AugmentedDataset
 from hf_lip2speech.errors import DamagedClipError, DatasetError

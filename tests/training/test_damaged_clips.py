@@ -167,7 +167,7 @@ def test_what_is_not_the_clips_fault_stops_at_once_with_one_line(train, prepared
     def refuse(*_):
         raise PermissionError(13, "Permission denied", "mel/s1/clip3.npy")
 
-    monkeypatch.setattr("hf_lip2speech.data.fields.np.load", refuse)
+    monkeypatch.setattr("hf_lip2speech.data.layout.np.load", refuse)
     monkeypatch.setattr("hf_lip2speech.training.stage_trainer.data_beside", lambda *_: {})
     with pytest.raises(SystemExit):
         run_command(lambda: train("train", "dataloader_num_workers=1"))

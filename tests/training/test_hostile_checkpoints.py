@@ -47,7 +47,7 @@ def test_a_hostile_checkpoint_is_refused(script, train, stopped, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("script", "damage"), [("train", "cut"), ("train_vocoder", "cut"), ("train_vocoder", "gone")]
+    ("script", "damage"), [(script, damage) for script in PICKLES for damage in ("cut", "gone")]
 )
 def test_a_damaged_checkpoint_is_named(script, damage, train, stopped, tmp_path):
     shutil.copytree(stopped[script], tmp_path / "run")

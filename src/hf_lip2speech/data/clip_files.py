@@ -28,8 +28,7 @@ from ..video.mouth import MouthClip, follow_mouth
 from ..video.tracks import TALKING
 from .corpora import Clip
 from .corpora.clip import Segment, file_signature, segments_of
-from .fields import named_damage, read_crops, read_waveform
-from .layout import Journal, PreparedFolder
+from .layout import Journal, PreparedFolder, named_damage, read_crops, read_waveform
 from .unread import place_of_bug
 
 # Makes a clip's sound, float32 (640 T,) at 16 kHz, from its text and its mouth of T frames.

@@ -19,8 +19,7 @@ from ..cards import prepared_card
 from ..errors import DatasetError
 from .builders import FEATURES as CORPUS_FEATURES
 from .builders import SPLITS, datasets
-from .fields import FIELDS, READERS
-from .layout import COLUMNS, PreparedFolder
+from .layout import COLUMNS, FIELDS, READERS, PreparedFolder
 from .prepared import PreparedDataset
 
 SHARD_FRAMES = 180_000  # two hours; half a gigabyte, at the 2.7 kB per frame of prepared GRID clips

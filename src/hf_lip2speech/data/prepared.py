@@ -15,8 +15,7 @@ from torch.utils.data import ConcatDataset, Dataset
 from .. import constants
 from ..errors import DamagedClipError, DatasetError
 from .corpora.clip import read_text
-from .fields import FIELDS, READERS, named_damage
-from .layout import COLUMNS, PreparedFolder
+from .layout import COLUMNS, FIELDS, READERS, PreparedFolder, named_damage
 
 PREPARE_AGAIN = (
     "Run the same `hf-lip2speech prepare` again: it keeps what is done and writes the manifest anew."

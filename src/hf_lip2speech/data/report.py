@@ -13,8 +13,7 @@ from PIL import Image
 from ..constants import FRAME_RATE, MOUTH_SIZE
 from .corpora import Clip
 from .corpora.clip import Segment, shuffled, words_of
-from .fields import read_crops
-from .layout import COLUMNS, PreparedFolder
+from .layout import COLUMNS, PreparedFolder, read_crops
 
 ROW_GROUP = 5_000  # clips whose rows are in memory at once
 SHEET_COLUMNS, SHEET_ROWS = 12, 8

@@ -25,8 +25,7 @@ from ..progress import tracked
 from .clip_files import read_sound
 from .corpora import Clip
 from .corpora.clip import shuffled
-from .fields import read_crops
-from .layout import PreparedFolder
+from .layout import PreparedFolder, read_crops
 
 DEFAULT_UNITS = "facebook/hubert-base-ls960"  # whose layer 6 the published systems cluster
 FITTING_SECONDS = 10_000  # of sound that is clustered: 500,000 features, 2,500 per cluster of 200

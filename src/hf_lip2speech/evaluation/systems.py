@@ -14,10 +14,9 @@ import numpy as np
 import torch
 
 from ..audio.mel import log_mel_spectrogram
-from ..constants import FRAME_RATE, MEL_PER_FRAME, SAMPLES_PER_FRAME, UNITS_PER_FRAME
+from ..constants import FRAME_RATE, MEL_PER_FRAME, SAMPLES_PER_FRAME, UNIT_EXTRACTOR, UNITS_PER_FRAME
 from ..data.clip_files import common_frames, read_sound
 from ..data.corpora import GRID_SENTENCE, Clip
-from ..data.layout import UNIT_EXTRACTOR
 from ..errors import Lip2SpeechError
 from ..loading import file_beside
 from ..models.modeling_lip2speech_with_vocoder import Lip2SpeechWithVocoder

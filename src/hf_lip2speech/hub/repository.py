@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from ..cards import HERE, KINDS, existing_card, model_card, read_facts
 from ..composite import feature_extractor_for
-from ..data.layout import UNIT_EXTRACTOR
+from ..constants import UNIT_EXTRACTOR
 from ..errors import MetricError, PublishError
 from ..evaluation.results import read_results
 from ..evaluation.systems import fingerprint

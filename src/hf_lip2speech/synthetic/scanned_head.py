@@ -66,41 +66,31 @@ def read_head(source: str | Path) -> ScannedHead:
         Lip2SpeechError: the folder is none, lacks a shape, or is damaged.
     """
     folder = Path(source)
-    try:
-        head = _read_head(folder)
-        vertices, quads = head.neutral, head.quads
-        whole = vertices.shape[1:] == (3,) and quads.shape == (len(head.materials), 4)
-        whole = whole and 0 <= quads.min() <= quads.max() < len(vertices)
-    except Lip2SpeechError:
-        raise
-    except (IndexError, ValueError) as error:
-        raise Lip2SpeechError(f"The head in {folder} is damaged ({error}): copy it again.") from error
-    if not whole:
-        raise Lip2SpeechError(f"The head in {folder} is damaged (faces of no vertices): copy it again.")
-    return head
-
-
-def _read_head(folder: Path) -> ScannedHead:
     neutral_file = folder / "generic_neutral_mesh.obj"
     if not neutral_file.is_file():
         raise Lip2SpeechError(
             f"{folder} has no generic_neutral_mesh.obj: give the folder FaceXModel of a clone of "
             "https://github.com/ICT-VGL/ICT-FaceKit."
         )
-    neutral, quads, materials = _read_obj(neutral_file)
     identities = sorted(folder.glob("identity*.obj"))[:IDENTITIES]
     missing = [name for name in MOUTH_SHAPES if not (folder / f"{name}.obj").is_file()]
     if missing or not identities:
         raise Lip2SpeechError(
             f"{folder} lacks {', '.join(missing) or 'identity*.obj'}: clone the repository whole."
         )
-    return ScannedHead(
-        neutral,
-        np.stack([_read_obj(file)[0] - neutral for file in identities]),
-        {name: _read_obj(folder / f"{name}.obj")[0] - neutral for name in MOUTH_SHAPES},
-        quads,
-        materials,
-    )
+    try:
+        neutral, quads, materials = _read_obj(neutral_file)
+        if neutral.shape[1:] != (3,) or quads.min() < 0 or quads.max() >= len(neutral):
+            raise ValueError("faces of no vertices")
+        return ScannedHead(
+            neutral,
+            np.stack([_read_obj(file)[0] - neutral for file in identities]),
+            {name: _read_obj(folder / f"{name}.obj")[0] - neutral for name in MOUTH_SHAPES},
+            quads,
+            materials,
+        )
+    except (IndexError, ValueError) as error:
+        raise Lip2SpeechError(f"The head in {folder} is damaged ({error}): copy it again.") from error
 
 
 def _read_obj(file: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

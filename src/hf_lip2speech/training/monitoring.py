@@ -173,18 +173,16 @@ class Sample:
 def write_samples(
     sample: Callable[[dict[str, Any]], Sample], clips: Any, args: Any, step: int, writer: Any
 ) -> None:
-    """Write the samples of the first args.num_samples validation clips, but of those that cannot be read."""
+    """Sound and picture of the first args.num_samples validation clips, but of those that cannot be read, to
+    `output_dir/samples`, TensorBoard's `writer` (or None), and trackers that take images."""
     for index in range(min(args.num_samples, len(clips))):
         if not isinstance(item := ReadableClips(clips)[index], UnreadClip):
-            write_sample(args.output_dir, sample(item), step, args.report_to, writer)
+            _write_sample(args, sample(item), step, writer)
 
 
-def write_sample(
-    output_dir: str | Path, sample: Sample, step: int, report_to: list[str], writer: Any = None
-) -> None:
-    """Sound and picture to `output_dir/samples`, TensorBoard's `writer`, and trackers that take images."""
+def _write_sample(args: Any, sample: Sample, step: int, writer: Any) -> None:
     name = sample.name.replace("/", "_")
-    folder = Path(output_dir) / "samples" / name
+    folder = Path(args.output_dir) / "samples" / name
     for kind, waveform in sample.waveforms.items():
         write_audio(folder / f"{kind}.wav", waveform)
         if writer is not None:
@@ -196,7 +194,7 @@ def write_sample(
     picture = np.asarray(figure.canvas.buffer_rgba())[..., :3]
     if writer is not None:
         writer.add_image(f"{name}/targets", picture, step, dataformats="HWC")
-    for tracker in {"wandb", "trackio"}.intersection(report_to):
+    for tracker in {"wandb", "trackio"}.intersection(args.report_to):
         module = importlib.import_module(tracker)
         module.log({f"{name}/targets": module.Image(picture)})
 

@@ -16,7 +16,7 @@ from accelerate import Accelerator, PartialState
 from torch.nn.utils.rnn import pad_sequence
 
 from ..constants import MEL_PER_FRAME, UNITS_PER_FRAME
-from ..data.fields import DAMAGE
+from ..data.layout import DAMAGE
 from ..data.sampling import AugmentedDataset
 from ..data.unread import ReadableClips, SkippedClips, UnreadClip
 from ..errors import DamagedClipError

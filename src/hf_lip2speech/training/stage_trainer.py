@@ -12,7 +12,7 @@ from accelerate.utils import set_seed
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 from transformers import PreTrainedModel, Trainer, TrainerCallback
 from transformers.integrations import TensorBoardCallback
-from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME, TRAINER_STATE_NAME
 from transformers.trainer_callback import PrinterCallback, TrainerState
 
 from ..audio.mel import griffin_lim
@@ -231,6 +231,8 @@ class StageTrainer(Trainer):
         if checkpoint is None:
             return super()._load_optimizer_and_scheduler(checkpoint)
         with reading(checkpoint):
+            for name in (OPTIMIZER_NAME, SCHEDULER_NAME):
+                (Path(checkpoint) / name).stat()  # the Trainer goes on without one that is missing
             super()._load_optimizer_and_scheduler(checkpoint)
             if self.average is not None:
                 saved = torch.load(Path(checkpoint) / AVERAGE, map_location="cpu", weights_only=True)
@@ -283,7 +285,7 @@ class StageTrainer(Trainer):
         return result
 
 
-def data_beside(folders: list[str], init_from: str | None) -> dict[str, Any]:
+def data_beside(folders: list[str], init_from: str | None = None) -> dict[str, Any]:
     """What the prepared data add to a trained model's folder: arguments of `save_beside_weights`. Warns where
     their units are not those of the model in `init_from`.
 
