@@ -6,7 +6,7 @@ import pytest
 from hf_lip2speech import Lip2SpeechFeatureExtractor, LipToSpeechPipeline
 from hf_lip2speech.errors import Lip2SpeechError
 from hf_lip2speech.pipeline_text import read_text
-from hf_lip2speech.text.beam_search import word_graph
+from hf_lip2speech.text.transcripts import word_graph
 
 from .text.posteriors import spoken
 from .tiny_model import noise_videos, spelling_model, tiny_pipeline

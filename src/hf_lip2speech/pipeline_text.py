@@ -10,9 +10,8 @@ from .constants import UNITS_PER_FRAME
 from .errors import Lip2SpeechError
 from .models.configuration_lip2speech import Lip2SpeechConfig
 from .text.alignment import word_scores
-from .text.beam_search import WordGraph, word_graph
 from .text.characters import BLANK, SPACE, decode_text, encode_text
-from .text.transcripts import align_transcript, calibrated, clip_confidence, transcribe
+from .text.transcripts import WordGraph, align_transcript, calibrated, clip_confidence, transcribe, word_graph
 
 OF_TEXT = ("text_ids", "return_text", "return_audio", "num_hypotheses", "vocabulary")
 OF_SPEECH = ("return_spectrogram", "return_units", "return_f0")
@@ -108,18 +107,6 @@ def encode_texts(text: Any, inputs: Any, config: Lip2SpeechConfig) -> list[list[
     return encoded
 
 
-def warn_of_unlikely_words(text_logits: torch.Tensor, text: str, config: Lip2SpeechConfig) -> None:
-    """One warning with the words of a text that the lips cannot be saying, if there are any."""
-    scores = word_scores(text_logits, text, config.text_vocabulary or "")
-    unlikely = [word for word, score in scores if score < config.unlikely_word_score]
-    if unlikely:
-        warnings.warn(
-            f"the lips do not seem to say {', '.join(map(repr, unlikely))} of the text {text!r}: it is said "
-            "where it fits best, and may be hard to understand there",
-            stacklevel=3,
-        )
-
-
 def check_reads_text(config: Lip2SpeechConfig, asked: str) -> None:
     """
     Raises:
@@ -163,7 +150,13 @@ def read_text(
     free = asked = transcribe(logits, characters, return_characters=characters_too)
     if text_ids:
         text = decode_text(text_ids, characters)
-        warn_of_unlikely_words(logits, text, config)
+        scores = word_scores(logits, text, characters)
+        if unlikely := [word for word, score in scores if score < config.unlikely_word_score]:
+            warnings.warn(
+                f"the lips do not seem to say {', '.join(map(repr, unlikely))} of the text {text!r}: it is "
+                "said where it fits best, and may be hard to understand there",
+                stacklevel=2,
+            )
         asked = align_transcript(logits, text, characters, characters_too)
     elif return_text and (graph is not None or num_hypotheses > 1):
         asked = transcribe(

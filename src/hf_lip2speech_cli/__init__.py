@@ -95,20 +95,16 @@ def run_readably(program: str, work: Callable[[], int], *, debug: bool = False) 
             print(f"{program}: interrupted", file=sys.stderr)
             return INTERRUPTED
         except Exception as error:
-            message = _message(error)
+            if isinstance(error, (CommandError, MissingExtraError)):
+                message = str(error)
+            else:
+                from hf_lip2speech.errors import message_for_user
+
+                message = message_for_user(error)
             if message is None:  # a bug: show where
                 raise
             error_line(in_own_words(message), program)
             return 1
-
-
-def _message(error: Exception) -> str | None:
-    """What to tell the user; None where the error is a bug, whose traceback is needed."""
-    if isinstance(error, (CommandError, MissingExtraError)):
-        return str(error)
-    from hf_lip2speech.errors import message_for_user
-
-    return message_for_user(error)
 
 
 @contextmanager

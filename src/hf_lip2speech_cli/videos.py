@@ -199,6 +199,8 @@ class Speaking:
         """Speak a batch and write its files; each job with what kept it from being spoken."""
         from hf_lip2speech.errors import Lip2SpeechError
         from hf_lip2speech.media.sources import local_source
+        from hf_lip2speech.media.video import open_video
+        from hf_lip2speech.plotting import plot_faces
 
         found = []
         with ExitStack() as downloads:
@@ -207,7 +209,9 @@ class Speaking:
                 try:  # a URL is downloaded once, for the speech and for the video
                     source = downloads.enter_context(local_source(job.item.source))
                     if job.faces is not None:
-                        _draw_faces(job.faces, source, self.args)
+                        start, end = self.args.start or 0.0, self.args.end
+                        with open_video(source, start=start, end=end) as video:
+                            plot_faces(job.faces, video, name=video.name)
                     sources.append(source)
                 except Lip2SpeechError as error:
                     sources.append(error)
@@ -230,14 +234,6 @@ class Speaking:
         """`speak` in a process whose terminal nobody reads: with the warnings that it gave."""
         with warnings.catch_warnings(record=True) as caught:
             return self.speak(jobs), [str(warning.message) for warning in caught]
-
-
-def _draw_faces(path: Path, source: Any, args: argparse.Namespace) -> None:
-    from hf_lip2speech.media.video import open_video
-    from hf_lip2speech.plotting import plot_faces
-
-    with open_video(source, start=args.start or 0.0, end=args.end) as video:
-        plot_faces(path, video, name=video.name)
 
 
 def _write(job: Job, source: Any, speech: dict[str, Any], args: argparse.Namespace) -> None:

@@ -328,18 +328,13 @@ def test_a_derangement_leaves_nothing_in_place_and_comes_back_with_its_seed(coun
     for seed in range(20):
         order = derangement(count, seed)
         assert sorted(order) == list(range(count)) and order == derangement(count, seed)
-        assert sorted([0, *run._cycle(order, 0)]) == list(range(count))
+        cycle = [0]
+        while order[cycle[-1]] != 0:
+            cycle.append(order[cycle[-1]])
+        assert sorted(cycle) == list(range(count))
         assert all(place != partner for place, partner in enumerate(order))
     with pytest.raises(DatasetError, match="at least 2"):
         derangement(1, 0)
-
-
-def test_the_partners_of_many_clips_are_found_one_by_one_and_not_listed():
-    """12,000 lists of 11,999 others took over a gigabyte."""
-    order = derangement(12_000, 0)
-    partners = [run._cycle(order, start) for start in range(12_000)]
-    assert [next(others) for others in partners] == order
-    assert not any(isinstance(others, (list, tuple)) for others in partners)
 
 
 def test_another_seed_is_another_derangement_and_another_noise(make_systems):

@@ -7,8 +7,8 @@ import torch
 
 from hf_lip2speech.data.corpora.grid import GRID_SENTENCE
 from hf_lip2speech.errors import Lip2SpeechError
-from hf_lip2speech.text.beam_search import beam_search, word_graph
 from hf_lip2speech.text.characters import ENGLISH, UnknownCharacterError, decode_text
+from hf_lip2speech.text.transcripts import beam_search, word_graph
 
 from .posteriors import spoken
 

@@ -1,9 +1,8 @@
 import pytest
 import torch
 
-from hf_lip2speech.text.beam_search import word_graph
 from hf_lip2speech.text.characters import ENGLISH
-from hf_lip2speech.text.transcripts import align_transcript, transcribe
+from hf_lip2speech.text.transcripts import align_transcript, transcribe, word_graph
 
 from .posteriors import spoken
 

@@ -14,7 +14,7 @@ OUT/.evaluation/          the settings, and one marker per finished clip
 import hashlib
 import json
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -99,8 +99,7 @@ def evaluate(
     done, own = len(clips) - len(todo), todo[state.process_index :: state.num_processes]
     with Progress("clips", done + len(own), done=done, shown=progress) as bar:
         for index in own:
-            others = (clips[other] for other in _cycle(order, index))
-            marker = _evaluate_clip(root, systems, recogniser, models, clips[index], others)
+            marker = _evaluate_clip(root, systems, recogniser, models, order, index)
             write_json(_marker(root, clips[index].id), marker, indent=1)
             bar.update()
     state.wait_for_everyone()
@@ -126,14 +125,6 @@ def derangement(count: int, seed: int) -> list[int]:
     partner = np.empty(count, dtype=int)
     partner[order] = np.roll(order, 1)  # one cycle, so no clip meets itself
     return partner.tolist()
-
-
-def _cycle(order: Sequence[int], start: int) -> Iterator[int]:
-    """All others of one clip along the cycle: the first is used, unless its sound cannot be read."""
-    place = order[start] if order else start
-    while place != start:
-        yield place
-        place = order[place]
 
 
 def _marker(root: Path, clip_id: str) -> Path:
@@ -199,13 +190,14 @@ def _evaluate_clip(
     systems: RowSpeaker,
     recogniser: Recogniser | None,
     models: MetricModels,
-    clip: Clip,
-    others: Iterator[Clip],
+    order: Sequence[int],
+    index: int,
 ) -> dict[str, Any]:
     """Speak and score one clip and write its files; returns the marker with its numbers."""
+    clip = systems.clips.clips[index]
     try:
         speech = systems(clip)
-        partner, other = _partner(systems, others)
+        partner, other = _partner(systems, order, index)
         faces = (
             None if models.syncnet is None or systems.clips.cropped else face_crops(clip.video, systems.face)
         )
@@ -245,13 +237,15 @@ def _evaluate_clip(
     return marker | {"faceless": int((~speech.face_mask).sum()), "rows": rows}
 
 
-def _partner(systems: RowSpeaker, others: Iterator[Clip]) -> tuple[Clip | None, Reference | None]:
-    """The first of the clips that has a sound, and its ground truth."""
-    for clip in others:
+def _partner(systems: RowSpeaker, order: Sequence[int], index: int) -> tuple[Clip | None, Reference | None]:
+    """The next clip along the cycle whose sound can be read, and its ground truth."""
+    place = order[index] if order else index
+    while place != index:
+        clip = systems.clips.clips[place]
         try:
             return clip, systems.reference(clip)
         except Lip2SpeechError:  # named among the skipped when its own turn comes
-            continue
+            place = order[place]
     return None, None
 
 

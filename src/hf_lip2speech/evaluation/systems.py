@@ -25,8 +25,7 @@ from ..models.modeling_speech_units import SpeechUnitExtractor
 from ..models.modeling_unit_vocoder import UnitVocoderModel
 from ..models.voices import FACE
 from ..pipeline import LipToSpeechPipeline
-from ..text.beam_search import WordGraph, word_graph
-from ..text.transcripts import transcribe
+from ..text.transcripts import WordGraph, transcribe, word_graph
 from ..video.tracks import TALKING, check_face
 from .clips import EvaluationSet
 from .recognisers import is_grid_sentence

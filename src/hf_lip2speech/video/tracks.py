@@ -61,6 +61,10 @@ class Track:
         self.boxes.append(face.box)
         self.shapes.append(face.points[SHAPE_POINTS].astype(np.float32))
 
+    def talking_power(self) -> float:
+        """Its frames times the square of its `lip_motion`."""
+        return len(self.frames) * lip_motion(np.stack(self.shapes)) ** 2
+
     def beside(self, others: Iterable["Track"]) -> bool:
         """Whether one of the others is there at the same time."""
         return any(self.frames[0] <= other.last and other.frames[0] <= self.last for other in others)
@@ -170,7 +174,7 @@ def choose(tracks: list[Track], face: int | str, name: str) -> list[Track]:
     if isinstance(face, str):
         lasting = {track for parts in faces for track in parts}
         by_lips = face == TALKING and len(tracks) > 1
-        power = {track: talking_power(track) if by_lips else 0.0 for track in tracks}
+        power = {track: track.talking_power() if by_lips else 0.0 for track in tracks}
         order = sorted(tracks, key=lambda track: (track not in lasting, -power[track], -track.area))
         chosen: list[Track] = []
     else:
@@ -200,11 +204,6 @@ def choose(tracks: list[Track], face: int | str, name: str) -> list[Track]:
             stacklevel=3,
         )
     return sorted(chosen, key=lambda track: track.frames[0])
-
-
-def talking_power(track: Track) -> float:
-    """Frames of a track times the square of its `lip_motion`."""
-    return len(track.frames) * lip_motion(np.stack(track.shapes)) ** 2
 
 
 def lip_motion(shapes: np.ndarray) -> float:

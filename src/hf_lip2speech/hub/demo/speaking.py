@@ -158,7 +158,7 @@ def speak_to_files(
             speaker=recording or voice,
             face=face,
             **({"text": text} if text else {}),
-            **({"return_text": True} if reads_text(speak) else {}),
+            **({"return_text": True} if speak.model.config.lip2speech.text_vocabulary is not None else {}),
             return_mouth=True,
             return_spectrogram=True,
             return_units=True,
@@ -181,11 +181,6 @@ def speak_to_files(
     if subtitles is not None:
         write_transcript(subtitles, speech)
     return Spoken(*files.values(), text=speech.get("text", ""), subtitles=subtitles, notes=notes)
-
-
-def reads_text(speak: LipToSpeechPipeline) -> bool:
-    """Whether the model has a text head."""
-    return speak.model.config.lip2speech.text_vocabulary is not None
 
 
 def show_faces(video: str, path: str | Path) -> int:
