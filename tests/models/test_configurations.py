@@ -73,7 +73,7 @@ def test_the_former_name_of_the_largest_offset_is_read():
     assert Lip2SpeechWithVocoder.from_pretrained("bundled").config.lip2speech.max_av_offset == 3
 
 
-@pytest.mark.parametrize("config_class", [config for config, _ in MODELS])
+@pytest.mark.parametrize("config_class", [model.config_class for model in MODELS])
 def test_every_field_of_a_config_is_read(config_class):
     package = Path(hf_lip2speech.__file__).parent
     code = "".join(path.read_text() for path in package.rglob("*.py") if "configuration_" not in path.name)
