@@ -341,6 +341,3 @@ def load_pipeline(
         ) from error
     extractor = feature_extractor_for(model, loaded)
     return LipToSpeechPipeline(model=loaded, feature_extractor=extractor, device=device)
-
-
-__all__ = ["LipToSpeechPipeline", "load_pipeline"]

@@ -16,7 +16,7 @@ from av.container import InputContainer
 from ..constants import SAMPLING_RATE
 from ..errors import Lip2SpeechError, NoAudioError
 from ..files import atomic_file
-from .sources import SOUND, describe, local_source, open_container, video_streams
+from .sources import SOUND, as_array, describe, local_source, open_container, video_streams
 
 AudioSource = str | os.PathLike[str] | bytes | BinaryIO | Mapping[str, Any]
 
@@ -90,8 +90,7 @@ def as_waveform(samples: Any) -> np.ndarray:
     Raises:
         Lip2SpeechError: it has another shape.
     """
-    samples = samples.detach().cpu() if hasattr(samples, "detach") else samples
-    waveform = np.asarray(samples, dtype=np.float32)
+    waveform = as_array(samples).astype(np.float32, copy=False)
     if waveform.ndim != 1:
         raise Lip2SpeechError(f"A waveform is a 1-D array of samples, got shape {waveform.shape}.")
     return waveform
@@ -113,8 +112,7 @@ def _from_array(source: Mapping[str, Any]) -> tuple[np.ndarray, int]:
             f'Sound in memory is {{"array": samples, "sampling_rate": int}}, got the keys {keys}.'
         )
     try:
-        array, rate = source["array"], int(source["sampling_rate"])
-        array = np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)
+        array, rate = as_array(source["array"]), int(source["sampling_rate"])
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         kind, rate = type(source["array"]).__name__, source["sampling_rate"]
         raise NoAudioError(

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import av
+import numpy as np
 from av.container import InputContainer
 from av.stream import Disposition
 
@@ -75,6 +76,11 @@ def describe(source: object) -> str:
     if hasattr(source, "read"):
         return f"the given file object {getattr(source, 'name', '')!r}"
     return f"the given {type(source).__name__}"
+
+
+def as_array(values: Any) -> np.ndarray:
+    """An array, a list, or a tensor of PyTorch, perhaps with a gradient or on a GPU, as an array."""
+    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
 
 
 def is_url(source: object) -> bool:

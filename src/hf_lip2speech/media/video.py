@@ -26,7 +26,7 @@ from .decoding import (
     timed_pictures,
 )
 from .display import Display
-from .sources import describe, ffmpeg_name, local_source, open_container
+from .sources import as_array, describe, ffmpeg_name, local_source, open_container
 
 FRAMES = "RGB (T, H, W, 3) or (T, 3, H, W) or gray (T, H, W), uint8 or floats in 0..1"
 LOWEST_FPS, HIGHEST_FPS = 1, 1000
@@ -153,9 +153,7 @@ def _timed_array(source: dict) -> Iterator[Timed]:
         raise UnreadableVideoError(f'expected a dict with "frames" and "fps", not with {keys}')
     frames, fps = source["frames"], source["fps"]
     try:
-        if hasattr(frames, "detach"):  # a tensor of PyTorch, perhaps with a gradient or on a GPU
-            frames = frames.detach().cpu()
-        frames = np.asarray(frames)
+        frames = as_array(frames)
         sound = isinstance(fps, numbers.Real) and 0 < fps < float("inf")
         duration = 1 / Fraction(float(fps)) if sound else None
     except OverflowError:

@@ -114,9 +114,8 @@ class BlazeFace:
         found = self._search(frame, (width / 2, height / 2), max(height, width))
         for tile in (min(height, width), min(height, width) / 2) if thorough else ():
             if tile < max(height, width) and (not found or tile == min(height, width)):
-                for y in _tile_centres(height, tile):
-                    for x in _tile_centres(width, tile):
-                        found += self._search(frame, (x, y), tile)
+                for centre in _tile_centres(frame, tile):
+                    found += self._search(frame, centre, tile)
         return _suppress(found)
 
     def small(self, frame: np.ndarray, part: int, parts: int) -> list[tuple[np.ndarray, np.ndarray, float]]:
@@ -125,14 +124,9 @@ class BlazeFace:
         The frame is searched in overlapping squares a quarter as wide as its shorter side, each `parts`-th
         from number `part` on. There are none where such a square has fewer pixels than the network reads.
         """
-        height, width = frame.shape[:2]
-        tile = min(height, width) / 4
-        if tile < DETECTION_SIZE:
-            return []
-        centres = [(x, y) for y in _tile_centres(height, tile) for x in _tile_centres(width, tile)]
-        return _suppress(
-            [face for centre in centres[part::parts] for face in self._search(frame, centre, tile)]
-        )
+        tile = min(frame.shape[:2]) / 4
+        centres = [] if tile < DETECTION_SIZE else _tile_centres(frame, tile)[part::parts]
+        return _suppress([face for centre in centres for face in self._search(frame, centre, tile)])
 
     def _search(self, frame: np.ndarray, centre: tuple[float, float], side: float) -> list:
         scale = side / DETECTION_SIZE
@@ -156,12 +150,13 @@ class BlazeFace:
         return _suppress(found)
 
 
-def _tile_centres(length: float, tile: float) -> np.ndarray:
-    """Centres of tiles that cover a length with at least half overlap."""
-    if tile >= length:
-        return np.array([length / 2])
-    count = int(np.ceil((length - tile) / (tile / 2))) + 1
-    return np.linspace(tile / 2, length - tile / 2, count)
+def _tile_centres(frame: np.ndarray, tile: float) -> list[tuple[float, float]]:
+    """Centres of square tiles that cover a frame with at least half overlap, line by line."""
+    lines = []
+    for length in frame.shape[1::-1]:
+        count = int(np.ceil((length - tile) / (tile / 2))) + 1
+        lines.append(np.linspace(tile / 2, length - tile / 2, count) if tile < length else [length / 2])
+    return [(x, y) for y in lines[1] for x in lines[0]]
 
 
 def _suppress(found: list) -> list:

@@ -203,12 +203,9 @@ def message_of(error: Lip2SpeechError) -> str:
     return str(error.__cause__ if isinstance(error.__cause__, LimitError) else error)
 
 
-def check_video(path: str | Path) -> float | None:
-    """Check a video's header before any of it is decoded, and return its seconds.
-
-    None where the header does not say (browser recordings), or the file cannot be read: the decoder says why.
-    A LimitError where it is too long, or its frames are too large.
-    """
+def check_video(path: str | Path) -> None:
+    """Check a video's header before any of it is decoded: a LimitError where it is too long, or its frames
+    are too large. Of a file that cannot be read, the decoder says why."""
     try:
         with av.open(ffmpeg_name(path), **one_file()) as container:
             for stream in container.streams.video:
@@ -219,10 +216,9 @@ def check_video(path: str | Path) -> float | None:
                     )
             seconds = container.duration / av.time_base if container.duration else None
     except (av.FFmpegError, OSError):
-        return None
-    if seconds is not None and seconds > MAX_SECONDS + 0.5:
+        return
+    if seconds is not None and seconds > MAX_SECONDS + 0.5:  # browsers' recordings do not say
         raise _too_long("video", f"lasts {seconds:.0f} s", MAX_SECONDS)
-    return seconds
 
 
 def check_recording(path: str | Path) -> None:
