@@ -74,7 +74,7 @@ class Lip2SpeechConfig(StrictConfigMixin, PreTrainedConfig):
         side; the loss uses the offset that fits each clip best. For corpora whose sound and picture are
         aligned only to a frame, such as GRID; 0, as published, uses the labels as they are.
     correlation_loss_weight (`float`): of a loss that the paper does not have: 1 - the mean of a STOI-like and
-        an ESTOI-like correlation of the mel's envelopes (`losses/stoi_like.py`). With `max_av_offset`,
+        an ESTOI-like correlation of the mel's envelopes (`losses/lip2speech.py`). With `max_av_offset`,
         each clip's labels are given the lag of another clip of the batch for it, so that the model
         cannot memorise lags.
     masked_convolutions (`bool`): keep padding out of the front end, the convolutions and the batch-norm
