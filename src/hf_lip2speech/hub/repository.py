@@ -7,7 +7,6 @@ transformers calls `custom_pipelines` is left out: with it, the flag would alway
 
 import re
 import shutil
-from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from ..cards import HERE, KINDS, existing_card, model_card, read_facts
-from ..composite import feature_extractor_for
+from ..composite import copy_unit_extractor, feature_extractor_for
 from ..constants import UNIT_EXTRACTOR
 from ..errors import MetricError, PublishError
 from ..evaluation.results import read_results
@@ -92,16 +91,20 @@ def make_repository(
     (out / f"{SHIM}.py").write_text(f"{about}\n\n{code}", encoding="utf-8")
     if not isinstance(model, SpeechUnitExtractor) and (checkpoint / UNIT_EXTRACTOR).is_dir():
         load_complete(checkpoint / UNIT_EXTRACTOR)
-        (out / UNIT_EXTRACTOR).mkdir()
-        for name in ("config.json", "model.safetensors"):
-            shutil.copyfile(checkpoint / UNIT_EXTRACTOR / name, out / UNIT_EXTRACTOR / name)
+        copy_unit_extractor(checkpoint, out)
     for name in ("LICENSE", "NOTICE", VOICES):
         if (checkpoint / name).is_file():
             shutil.copyfile(checkpoint / name, out / name)
     results = _copy_results(checkpoint, model, evaluation, out)
     samples = _samples(checkpoint, model, extractor, sample, out)
     kind = next(kind for kind, of in zip(KINDS, CLASSES, strict=True) if isinstance(model, of))
-    card = _card(checkpoint, kind, facts, results, repo_id, samples)
+    if facts is None and (checkpoint / FACTS).is_file():
+        facts = checkpoint / FACTS
+    if facts is None and (checkpoint / CARD).is_file():
+        card = existing_card(checkpoint / CARD, kind, results, repo_id, samples)
+    else:
+        stated = {"title": repo_id.rsplit("/", 1)[-1]} if facts is None else read_facts(facts)
+        card = model_card(kind, stated, results, repo_id=repo_id, samples=samples)
     card.save(out / CARD)
     return card
 
@@ -228,19 +231,3 @@ def _samples(
     name = re.sub(r"[^\w.-]+", "-", video.stem)  # it is part of an address
     write_audio(folder / f"{name}.wav", speech["audio"], speech["sampling_rate"])
     return [f"samples/{name}.wav"]
-
-
-def _card(
-    checkpoint: Path,
-    kind: str,
-    facts: str | Path | None,
-    results: Sequence[Mapping[str, Any]],
-    repo_id: str,
-    samples: Sequence[str],
-) -> ModelCard:
-    if facts is None and (checkpoint / FACTS).is_file():
-        facts = checkpoint / FACTS
-    if facts is None and (checkpoint / CARD).is_file():
-        return existing_card(checkpoint / CARD, kind, results, repo_id, samples)
-    stated = {"title": repo_id.rsplit("/", 1)[-1]} if facts is None else read_facts(facts)
-    return model_card(kind, stated, results, repo_id=repo_id, samples=samples)

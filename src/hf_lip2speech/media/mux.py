@@ -80,46 +80,31 @@ def mux_speech(
     if suffix not in FORMATS:
         raise Lip2SpeechError(f"A video is written as {', '.join(FORMATS)}, got {Path(path).name!r}.")
     check_part(start, end)
+    name, sound = describe(video_source), np.clip(waveform, -1.0, 1.0)
+    options = {} if suffix == ".mkv" else {"movflags": "faststart"}
     with local_source(video_source) as opened, atomic_file(path) as unfinished:
         unfinished.touch()  # says why where nothing can be written; FFmpeg does not
-        sound = np.clip(waveform, -1.0, 1.0)
-        _mux(opened, describe(video_source), sound, sampling_rate, unfinished, start, end, subtitles)
-
-
-def _mux(
-    opened: os.PathLike | BinaryIO,
-    name: str,
-    waveform: np.ndarray,
-    sampling_rate: int,
-    path: Path,
-    start: float,
-    end: float | None,
-    subtitles: Sequence[Cue],
-) -> None:
-    with open_container(opened, name) as source:
-        codec = main_stream(source, name).codec_context.name
-    file_format = FORMATS[path.suffix.lower()]
-    options = {} if file_format == "matroska" else {"movflags": "faststart"}
-    encoded = functools.partial(_encoded, start=start, end=end)
-    whole = not start and end is None
-    ways = (_copied, encoded) if codec in COPIED_CODECS and whole else (encoded,)
-    for way in ways:
-        try:
-            with (
-                open_container(opened, name) as source,
-                av.open(ffmpeg_name(path), "w", format=file_format, options=options) as target,
-            ):
-                _write(target, source, name, way, waveform, sampling_rate, subtitles)
-            return
-        except (av.FFmpegError, ValueError) as error:
-            if isinstance(error, Lip2SpeechError) or getattr(error, "errno", None) in UNWRITABLE:
-                raise
-            # Old AVI files and some streams lack time stamps, which a copy needs; damaged ones have odd ones.
-            if way is ways[-1]:
-                raise UnreadableVideoError(f"{name} cannot be written as a video: {error}") from error
-            logger.warning(
-                "The %s stream of %s cannot be copied (%s) and is encoded again.", codec, name, error
-            )
+        with open_container(opened, name) as source:
+            codec = main_stream(source, name).codec_context.name
+        encoded = functools.partial(_encoded, start=start, end=end)
+        whole = not start and end is None
+        ways = (_copied, encoded) if codec in COPIED_CODECS and whole else (encoded,)
+        for way in ways:
+            try:
+                with (
+                    open_container(opened, name) as source,
+                    av.open(ffmpeg_name(unfinished), "w", format=FORMATS[suffix], options=options) as target,
+                ):
+                    _write(target, source, name, way, sound, sampling_rate, subtitles)
+                return
+            except (av.FFmpegError, ValueError) as error:
+                if isinstance(error, Lip2SpeechError) or getattr(error, "errno", None) in UNWRITABLE:
+                    raise
+                # Old AVI files and some streams lack time stamps, which a copy needs, or have odd ones.
+                if way is ways[-1]:
+                    raise UnreadableVideoError(f"{name} cannot be written as a video: {error}") from error
+                message = "The %s stream of %s cannot be copied (%s) and is encoded again."
+                logger.warning(message, codec, name, error)
 
 
 def _write(
