@@ -144,7 +144,6 @@ class Person:
         used, corners = np.unique(quads, return_inverse=True)
         self.used, self.quads, self.inside = used, corners.reshape(-1, 4), inside[kept]
         self.teeth = (head.materials == "M_Teeth")[kept]
-        self.marks = LANDMARKS
 
     def _paint(self, head: ScannedHead, random: np.random.Generator) -> None:
         """The albedo of every vertex used, 0..1."""

@@ -122,7 +122,6 @@ class GRID(ListedCorpus):
             raise DatasetError(
                 "setting='unseen-speaker' splits by speakers; expected one or the other of it and split_dir=."
             )
-        self.setting = setting
         lists = self.data_dir / "splits" if split_dir is None else Path(split_dir)
         if split_dir is not None and not lists.is_dir():
             raise DatasetError(f"split_dir={lists} is not a folder; expected s1_train.txt and so on.")

@@ -90,7 +90,6 @@ class _LRS(ListedCorpus):
             raise DatasetError(
                 f"configuration={configuration!r}; expected one of {sorted(self.configurations)}."
             )
-        self.configuration = configuration
 
     def clip(self, clip_id: str) -> Clip:
         video, transcript = self.files(clip_id)
