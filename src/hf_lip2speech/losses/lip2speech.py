@@ -4,7 +4,10 @@ Choi, Kim, Ro, "Intelligible Lip-to-Speech Synthesis with Speech Units", Intersp
 clips of 2T units and 4T mel frames; all losses are float32.
 """
 
+from __future__ import annotations
+
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,6 +25,9 @@ from ..constants import (
 from ..text.alignment import ctc_states
 from ..text.characters import BLANK
 
+if TYPE_CHECKING:
+    from ..models.configuration_lip2speech import Lip2SpeechConfig
+
 IGNORED = -100  # unit labels that do not count
 # The error that a lag must save per squared frame, so that lags scatter around zero instead of drifting.
 LAG_COST = 0.0015
@@ -36,49 +42,44 @@ IMPOSSIBLE = -1e5  # the log probability of what is ruled out; finite, so that i
 
 
 def multi_target_losses(
+    config: Lip2SpeechConfig,
     unit_logits: torch.Tensor,
     spectrogram: torch.Tensor,
     unit_labels: torch.Tensor | None,
     mel_labels: torch.Tensor | None,
     mel_mask: torch.Tensor,
-    *,
-    label_smoothing: float,
-    unit_loss_weight: float,
-    mel_loss_weight: float,
-    correlation_loss_weight: float = 0.0,
-    max_av_offset: int = 0,
 ) -> dict[str, torch.Tensor]:
     """The losses of the targets that are given.
 
     Args:
+        config: Has their weights, the label smoothing and `max_av_offset`.
         unit_logits: (B, 2T, V).
         spectrogram, mel_labels: (B, 4T, bins), predicted and true natural-log mel.
         unit_labels: int64 (B, 2T), classes; -100 where none counts.
         mel_mask: bool (B, 4T), true where both mels are valid.
-        label_smoothing, max_av_offset, *_weight: as in `Lip2SpeechConfig`.
 
     Returns:
         "unit_loss"; "mel_loss", "spectral_convergence_loss"; "correlation_loss" if its weight is not 0; their
-        weighted sum "loss". Empty without targets.
+        weighted sum "loss".
     """
-    losses, total = {}, 0.0
-    correlated = mel_labels
-    if max_av_offset and mel_labels is not None:
+    losses, total, correlated = {}, 0.0, mel_labels
+    if config.max_av_offset and mel_labels is not None:
         mel_labels, unit_labels, correlated = align_labels(
-            spectrogram, mel_labels, unit_labels, mel_mask, max_av_offset
+            spectrogram, mel_labels, unit_labels, mel_mask, config.max_av_offset
         )
     if unit_labels is not None:
-        losses["unit_loss"] = unit_loss(unit_logits, unit_labels, label_smoothing)
-        total = unit_loss_weight * losses["unit_loss"]
+        losses["unit_loss"] = unit_loss(unit_logits, unit_labels, config.label_smoothing)
+        total = config.unit_loss_weight * losses["unit_loss"]
     if mel_labels is not None:
         losses["mel_loss"], losses["spectral_convergence_loss"] = mel_losses(
             spectrogram, mel_labels, mel_mask
         )
-        total = total + mel_loss_weight * (losses["mel_loss"] + losses["spectral_convergence_loss"])
-        if correlation_loss_weight:
+        of_mel = losses["mel_loss"] + losses["spectral_convergence_loss"]
+        total = total + config.mel_loss_weight * of_mel
+        if config.correlation_loss_weight:
             losses["correlation_loss"] = 1 - stoi_like_correlation(spectrogram, correlated, mel_mask).mean()
-            total = total + correlation_loss_weight * losses["correlation_loss"]
-    return losses | {"loss": total} if losses else {}
+            total = total + config.correlation_loss_weight * losses["correlation_loss"]
+    return losses | {"loss": total}
 
 
 def unit_loss(logits: torch.Tensor, labels: torch.Tensor, label_smoothing: float) -> torch.Tensor:

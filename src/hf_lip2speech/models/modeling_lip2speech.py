@@ -5,7 +5,6 @@ Choi, Kim, Ro, "Intelligible Lip-to-Speech Synthesis with Speech Units", Intersp
 
 import math
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import nn
@@ -19,14 +18,13 @@ from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 from ..constants import UNITS_PER_FRAME
 from ..loading import StrictLoadingMixin
 from ..losses.lip2speech import ctc_loss, multi_target_losses
-from ..text.alignment import align_text
 from ..text.characters import BLANK
 from .configuration_lip2speech import Lip2SpeechConfig
 from .conformer import ConformerEncoder, ConformerLayer, RelPositionMultiHeadAttention
 from .face_voice import FaceVoiceHead
 from .mel_head import MelHead
 from .modeling_avhubert import AVHubertModel
-from .padding import Padding, find_padding
+from .padding import Padding, check_speakers, find_padding
 from .text_conditioning import TextConditioner, ZeroLinear
 from .visual_frontend import VisualFrontend, init_frontend_weights
 
@@ -228,7 +226,7 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
         """
         crop_size = self.config.crop_size if self.config.num_visual_units is None else None
         padding = find_padding(pixel_values_videos, attention_mask, crop_size)
-        self._check_speakers(speaker_embeddings, pixel_values_videos.shape[0])
+        check_speakers(speaker_embeddings, len(pixel_values_videos), self.config.speaker_embedding_dim)
         features = self.frame_features(pixel_values_videos, padding, chunk_frames)
         face_voices = None
         if self.config.voice_from_face:
@@ -245,28 +243,27 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
                 mel_attention_mask = spectrogram.new_ones(spectrogram.shape[:2])
                 if padding is not None:
                     mel_attention_mask = padding.mask.repeat_interleave(self.mel_head.frames_per_state, dim=1)
-            measure = partial(
-                multi_target_losses,
-                unit_labels=unit_labels,
-                mel_labels=mel_labels,
-                mel_mask=mel_attention_mask.bool(),
-                label_smoothing=self.config.label_smoothing,
-                unit_loss_weight=self.config.unit_loss_weight,
-                mel_loss_weight=self.config.mel_loss_weight,
-                correlation_loss_weight=self.config.correlation_loss_weight,
-                max_av_offset=self.config.max_av_offset,
-            )
-            losses = measure(unit_logits, spectrogram)
+            targets = (unit_labels, mel_labels, mel_attention_mask.bool())
+            losses = multi_target_losses(self.config, unit_logits, spectrogram, *targets)
             if self.config.text_conditioner_size is not None and text_labels is not None:
                 told = self.predict_text(states.detach(), text_labels, speaker_embeddings, padding)
-                losses["text_conditioned_loss"] = measure(*told)["loss"]
+                losses["text_conditioned_loss"] = multi_target_losses(self.config, *told, *targets)["loss"]
                 losses["loss"] = losses["loss"] + losses["text_conditioned_loss"]
             if face_voices is not None:
                 likeness = F.cosine_similarity(face_voices.float(), speaker_embeddings.float())
                 losses["face_voice_loss"] = 1 - likeness.mean()
                 losses["loss"] = losses["loss"] + losses["face_voice_loss"]
         if text_labels is not None:
-            losses |= self._text_loss(losses, text_logits, text_labels, text_times, padding)
+            if text_logits is None:
+                raise ValueError(
+                    "text_labels were given, but the model has no text head (its text_vocabulary is None). "
+                    "Train one with a vocabulary, or leave text_labels out."
+                )
+            mask = None if padding is None else padding.mask
+            of_clips = ctc_loss(text_logits, text_labels, mask, text_times)
+            with_text = (text_labels > BLANK).any(dim=1).sum().clamp(min=1)
+            losses["ctc_loss"] = of_clips.sum() / with_text
+            losses["loss"] = losses.get("loss", 0.0) + self.config.ctc_loss_weight * of_clips.mean()
         return Lip2SpeechOutput(
             **losses,
             unit_logits=unit_logits,
@@ -275,26 +272,6 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
             face_voices=face_voices,
             last_hidden_state=states,
         )
-
-    def _text_loss(
-        self,
-        losses: dict[str, torch.Tensor],
-        text_logits: torch.Tensor | None,
-        text_labels: torch.Tensor,
-        text_times: torch.Tensor | None,
-        padding: Padding | None,
-    ) -> dict[str, torch.Tensor]:
-        """The "ctc_loss", and the "loss" with its share."""
-        if text_logits is None:
-            raise ValueError(
-                "text_labels were given, but the model has no text head (its text_vocabulary is None). Train "
-                "one with a vocabulary, or leave text_labels out."
-            )
-        mask = None if padding is None else padding.mask
-        of_clips = ctc_loss(text_logits, text_labels, mask, text_times)
-        spoken = (text_labels > 0).any(dim=1).sum()
-        total = losses.get("loss", 0.0) + self.config.ctc_loss_weight * of_clips.mean()
-        return {"ctc_loss": of_clips.sum() / spoken.clamp(min=1), "loss": total}
 
     def predict(
         self,
@@ -351,12 +328,7 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
                 "A text was given, but the model cannot be told what to say: its config has "
                 "text_conditioner_size=None. Leave the text out, or train a model with one."
             )
-        lengths = None if padding is None else padding.mask.sum(1)
-        alignment = align_text(self.text_head(states), text_ids, lengths)
-        possible = alignment.score.isfinite()[:, None]
-        alignment = alignment._replace(states=alignment.states * possible)
-        text_ids = text_ids.masked_fill(~possible, BLANK)
-        states = self.text_conditioner(states, text_ids, alignment, padding)
+        states = self.text_conditioner(states, text_ids, self.text_head(states), padding)
         masked = padding if self.config.masked_convolutions else None
         return self.unit_head(states), self.mel_head(states, speaker_embeddings, masked)
 
@@ -388,15 +360,6 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
         with torch.set_grad_enabled(torch.is_grad_enabled() and trained):
             features = self.avhubert(videos, padding, skip_padding=skip_padding).last_hidden_state
         return self.avhubert_proj(features)
-
-    def _check_speakers(self, speaker_embeddings: torch.Tensor | None, batch: int) -> None:
-        size = self.config.speaker_embedding_dim
-        if speaker_embeddings is None or speaker_embeddings.shape != (batch, size):
-            given = "nothing" if speaker_embeddings is None else f"shape {tuple(speaker_embeddings.shape)}"
-            raise ValueError(
-                f"speaker_embeddings: got {given}; expected ({batch}, {size}), one embedding per clip, as "
-                "SpeakerEncoder makes it."
-            )
 
 
 __all__ = ["Lip2SpeechModel", "Lip2SpeechOutput", "Lip2SpeechPreTrainedModel"]

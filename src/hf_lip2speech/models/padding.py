@@ -73,6 +73,16 @@ def find_padding(
     return None if bool(mask.all()) else Padding.from_mask(mask)
 
 
+def check_speakers(speaker_embeddings: torch.Tensor | None, batch: int, size: int) -> None:
+    """Raise ValueError unless there is one embedding (size,) per clip."""
+    if speaker_embeddings is None or speaker_embeddings.shape != (batch, size):
+        given = "nothing" if speaker_embeddings is None else f"shape {tuple(speaker_embeddings.shape)}"
+        raise ValueError(
+            f"speaker_embeddings: got {given}; expected ({batch}, {size}), one embedding per clip, as "
+            "SpeakerEncoder makes it."
+        )
+
+
 def check_inputs(
     config: Any,
     unit_ids: torch.Tensor,

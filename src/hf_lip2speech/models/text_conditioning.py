@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..text.alignment import Alignment
+from ..text.alignment import Alignment, align_text
 from ..text.characters import BLANK
 from .configuration_lip2speech import Lip2SpeechConfig
 from .conformer import ConvolutionModule, FeedForward
@@ -50,10 +50,14 @@ class TextConditioner(nn.Module):
         self.out_proj = ZeroLinear(size, config.hidden_size)
 
     def forward(
-        self, states: torch.Tensor, ids: torch.Tensor, alignment: Alignment, padding: Padding | None
+        self, states: torch.Tensor, ids: torch.Tensor, text_logits: torch.Tensor, padding: Padding | None
     ) -> torch.Tensor:
-        """states (B, N, C), classes of characters ids (B, L) with padding of 0 or less, and their alignment
-        -> (B, N, C)."""
+        """states (B, N, C), classes of characters ids (B, L) with padding of 0 or less, logits of the text
+        head (B, N, V + 1) -> (B, N, C). A text for which a clip is too short is left out."""
+        alignment = align_text(text_logits, ids, None if padding is None else padding.mask.sum(1))
+        possible = alignment.score.isfinite()[:, None]
+        alignment = alignment._replace(states=alignment.states * possible)
+        ids = ids.masked_fill(~possible, BLANK)
         margin = CONTEXT + 1  # so that a text has the same neighbours in a batch as alone
         characters = self.embedding(F.pad(ids.clamp(min=BLANK), (margin, margin)))
         characters = self.context(characters.transpose(1, 2)).transpose(1, 2)  # (B, L + 2 * margin, C)
