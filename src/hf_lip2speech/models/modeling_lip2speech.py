@@ -226,7 +226,8 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
         """
         crop_size = self.config.crop_size if self.config.num_visual_units is None else None
         padding = find_padding(pixel_values_videos, attention_mask, crop_size)
-        check_speakers(speaker_embeddings, len(pixel_values_videos), self.config.speaker_embedding_dim)
+        batch = pixel_values_videos.shape[0]  # len() is not traced
+        check_speakers(speaker_embeddings, batch, self.config.speaker_embedding_dim)
         features = self.frame_features(pixel_values_videos, padding, chunk_frames)
         face_voices = None
         if self.config.voice_from_face:

@@ -192,10 +192,14 @@ class CropsAhead:
         """
         crops, missing = _no_crops(len(points)), wanted.copy()
         for face in faces:
-            for index, place in face.points.items():
-                if missing[index] and np.abs(place - points[index]).max() < SAME_PLACE:
-                    crops[index], missing[index] = face.crops[index // BLOCK][index % BLOCK], False
-            face.crops.clear()
+            for number in list(face.crops):  # freed one by one: a long video's crops are never held twice
+                block = face.crops.pop(number)
+                for index in range(number * BLOCK, min((number + 1) * BLOCK, len(points))):
+                    place = face.points.get(index)
+                    if place is None or not missing[index]:
+                        continue
+                    if np.abs(place - points[index]).max() < SAME_PLACE:
+                        crops[index], missing[index] = block[index % BLOCK], False
         matrices = {int(index): crop_matrix(points[index]) for index in np.flatnonzero(missing)}
         for index in list(matrices):
             parts = (face.parts[index] for face in faces if index in face.parts)
