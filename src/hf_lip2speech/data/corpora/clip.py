@@ -128,6 +128,8 @@ def file_signature(paths: Sequence[Path]) -> list[list[int] | None]:
             signature.append([stat.st_size, stat.st_mtime_ns])
         except (FileNotFoundError, NotADirectoryError):
             signature.append(None)
+        except OSError as error:
+            raise DatasetError(f"{path} cannot be read: {error}.") from error
     return signature
 
 
