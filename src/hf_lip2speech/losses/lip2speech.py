@@ -4,10 +4,8 @@ Choi, Kim, Ro, "Intelligible Lip-to-Speech Synthesis with Speech Units", Intersp
 clips of 2T units and 4T mel frames; all losses are float32.
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,9 +23,6 @@ from ..constants import (
 from ..text.alignment import ctc_states
 from ..text.characters import BLANK
 
-if TYPE_CHECKING:
-    from ..models.configuration_lip2speech import Lip2SpeechConfig
-
 IGNORED = -100  # unit labels that do not count
 # The error that a lag must save per squared frame, so that lags scatter around zero instead of drifting.
 LAG_COST = 0.0015
@@ -42,7 +37,7 @@ IMPOSSIBLE = -1e5  # the log probability of what is ruled out; finite, so that i
 
 
 def multi_target_losses(
-    config: Lip2SpeechConfig,
+    config: Any,
     unit_logits: torch.Tensor,
     spectrogram: torch.Tensor,
     unit_labels: torch.Tensor | None,
@@ -52,7 +47,7 @@ def multi_target_losses(
     """The losses of the targets that are given.
 
     Args:
-        config: Has their weights, the label smoothing and `max_av_offset`.
+        config: A `Lip2SpeechConfig`: their weights, label smoothing, `max_av_offset`.
         unit_logits: (B, 2T, V).
         spectrogram, mel_labels: (B, 4T, bins), predicted and true natural-log mel.
         unit_labels: int64 (B, 2T), classes; -100 where none counts.
