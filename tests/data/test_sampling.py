@@ -5,6 +5,7 @@ from torch.utils.data import DataLoader
 
 from hf_lip2speech.data.augmentation import VideoAugmentation, evaluation_transform
 from hf_lip2speech.data.sampling import AugmentedDataset, VocoderSegmentDataset, change_speed
+from hf_lip2speech.errors import Lip2SpeechError
 
 
 def clip(frames, index=0):
@@ -190,6 +191,19 @@ class TestVocoderSegmentDataset:
             assert torch.equal(plain[1][name], noisy[1][name])
         assert not torch.equal(plain[1]["spectrogram"], noisy[1]["spectrogram"])
         assert same(noisy[1], noisy[1])
+
+    def test_an_empty_segment_is_refused_and_none_is_the_whole_clip(self, clips):
+        with pytest.raises(Lip2SpeechError, match="segment_units=0"):
+            VocoderSegmentDataset(clips, segment_units=0)
+        whole = VocoderSegmentDataset(clips, segment_units=None)
+        for item, true in zip((whole[index] for index in range(len(clips))), clips, strict=True):
+            assert np.array_equal(item["unit_ids"], true["unit_ids"])
+            assert np.array_equal(item["spectrogram"], true["mel"])
+            assert len(item["waveform"]) == len(true["waveform"])
+
+    def test_predictions_of_other_clips_are_refused(self, clips):
+        with pytest.raises(Lip2SpeechError, match="0 predictions for 4"):
+            VocoderSegmentDataset(clips, predictions=[])
 
     def test_predictions_stand_in_for_true_inputs_in_half_of_the_items(self, clips):
         predictions = [

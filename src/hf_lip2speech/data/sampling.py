@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 
 from ..audio.speech import f0_of_mel_frames
 from ..constants import MEL_FLOOR, MEL_PER_FRAME, SAMPLES_PER_FRAME, SAMPLES_PER_UNIT, UNITS_PER_FRAME
+from ..errors import Lip2SpeechError
 from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from ..losses.lip2speech import best_lags, move_labels
 from .augmentation import VideoAugmentation, evaluation_transform, sample_generator
@@ -135,6 +136,10 @@ class VocoderSegmentDataset(EpochDataset):
         seed: int = 0,
     ):
         super().__init__(dataset, seed=seed)
+        if segment_units is not None and segment_units < 1:
+            raise Lip2SpeechError(f"segment_units={segment_units}; expected at least one, or None.")
+        if predictions is not None and len(predictions) != len(self):
+            raise Lip2SpeechError(f"{len(predictions)} predictions for {len(self)} clips; expected one each.")
         self.predictions = predictions
         self.segment_units = segment_units
         self.augmentation = augmentation
