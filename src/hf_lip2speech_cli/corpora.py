@@ -173,7 +173,7 @@ def reface_options(parser: argparse.ArgumentParser) -> None:
     add("corpus", metavar="CORPUS", choices=tuple(OPTIONS_OF), help="one of " + ", ".join(OPTIONS_OF))
     add("data_dir", metavar="DATA_DIR", help="the corpus from which PREPARED was made")
     add("prepared", metavar="PREPARED", help="the prepared folder")
-    head = "folder FaceXModel of a clone of ICT-FaceKit"
+    head = "folder FaceXModel of a clone of ICT-FaceKit, or one with its arrays, shapes.npz and topology.npz"
     add("head", metavar="HEAD", help=head)
     add("out", metavar="OUT", help="prepared folder to write")
     add("--people", type=positive, default=1, metavar="N", help="drawn people per clip (default: 1)")

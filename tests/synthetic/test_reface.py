@@ -28,7 +28,7 @@ OPTIONS = ("--people", "2", "--split", "test")
 SIDE = 81  # vertices of the front, SIDE x SIDE from number 0 on
 
 
-def face_like() -> dict:
+def face_like() -> dict[str, np.ndarray]:
     """A bulging sheet 20 wide, in which the landmarks' vertices have been moved to where a face has them."""
     x, y = np.meshgrid(np.linspace(-10, 10, SIDE), np.linspace(-12, 12, SIDE))
     vertices = np.stack([x, y, 6 - (x**2 + y**2) / 40], -1).reshape(-1, 3)
@@ -50,10 +50,22 @@ def face_like() -> dict:
     shapes["mouthStretch_L"][:, 0] = (vertices[:, 0] > 1) * (np.abs(vertices[:, 1] + 4) < 2)
     row, column = np.meshgrid(np.arange(SIDE - 1), np.arange(SIDE - 1), indexing="ij")
     first = (row * SIDE + column).reshape(-1, 1)
-    random = np.random.default_rng(0).normal(size=(3, 1, 3)) * np.ones((3, *vertices.shape))
-    shapes |= {f"identity{number:03}": 0.05 * shape for number, shape in enumerate(random)}
-    quads = (first + [0, 1, SIDE + 1, SIDE]).astype(np.int32)
-    return {"neutral": vertices.astype(np.float32), "shapes": shapes, "quads": quads}
+    return {
+        "V0": vertices.astype(np.float32),
+        "I": 0.05 * np.random.default_rng(0).normal(size=(3, 1, 3)) * np.ones((3, *vertices.shape)),
+        "E": np.stack([shapes[name] for name in MOUTH_SHAPES]).astype(np.float16),
+        "ex": np.array(MOUTH_SHAPES),
+        "q": (first + [0, 1, SIDE + 1, SIDE]).astype(np.int32),
+        "mats": np.full(len(first), "M_Face"),
+    }
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    folder, arrays = tmp_path_factory.mktemp("head"), face_like()
+    np.savez(folder / "shapes.npz", **{name: arrays[name] for name in ("V0", "I", "E", "ex")})
+    np.savez(folder / "topology.npz", **{name: arrays[name] for name in ("q", "mats")})
+    return folder
 
 
 def write_obj(path, vertices, quads):
@@ -62,36 +74,27 @@ def write_obj(path, vertices, quads):
     path.write_text("\n".join(lines) + "\n")
 
 
-@pytest.fixture(scope="module")
-def head(tmp_path_factory):
-    """A folder as the clone's."""
-    folder, arrays = tmp_path_factory.mktemp("head"), face_like()
-    write_obj(folder / "generic_neutral_mesh.obj", arrays["neutral"], arrays["quads"])
-    for name, shape in arrays["shapes"].items():
-        write_obj(folder / f"{name}.obj", arrays["neutral"] + shape, arrays["quads"])
-    return folder
-
-
-def test_a_clones_folder_is_read_and_what_it_lacks_is_named(head, tmp_path):
-    arrays, read = face_like(), read_head(head)
-    np.testing.assert_allclose(read.neutral, arrays["neutral"], atol=1e-4)
-    shapes = read.expressions | {f"identity{i:03}": shape for i, shape in enumerate(read.identities)}
-    assert shapes.keys() == arrays["shapes"].keys()
-    for name, shape in shapes.items():
-        np.testing.assert_allclose(shape, arrays["shapes"][name], atol=1e-3)
-    assert np.array_equal(read.quads, arrays["quads"]) and set(read.materials) == {"M_Face"}
-    (copy := tmp_path / "copy").mkdir()
-    for path in head.glob("*.obj"):
-        (copy / path.name).symlink_to(path)
-    (copy / "jawOpen.obj").unlink()
+def test_a_clones_folder_and_its_cache_are_the_same_head(cache, tmp_path):
+    arrays = face_like()
+    write_obj(tmp_path / "generic_neutral_mesh.obj", arrays["V0"], arrays["q"])
+    for index, shape in enumerate(arrays["I"]):
+        write_obj(tmp_path / f"identity{index:03}.obj", arrays["V0"] + shape, arrays["q"])
+    for name, shape in zip(MOUTH_SHAPES, arrays["E"], strict=True):
+        write_obj(tmp_path / f"{name}.obj", arrays["V0"] + shape, arrays["q"])
+    clone, cached = read_head(tmp_path), read_head(cache)
+    np.testing.assert_allclose(clone.neutral, cached.neutral, atol=1e-4)
+    np.testing.assert_allclose(clone.identities, cached.identities, atol=1e-3)
+    assert clone.expressions.keys() == cached.expressions.keys()
+    assert np.array_equal(clone.quads, cached.quads) and set(clone.materials) == {"M_Face"}
+    (tmp_path / "jawOpen.obj").unlink()
     with pytest.raises(Lip2SpeechError, match="jawOpen"):
-        read_head(copy)
+        read_head(tmp_path)
     with pytest.raises(Lip2SpeechError, match="FaceXModel"):
         read_head(tmp_path / "nowhere")
 
 
-def test_weights_find_the_shapes_that_made_a_motion(head):
-    person = Person(read_head(head), np.random.default_rng(0))
+def test_weights_find_the_shapes_that_made_a_motion(cache):
+    person = Person(read_head(cache), np.random.default_rng(0))
     weights = np.zeros((4, len(MOUTH_SHAPES)))
     weights[:, MOUTH_SHAPES.index("jawOpen")] = [0, 0.3, 0.6, 0.9]
     weights[2, MOUTH_SHAPES.index("mouthPucker")] = 0.5
@@ -102,8 +105,8 @@ def test_weights_find_the_shapes_that_made_a_motion(head):
     np.testing.assert_allclose(found, weights, atol=0.12)
 
 
-def test_a_drawn_mouth_opens_with_the_motion_and_people_differ(head):
-    head = read_head(head)
+def test_a_drawn_mouth_opens_with_the_motion_and_people_differ(cache):
+    head = read_head(cache)
     motion = np.zeros((6, 21, 2))
     motion[3:, [*LOWER, 9], 1] = 12
     motion[3:, UPPER, 1] = -1
@@ -130,7 +133,7 @@ def test_the_motion_of_a_clip_without_a_face_is_an_error():
 
 
 def test_a_folder_is_drawn_in_shards_resumes_and_keeps_the_targets(
-    prepared, head, tmp_path, monkeypatch, capsys
+    prepared, cache, tmp_path, monkeypatch, capsys
 ):
     corpus, out = RenderedTalker(RENDERED), tmp_path / "out"
     seen: list[str] = []
@@ -143,14 +146,14 @@ def test_a_folder_is_drawn_in_shards_resumes_and_keeps_the_targets(
 
     monkeypatch.setattr("hf_lip2speech.synthetic.scanned_head.mouth_motion", without_the_first)
     for part in ((1, 2), (2, 2)):
-        report = reface(corpus, prepared, head, out, people=2, split="test", shard=part, progress=False)
+        report = reface(corpus, prepared, cache, out, people=2, split="test", shard=part, progress=False)
         lost = report["skipped"].get("NoFaceError", [])
         assert report["shard"] == f"{part[0]}/2" and report["lost"]["clips"] == len(lost)
         assert [clip["message"] for clip in lost] == (["nobody"] * 2 if part == (1, 2) else [])
     assert not (out / "manifest.parquet").exists()
     drawn = sorted(out.glob("video/**/*.mp4"))
     times = [file.stat().st_mtime_ns for file in drawn]
-    assert main(["reface", "rendered", str(RENDERED), str(prepared), str(head), str(out), *OPTIONS]) == 0
+    assert main(["reface", "rendered", str(RENDERED), str(prepared), str(cache), str(out), *OPTIONS]) == 0
     assert [file.stat().st_mtime_ns for file in drawn] == times
     true, clips = PreparedDataset(prepared, "test"), PreparedDataset(out, "test")
     assert len(clips) == 2 * len(true)
@@ -168,9 +171,9 @@ def test_a_folder_is_drawn_in_shards_resumes_and_keeps_the_targets(
                 assert np.array_equal(item[name], true[index][name])
 
 
-def test_a_corpus_that_does_not_fit_and_impossible_numbers_are_errors(prepared, head, tmp_path):
+def test_a_corpus_that_does_not_fit_and_impossible_numbers_are_errors(prepared, cache, tmp_path):
     corpus = RenderedTalker(RENDERED)
     with pytest.raises(DatasetError, match="people=0"):
-        reface(corpus, prepared, head, tmp_path / "a", people=0)
+        reface(corpus, prepared, cache, tmp_path / "a", people=0)
     with pytest.raises(DatasetError, match="choose another"):
-        reface(corpus, prepared, head, prepared, split="test")
+        reface(corpus, prepared, cache, prepared, split="test")

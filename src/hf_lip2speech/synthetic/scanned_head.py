@@ -1,10 +1,11 @@
 """A morphable head from scans (ICT-FaceKit's layout), drawn as random people with NumPy and OpenCV, and moved
 by the lips and jaw of filmed speakers.
 
-The head is a clone's FaceXModel folder of .obj files. Lengths are in the scans' units: the head is about 25
-wide, x to the picture's right, y up, z to the viewer.
+The head is a clone's FaceXModel folder of .obj files, or its arrays in two .npz files. Lengths are in the
+scans' units: the head is about 25 wide, x to the picture's right, y up, z to the viewer.
 """
 
+import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,37 +61,57 @@ class ScannedHead:
 
 
 def read_head(source: str | Path) -> ScannedHead:
-    """The head in a FaceXModel folder.
+    """The head in a FaceXModel folder, or in a folder with shapes.npz (V0 (V, 3), I (N, V, 3), E (M, V, 3),
+    ex M names) and topology.npz (q (Q, 4), mats Q names), fields as in `ScannedHead`.
 
     Raises:
-        Lip2SpeechError: the folder is none, lacks a shape, or is damaged.
+        Lip2SpeechError: the folder has neither, lacks a shape, or is damaged.
     """
     folder = Path(source)
+    try:
+        head = _read_head(folder)
+        vertices, quads = head.neutral, head.quads
+        whole = vertices.shape[1:] == (3,) and quads.shape == (len(head.materials), 4)
+        whole = whole and 0 <= quads.min() <= quads.max() < len(vertices)
+    except Lip2SpeechError:
+        raise
+    except (EOFError, IndexError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise Lip2SpeechError(f"The head in {folder} is damaged ({error}): copy it again.") from error
+    if not whole:
+        raise Lip2SpeechError(f"The head in {folder} is damaged (faces of no vertices): copy it again.")
+    return head
+
+
+def _read_head(folder: Path) -> ScannedHead:
+    if (folder / "shapes.npz").is_file() and (folder / "topology.npz").is_file():
+        shapes, topology = np.load(folder / "shapes.npz"), np.load(folder / "topology.npz")
+        names = [str(name) for name in shapes["ex"]]
+        missing = set(MOUTH_SHAPES) - set(names)
+        if missing:
+            raise Lip2SpeechError(f"{folder}/shapes.npz lacks the shapes {', '.join(sorted(missing))}.")
+        expressions = {name: shapes["E"][names.index(name)].astype(np.float32) for name in MOUTH_SHAPES}
+        identities = shapes["I"][:IDENTITIES].astype(np.float32)
+        return ScannedHead(shapes["V0"], identities, expressions, topology["q"], topology["mats"])
     neutral_file = folder / "generic_neutral_mesh.obj"
     if not neutral_file.is_file():
         raise Lip2SpeechError(
-            f"{folder} has no generic_neutral_mesh.obj: give the folder FaceXModel of a clone of "
-            "https://github.com/ICT-VGL/ICT-FaceKit."
+            f"{folder} has neither generic_neutral_mesh.obj nor shapes.npz and topology.npz: give the folder "
+            "FaceXModel of a clone of https://github.com/ICT-VGL/ICT-FaceKit."
         )
+    neutral, quads, materials = _read_obj(neutral_file)
     identities = sorted(folder.glob("identity*.obj"))[:IDENTITIES]
     missing = [name for name in MOUTH_SHAPES if not (folder / f"{name}.obj").is_file()]
     if missing or not identities:
         raise Lip2SpeechError(
             f"{folder} lacks {', '.join(missing) or 'identity*.obj'}: clone the repository whole."
         )
-    try:
-        neutral, quads, materials = _read_obj(neutral_file)
-        if neutral.shape[1:] != (3,) or quads.min() < 0 or quads.max() >= len(neutral):
-            raise ValueError("faces of no vertices")
-        return ScannedHead(
-            neutral,
-            np.stack([_read_obj(file)[0] - neutral for file in identities]),
-            {name: _read_obj(folder / f"{name}.obj")[0] - neutral for name in MOUTH_SHAPES},
-            quads,
-            materials,
-        )
-    except (IndexError, ValueError) as error:
-        raise Lip2SpeechError(f"The head in {folder} is damaged ({error}): copy it again.") from error
+    return ScannedHead(
+        neutral,
+        np.stack([_read_obj(file)[0] - neutral for file in identities]),
+        {name: _read_obj(folder / f"{name}.obj")[0] - neutral for name in MOUTH_SHAPES},
+        quads,
+        materials,
+    )
 
 
 def _read_obj(file: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
