@@ -60,6 +60,14 @@ def test_it_takes_the_arguments_of_every_feature_extractor_of_transformers():
     assert all(isinstance(one, np.ndarray) for one in EXTRACTOR(clips)["pixel_values_videos"])
 
 
+def test_pad_gives_the_batch_of_a_call():
+    items = [{name: value[0] for name, value in EXTRACTOR(one).items()} for one in (CLIP[:3], CLIP)]
+    together = EXTRACTOR([CLIP[:3], CLIP], return_tensors="pt")
+    for features in (items, {name: [item[name] for item in items] for name in items[0]}):
+        padded = EXTRACTOR.pad(features, padding=True, return_tensors="pt")
+        assert all(torch.equal(padded[name], together[name]) for name in together)
+
+
 def test_settings_survive_saving(tmp_path):
     extractor = Lip2SpeechFeatureExtractor(pixel_mean=0.5, pixel_std=0.25, crop_size=80)
     extractor.save_pretrained(tmp_path)
@@ -96,6 +104,12 @@ def test_a_wrong_clip_or_argument_is_named(videos, arguments, message):
 def test_a_crop_larger_than_the_clip_is_refused():
     with pytest.raises(Lip2SpeechError, match="crop_size"):
         Lip2SpeechFeatureExtractor(crop_size=100)
+
+
+def test_padding_that_a_mask_tells_stays_padding_when_a_batch_is_padded_again():
+    batch = EXTRACTOR([CLIP[:5], CLIP], return_tensors="pt")
+    again = EXTRACTOR.pad(batch, return_tensors="pt", pad_to_multiple_of=4)
+    assert again["attention_mask"].sum(1).tolist() == [5, 7] and again["attention_mask"].shape[1] == 8
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ The numbers are those of Choi, Kim, Ro (Interspeech 2023): 88x88 pixels, (x / 25
 frames 0 after the normalisation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -150,32 +150,25 @@ class Lip2SpeechFeatureExtractor(StrictConfigMixin, FeatureExtractionMixin):
             expected = f"expected {self.sampling_rate}: resample them"
             raise Lip2SpeechError(f"The clips have {sampling_rate} frames per second; {expected}.")
         crops = [self._centre_crop(clip, index) for index, clip in enumerate(clips)]
-        if isinstance(padding, bool):
-            padding = "longest" if padding else "do_not_pad"
-        strategy, multiple = PaddingStrategy(padding), pad_to_multiple_of or 1
-        if max_length is None and (truncation or strategy is PaddingStrategy.MAX_LENGTH):
-            raise Lip2SpeechError("truncation=True and padding='max_length' need max_length=, in frames.")
-        sizes = lengths = [min(len(crop), max_length) if truncation else len(crop) for crop in crops]
-        if strategy is not PaddingStrategy.DO_NOT_PAD:
-            size = max(*lengths, max_length if strategy is PaddingStrategy.MAX_LENGTH else 0)
-            sizes = [-(-size // multiple) * multiple] * len(crops)
-        shape = (1, self.crop_size, self.crop_size)
-        masks: Any = [np.zeros(size, dtype=np.int64) for size in sizes]
-        if len(set(sizes)) == 1:  # written where they stay: ten minutes are 465 MB
-            pixels: Any = np.empty((len(crops), sizes[0], *shape), dtype=np.float32)
-            masks = np.stack(masks)
-        else:
-            pixels = [np.empty((size, *shape), dtype=np.float32) for size in sizes]
-        for crop, length, out, mask in zip(crops, lengths, pixels, masks, strict=True):
-            self.normalize(crop[:length], out[:length, 0])
-            out[length:] = self.padding_value
-            mask[:length] = 1
-        contents = {"pixel_values_videos": pixels, "attention_mask": masks}
-        if not (self.return_attention_mask if return_attention_mask is None else return_attention_mask):
-            del contents["attention_mask"]
-        if return_tensors is None:
-            contents = {name: list(value) for name, value in contents.items()}
-        return BatchFeature(contents, tensor_type=return_tensors)
+        options = (padding, max_length, truncation, pad_to_multiple_of, return_attention_mask, return_tensors)
+        return self._batch(crops, lambda crop, out: self.normalize(crop, out[:, 0]), *options)
+
+    def pad(
+        self, processed_features: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]], **options: Any
+    ) -> BatchFeature:
+        """Pads items that were made one by one; the options are those of a call.
+
+        An item's padding, told by its mask, is cut off first.
+        """
+        items, (pixels, mask) = processed_features, self.model_input_names
+        if not isinstance(items, Mapping):
+            names = [name for name in (pixels, mask) if name in items[0]]
+            items = {name: [item[name] for item in items] for name in names}
+        clips = [np.asarray(clip, dtype=np.float32) for clip in items[pixels]]
+        if mask in items:
+            lengths = [int(np.asarray(one).sum()) for one in items[mask]]
+            clips = [clip[:length] for clip, length in zip(clips, lengths, strict=True)]
+        return self._batch(clips, lambda clip, out: np.copyto(out, clip), **options)
 
     def gray(self, clip: Clip) -> tuple[np.ndarray, np.ndarray]:
         """What a call computes a clip's pixels from, in a fourth of the memory.
@@ -212,6 +205,46 @@ class Lip2SpeechFeatureExtractor(StrictConfigMixin, FeatureExtractionMixin):
             gain = self.clip_std / max(deviation, SMALLEST_DEVIATION)
             mean = gain * measured - self.clip_mean + self.pixel_mean
         return np.array([gain / (255 * self.pixel_std), mean / self.pixel_std], dtype=np.float32)
+
+    def _batch(
+        self,
+        clips: Sequence[np.ndarray],
+        write: Callable[[np.ndarray, np.ndarray], Any],
+        padding: bool | str | PaddingStrategy = True,
+        max_length: int | None = None,
+        truncation: bool = False,
+        pad_to_multiple_of: int | None = None,
+        return_attention_mask: bool | None = None,
+        return_tensors: str | None = None,
+    ) -> BatchFeature:
+        """`write(clip, out)` fills the float32 frames (T, 1, S, S) of each clip: ten minutes are 465 MB, so
+        they are written where they stay."""
+        if isinstance(padding, bool):
+            padding = "longest" if padding else "do_not_pad"
+        strategy, multiple = PaddingStrategy(padding), pad_to_multiple_of or 1
+        if max_length is None and (truncation or strategy is PaddingStrategy.MAX_LENGTH):
+            raise Lip2SpeechError("truncation=True and padding='max_length' need max_length=, in frames.")
+        sizes = lengths = [min(len(clip), max_length) if truncation else len(clip) for clip in clips]
+        if strategy is not PaddingStrategy.DO_NOT_PAD:
+            size = max(*lengths, max_length if strategy is PaddingStrategy.MAX_LENGTH else 0)
+            sizes = [-(-size // multiple) * multiple] * len(clips)
+        shape = (1, self.crop_size, self.crop_size)
+        masks: Any = [np.zeros(size, dtype=np.int64) for size in sizes]
+        if len(set(sizes)) == 1:
+            pixels: Any = np.empty((len(clips), sizes[0], *shape), dtype=np.float32)
+            masks = np.stack(masks)
+        else:
+            pixels = [np.empty((size, *shape), dtype=np.float32) for size in sizes]
+        for clip, length, out, mask in zip(clips, lengths, pixels, masks, strict=True):
+            write(clip[:length], out[:length])
+            out[length:] = self.padding_value
+            mask[:length] = 1
+        contents = {"pixel_values_videos": pixels, "attention_mask": masks}
+        if not (self.return_attention_mask if return_attention_mask is None else return_attention_mask):
+            del contents["attention_mask"]
+        if return_tensors is None:
+            contents = {name: list(value) for name, value in contents.items()}
+        return BatchFeature(contents, tensor_type=return_tensors)
 
     def _centre_crop(self, clip: Clip, index: int) -> np.ndarray:
         """Clip number `index` as a checked uint8 view (T, 88, 88)."""
