@@ -145,6 +145,7 @@ def test_no_module_is_imported_for_what_a_file_names(tmp_path, monkeypatch):
     "opcodes",
     [
         b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(N}X\x0c\x00\x00\x00__defaults__Nst\x86b.",
+        b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(N}X\x04\x00\x00\x00workNst\x86b.",
         b"\x80\x02ccollections\nOrderedDict\n}X\x04\x00\x00\x00keysNsb.",
         b"\x80\x02cx.y\nThing\n}X\x04\x00\x00\x00keysNsb.",
         b"\x80\x02c__builtin__\neval\n(X\x01\x00\x00\x001tR.",
@@ -152,6 +153,7 @@ def test_no_module_is_imported_for_what_a_file_names(tmp_path, monkeypatch):
     ],
     ids=[
         "a function's defaults",
+        "what a function does",
         "a class of the library",
         "a stand-in's class",
         "the old name",

@@ -11,7 +11,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import torch
 
@@ -91,16 +91,13 @@ class StandIn:
         pass
 
 
-class _Function:
-    """What may be called. No function itself, on which a pickle's BUILD could change something."""
+class _Function(NamedTuple):
+    """What may be called. No function itself: a pickle's BUILD can change nothing on a tuple."""
 
-    __slots__ = ("_work",)
-
-    def __init__(self, work: Callable[..., Any]):
-        self._work = work
+    work: Callable[..., Any]
 
     def __call__(self, *args: Any) -> Any:
-        return self._work(*args)
+        return self.work(*args)
 
 
 def _tensor(storage: torch.Tensor, offset: int, size: tuple, stride: tuple, *rest: Any) -> torch.Tensor:
