@@ -187,7 +187,7 @@ class Text:
         (None, "NoneType.*path, URL"),
         (7, "int.*path, URL"),
         (io.StringIO("text"), "mode 'rb'"),
-        (closed(), "closed"),
+        (closed(), "cannot be read: I/O operation on closed file"),
         (Text(), "bytes-like"),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,  # the same in every process

@@ -117,7 +117,8 @@ def local_source(source: Any, medium: Medium = VIDEO) -> Generator[os.PathLike |
                         source.seek(0)
                     _copy(source.read, copy.path)
                 except Exception as error:  # whatever the caller's file raises
-                    raise medium.unreadable(f"{name} cannot be read: {error!r}") from error
+                    reason = error if isinstance(error, OSError | ValueError) else repr(error)
+                    raise medium.unreadable(f"{name} cannot be read: {reason}") from error
             yield copy
     elif isinstance(source, bytes | bytearray | memoryview):
         yield io.BytesIO(source)
