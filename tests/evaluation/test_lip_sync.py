@@ -170,6 +170,14 @@ def test_a_clip_in_one_pass_gives_what_its_windows_of_5_frames_give(network):
     assert whole.shape == (3, 1024) and torch.allclose(whole, windows, atol=1e-4)
 
 
+def test_faces_are_embedded_once_and_again_where_the_array_holds_others(network):
+    faces = np.zeros((5, 224, 224, 3), dtype=np.uint8)
+    before = network.embed_faces(faces)
+    assert network.embed_faces(faces.copy()) is before
+    faces += 100
+    assert not torch.equal(network.embed_faces(faces), before)
+
+
 def test_every_4_cepstra_begin_a_window_of_20(network):
     mfcc = np.random.default_rng(0).standard_normal((32, 13))
     whole = network.embed_sound(mfcc)

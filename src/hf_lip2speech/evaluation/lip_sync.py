@@ -4,6 +4,7 @@ Chung, Zisserman, "Out of time: automated lip sync in the wild", ACCV 2016 works
 are those of the weights that the authors publish as syncnet_v2.model. They do not come with this package.
 """
 
+import hashlib
 import math
 import os
 import pickle
@@ -181,7 +182,7 @@ class SyncNet(nn.Module):
             nn.MaxPool3d((1, 3, 3), (1, 2, 2)),
             *_convolution(3, 256, 512, (1, 6, 6)),
         )
-        self._embedded: tuple[np.ndarray, torch.Tensor] | None = None  # the faces seen last
+        self._embedded: tuple[Any, torch.Tensor] | None = None  # the faces embedded last, by their hash
         self.eval()
 
     @classmethod
@@ -207,18 +208,19 @@ class SyncNet(nn.Module):
     def embed_faces(self, faces: np.ndarray) -> torch.Tensor:
         """Embed every 5 successive frames, uint8 (T, 224, 224, 3) RGB at 25 fps: float32 (T - 4, 1024).
 
-        Those of the array that was given last are kept, for other sounds: they are nearly all of the work.
+        The last result is kept, for other sounds of the same faces: it is nearly all of the work.
         """
-        if self._embedded is not None and faces is self._embedded[0]:
-            return self._embedded[1]
         device = next(self.parameters()).device
+        key = hashlib.sha256(np.ascontiguousarray(faces).data).digest(), device
+        if self._embedded is not None and self._embedded[0] == key:
+            return self._embedded[1]
         parts = []
         for start in range(0, len(faces) - WINDOW + 1, _FRAMES_AT_ONCE):
             part = torch.from_numpy(np.ascontiguousarray(faces[start : start + _FRAMES_AT_ONCE + WINDOW - 1]))
             bgr = part.to(device).flip(-1).permute(3, 0, 1, 2).float()[None]  # 0..255: (1, 3, t, 224, 224)
             # Only the first convolution spans time, so all windows of 5 come out of one pass.
             parts.append(self.netcnnlip(bgr)[0, :, :, 0, 0].T)  # (t - 4, 512)
-        self._embedded = faces, self.netfclip(torch.cat(parts))
+        self._embedded = key, self.netfclip(torch.cat(parts))
         return self._embedded[1]
 
     @torch.no_grad()
