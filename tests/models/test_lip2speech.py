@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModel
 
 from hf_lip2speech import AVHubertConfig, AVHubertModel, Lip2SpeechConfig, Lip2SpeechModel
 from hf_lip2speech.models.configuration_avhubert import AVHUBERT_LARGE
+from hf_lip2speech.models.padding import find_padding
 
 from .small import (
     CONFORMER,
@@ -207,6 +208,22 @@ def test_wrong_inputs_say_what_was_expected():
         model(videos, mask)
     with pytest.raises(ValueError, match="one value per frame"):
         model(videos, mask[:, :3], speakers)
+    with pytest.raises(ValueError, match="one of pixel_values_videos and inputs_embeds"):
+        model(speaker_embeddings=speakers)
+    with pytest.raises(ValueError, match=r"inputs_embeds .*expected \(batch, frames, 8\)"):
+        model(inputs_embeds=torch.zeros(1, 5, 7), speaker_embeddings=speakers)
+
+
+@BOTH
+def test_features_that_are_known_are_taken_in_place_of_frames(build):
+    model = build().eval()
+    videos, mask, speakers = clips(5, 3)
+    with torch.no_grad():
+        expected = model(videos, mask, speakers)
+        features = model.frame_features(videos, find_padding(videos, mask))
+        output = model(inputs_embeds=features, attention_mask=mask, speaker_embeddings=speakers)
+    for name in ("unit_logits", "spectrogram", "last_hidden_state"):
+        assert torch.equal(output[name], expected[name])
 
 
 # -------------------------------------------------------------------------------------- with an AV-HuBERT

@@ -153,9 +153,26 @@ def test_windows_with_enough_context_give_what_the_whole_clip_gives():
     torch.testing.assert_close(windowed.waveform, whole.waveform, atol=1e-4, rtol=0)
 
 
+def test_where_windows_overlap_the_front_end_computes_a_frame_once(model):
+    seen = []
+    hook = model.lip2speech.frontend.register_forward_pre_hook(
+        lambda _, given: seen.append(given[0].shape[1])
+    )
+    model.generate_speech(video(60), window_frames=10, context_frames=5)
+    hook.remove()
+    assert seen == [
+        17,
+        14,
+        14,
+        14,
+        14,
+        7,
+    ]  # 15, four times 10 and 5, and two to either side that they depend on
+
+
 def test_no_call_sees_more_than_a_window_and_progress_is_told(model, monkeypatch):
     monkeypatch.setattr(windows, "VOCODER_CHUNK_UNITS", 20)
-    calls, seen = [], {"pixel_values_videos": [], "unit_ids": []}
+    calls, seen = [], {"inputs_embeds": [], "unit_ids": []}
 
     def note(_, __, given: dict) -> None:
         for name in seen.keys() & given.keys():
@@ -170,7 +187,7 @@ def test_no_call_sees_more_than_a_window_and_progress_is_told(model, monkeypatch
     for hook in hooks:
         hook.remove()
     assert calls == [(step, done, 25) for step in ("reading lips", "speaking") for done in (10, 20, 25)]
-    assert seen["pixel_values_videos"] == [15, 20, 10]
+    assert seen["inputs_embeds"] == [15, 20, 10]
     assert max(seen["unit_ids"]) <= 20 + 2 * model.config.vocoder.context_units
 
 

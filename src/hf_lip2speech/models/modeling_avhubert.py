@@ -21,7 +21,7 @@ from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 from ..loading import StrictLoadingMixin
 from .configuration_avhubert import AVHubertConfig
 from .conformer import eager_attention
-from .padding import find_padding
+from .padding import check_videos, find_padding
 from .visual_frontend import VisualFrontend, init_frontend_weights
 
 
@@ -183,7 +183,8 @@ class AVHubertModel(StrictLoadingMixin, PreTrainedModel):
         Raises:
             ValueError: wrong shapes.
         """
-        padding = find_padding(pixel_values_videos, attention_mask, self.config.crop_size)
+        check_videos(pixel_values_videos, self.config.crop_size)
+        padding = find_padding(pixel_values_videos, attention_mask)
         if padding is not None and not skip_padding:
             pixel_values_videos = padding.zero(pixel_values_videos)
         video = self.frontend(pixel_values_videos, padding if skip_padding else None)

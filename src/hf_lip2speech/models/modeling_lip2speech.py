@@ -24,7 +24,7 @@ from .conformer import ConformerEncoder, ConformerLayer, RelPositionMultiHeadAtt
 from .face_voice import FaceVoiceHead
 from .mel_head import MelHead
 from .modeling_avhubert import AVHubertModel
-from .padding import Padding, check_speakers, find_padding
+from .padding import Padding, check_speakers, check_videos, find_padding
 from .text_conditioning import TextConditioner, ZeroLinear
 from .visual_frontend import VisualFrontend, init_frontend_weights
 
@@ -187,7 +187,7 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
     @capture_outputs
     def forward(
         self,
-        pixel_values_videos: torch.Tensor,
+        pixel_values_videos: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         speaker_embeddings: torch.Tensor | None = None,
         unit_labels: torch.Tensor | None = None,
@@ -197,6 +197,7 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
         text_labels: torch.Tensor | None = None,
         text_times: torch.Tensor | None = None,
         text_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
         **kwargs,
     ) -> Lip2SpeechOutput:
         """
@@ -219,19 +220,23 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
                 that the text head keeps time; default: anywhere.
             text_ids (`(B, L)`, *optional*): the same of texts that the clips are to say, with the lips'
                 timing, for a model with `text_conditioner_size`; a clip without text says what is read.
+            inputs_embeds (`(B, T, C)`, *optional*): what `frame_features` made of the frames, in place of
+                `pixel_values_videos`; without a voice from the face.
 
         Raises:
-            ValueError: wrong shapes, no speaker embeddings, text_labels for a model without text head, or
-                text_ids for one without text conditioning.
+            ValueError: wrong shapes, no speaker embeddings, text_labels for a model without text head,
+                text_ids for one without text conditioning, or both or neither of frames and their features.
         """
-        crop_size = self.config.crop_size if self.config.num_visual_units is None else None
-        padding = find_padding(pixel_values_videos, attention_mask, crop_size)
-        batch = pixel_values_videos.shape[0]  # len() is not traced
-        check_speakers(speaker_embeddings, batch, self.config.speaker_embedding_dim)
-        features = self.frame_features(pixel_values_videos, padding, chunk_frames)
+        given = self._checked_inputs(pixel_values_videos, inputs_embeds)
+        padding = find_padding(given, attention_mask)
+        check_speakers(speaker_embeddings, given.shape[0], self.config.speaker_embedding_dim)
         face_voices = None
-        if self.config.voice_from_face:
-            face_voices = self.face_voice_head(pixel_values_videos, padding)
+        if inputs_embeds is None:
+            features = self.frame_features(given, padding, chunk_frames)
+            if self.config.voice_from_face:
+                face_voices = self.face_voice_head(given, padding)
+        else:
+            features = inputs_embeds
         padding = None if padding is None else padding.repeat(UNITS_PER_FRAME)
         states, unit_logits, spectrogram = self.predict(features, speaker_embeddings, padding, chunk_frames)
         text_logits = None if self.config.text_vocabulary is None else self.text_head(states)
@@ -274,6 +279,21 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
             last_hidden_state=states,
         )
 
+    def _checked_inputs(self, videos: torch.Tensor | None, features: torch.Tensor | None) -> torch.Tensor:
+        """The one that is given, if its shape is right."""
+        if (videos is None) == (features is None):
+            raise ValueError("Give one of pixel_values_videos and inputs_embeds.")
+        if features is None:
+            check_videos(videos, self.config.crop_size if self.config.num_visual_units is None else None)
+            return videos
+        width = self.encoder.in_proj.in_features
+        if features.ndim != 3 or features.shape[2] != width:
+            raise ValueError(
+                f"inputs_embeds has shape {tuple(features.shape)}; expected (batch, frames, {width}), as "
+                "frame_features makes it."
+            )
+        return features
+
     def predict(
         self,
         features: torch.Tensor,
@@ -307,7 +327,8 @@ class Lip2SpeechModel(Lip2SpeechPreTrainedModel):
         self, pixel_values_videos: torch.Tensor, attention_mask: torch.Tensor | None = None
     ) -> torch.Tensor:
         """The `face_voices` of clips, (B, 256), without reading lips; for a model with `voice_from_face`."""
-        padding = find_padding(pixel_values_videos, attention_mask, self.config.crop_size)
+        check_videos(pixel_values_videos, self.config.crop_size)
+        padding = find_padding(pixel_values_videos, attention_mask)
         return self.face_voice_head(pixel_values_videos, padding)
 
     def predict_text(

@@ -43,15 +43,25 @@ class Padding(NamedTuple):
         return x.masked_fill(~self.mask.view(*self.mask.shape, *[1] * (x.ndim - 2)), 0)
 
 
-def find_padding(
-    videos: torch.Tensor, attention_mask: torch.Tensor | Padding | None, crop_size: int | None
-) -> Padding | None:
-    """The padding of videos (B, T, 1, S, S), or without a crop_size of visual units (B, T), by a mask (B, T)
-    or already found; None if nothing is padded.
+def find_padding(inputs: torch.Tensor, attention_mask: torch.Tensor | Padding | None) -> Padding | None:
+    """The padding of inputs (B, T, ...) by a mask (B, T) or already found; None if nothing is padded.
 
     Raises:
-        ValueError: wrong shapes.
+        ValueError: the mask has another shape.
     """
+    if attention_mask is None or isinstance(attention_mask, Padding):
+        return attention_mask
+    if attention_mask.shape != inputs.shape[:2]:
+        raise ValueError(
+            f"attention_mask has shape {tuple(attention_mask.shape)}; expected "
+            f"{tuple(inputs.shape[:2])}, one value per frame."
+        )
+    mask = attention_mask.bool()
+    return None if bool(mask.all()) else Padding.from_mask(mask)
+
+
+def check_videos(videos: torch.Tensor, crop_size: int | None) -> None:
+    """Raise ValueError unless these are videos (B, T, 1, S, S); without a crop_size, visual units (B, T)."""
     if crop_size is None and videos.ndim != 2:
         raise ValueError(
             f"pixel_values_videos has shape {tuple(videos.shape)}; this model reads visual units (batch, "
@@ -62,15 +72,6 @@ def find_padding(
             f"pixel_values_videos has shape {tuple(videos.shape)}; expected "
             f"(batch, frames, 1, {crop_size}, {crop_size}), as Lip2SpeechFeatureExtractor makes it."
         )
-    if attention_mask is None or isinstance(attention_mask, Padding):
-        return attention_mask
-    if attention_mask.shape != videos.shape[:2]:
-        raise ValueError(
-            f"attention_mask has shape {tuple(attention_mask.shape)}; expected "
-            f"{tuple(videos.shape[:2])}, one value per frame."
-        )
-    mask = attention_mask.bool()
-    return None if bool(mask.all()) else Padding.from_mask(mask)
 
 
 def check_speakers(speaker_embeddings: torch.Tensor | None, batch: int, size: int) -> None:

@@ -13,12 +13,14 @@ from .modeling_lip2speech import Lip2SpeechModel
 from .modeling_unit_vocoder import UnitVocoderModel
 from .padding import Padding
 from .phase_recovery import phase_of, raised
+from .visual_frontend import STEM_FRAMES
 
 # Units per vocoder call, besides their context. Any value gives the same waveform; this one bounds the memory
 # to about 0.2 GB per clip at the paper's size.
 VOCODER_CHUNK_UNITS = 200
 ONE_LENGTH_AT_A_TIME = {"cpu"}  # kinds of devices that gain less from batches than padding costs
 _MEL_PER_UNIT = MEL_PER_FRAME // UNITS_PER_FRAME
+_NEIGHBOURS = STEM_FRAMES // 2  # frames before and after a frame that its features depend on
 
 Progress = Callable[[str, int, int], None]
 
@@ -68,13 +70,26 @@ def read_lips(
     """The outputs of the lip-to-speech model for the whole clips, joined window by window."""
     (batch, frames), device, total = videos.shape[:2], speakers.device, int(lengths.max())
     joined: dict[tuple[str, int], torch.Tensor] = {}
+    features = None  # of every frame, where windows would compute those of their overlap twice
+    if model.config.encoder is None and total > window:
+        width = model.encoder.in_proj.in_features
+        features = torch.zeros(batch, total, width, dtype=model.dtype, device=device)
     # The grid of windows starts at frame 0 whatever the batch, so that a clip meets the same windows
     # alone. A clip that fits in one window is in the first one, whole.
     for start, rows in _rows_together(lengths, window, context, device):
         left, right = max(start - context, 0), min(start + window + context, int(lengths[rows].max()))
         end = min(start + window, right)
+        if features is None:
+            inputs = {
+                "pixel_values_videos": videos[rows.to(videos.device), left:right].to(device, model.dtype)
+            }
+        else:
+            known = min(start + context, right) if start else 0  # frames that the window before saw
+            if known < right:
+                _read_frames(model, features, videos, lengths, rows, known, right)
+            inputs = {"inputs_embeds": features[rows.to(device), left:right]}
         output = model(
-            pixel_values_videos=videos[rows.to(videos.device), left:right].to(device, model.dtype),
+            **inputs,
             attention_mask=lengths_mask((lengths[rows] - left).clamp(max=right - left), right - left, device),
             speaker_embeddings=speakers[rows.to(device)].to(model.dtype),
             return_dict=True,
@@ -102,6 +117,23 @@ def read_lips(
             whole = Padding.from_mask(inside.bool()).repeat(whole.shape[1] // frames).zero(whole)
         outputs[name] = (*outputs.get(name, ()), whole.transpose(1, 2) if name == "attentions" else whole)
     return outputs
+
+
+def _read_frames(
+    model: Lip2SpeechModel,
+    features: torch.Tensor,
+    videos: Videos,
+    lengths: torch.Tensor,
+    rows: torch.Tensor,
+    start: int,
+    end: int,
+) -> None:
+    """Fill in the features (B, T, C) of some rows' frames from start to end."""
+    left, right = max(start - _NEIGHBOURS, 0), min(end + _NEIGHBOURS, int(lengths[rows].max()))
+    mask = lengths_mask((lengths[rows] - left).clamp(0, right - left), right - left, features.device)
+    frames = videos[rows.to(videos.device), left:right].to(features.device, model.dtype)
+    read = model.frame_features(frames, None if mask is None else Padding.from_mask(mask.bool()))
+    features[rows.to(features.device), start:end] = read[:, start - left : end - left]
 
 
 def predict_pitch(
