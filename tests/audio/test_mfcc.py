@@ -13,7 +13,7 @@ from hf_lip2speech.audio.mel import (
     stft_magnitude,
     to_mel,
 )
-from hf_lip2speech.losses.lip2speech import stoi_like_correlation
+from hf_lip2speech.losses.intelligibility import stoi_like_correlation
 
 from ..media.voices import babble
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hf_lip2speech.losses.lip2speech import best_lags, move_labels
+from hf_lip2speech.losses.lags import best_lags, move_labels
 
 from ..models.small import clips, with_frontend
 

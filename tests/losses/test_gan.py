@@ -13,7 +13,6 @@ from hf_lip2speech.losses.gan import (
     VOCODER_LOSS_WEIGHTS,
     LogMelLoss,
     adversarial_loss,
-    correlation_loss,
     discriminator_loss,
     feature_matching_loss,
     input_mel_loss,
@@ -22,6 +21,7 @@ from hf_lip2speech.losses.gan import (
     reconstruction_losses,
     stft_distances,
 )
+from hf_lip2speech.losses.intelligibility import intelligibility_loss
 
 
 def test_the_discriminator_loss_is_the_squared_distance_from_one_and_from_zero():
@@ -138,11 +138,12 @@ def test_mels_of_losses_are_float32_and_near_those_of_the_stored_targets():
 
 
 def loss(fake, real, spectrogram, predicted, max_lag) -> torch.Tensor:
-    mels = (made_mel(sound, spectrogram.shape[1]) for sound in (fake, real))
-    return correlation_loss(*mels, spectrogram, predicted, max_lag)
+    mels = (spectrogram, made_mel(real, spectrogram.shape[1]))
+    everywhere = torch.ones(spectrogram.shape[:2], dtype=torch.bool)
+    return intelligibility_loss(fake, real, *mels, everywhere, predicted, max_lag)
 
 
-class TestCorrelationLoss:
+class TestIntelligibilityLoss:
     """Words that swell and fade, by random bursts of noise."""
 
     @pytest.fixture

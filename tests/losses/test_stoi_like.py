@@ -7,13 +7,14 @@ from pystoi import stoi
 
 from hf_lip2speech.audio.mel import log_mel_spectrogram, slaney_filters
 from hf_lip2speech.constants import MEL_WINDOW
-from hf_lip2speech.losses.lip2speech import (
+from hf_lip2speech.losses.intelligibility import (
+    SHORTEST,
     WINDOW,
-    best_lags,
-    move_labels,
+    stoi_and_estoi,
     stoi_like_correlation,
     third_octave_weights,
 )
+from hf_lip2speech.losses.lags import best_lags, move_labels
 
 from ..models.small import clips, with_frontend
 
@@ -134,3 +135,23 @@ def test_with_lagging_labels_each_clip_is_given_the_lag_of_another(inputs):
     exchanged = move_labels(moved, torch.tensor([3, -3]), lengths)  # back by its own lag, on by the other's
     assert torch.allclose(loss, 1 - stoi_like_correlation(mel, exchanged, mask).mean())
     assert not torch.allclose(loss, 1 - stoi_like_correlation(mel, moved, mask).mean())
+
+
+@pytest.mark.parametrize("snr", [15, 0, -10])
+@pytest.mark.parametrize("pause", [0, 1.5])
+def test_stoi_and_estoi_of_waveforms_are_near_those_of_pystoi(snr, pause):
+    clean = np.concatenate([np.zeros(round(16000 * pause), np.float32), babble(3, 0)])
+    noise = np.random.default_rng(1).standard_normal(len(clean)).astype(np.float32)
+    noisy = clean + noise * (clean.std() / noise.std() * 10 ** (-snr / 20))
+    found = stoi_and_estoi(torch.from_numpy(noisy)[None], torch.from_numpy(clean)[None])[0].tolist()
+    expected = [stoi(clean, noisy, 16000, extended=extended) for extended in (False, True)]
+    assert found == pytest.approx(expected, abs=0.03)
+
+
+def test_waveforms_too_short_for_stoi_or_silent_have_0_and_finite_gradients():
+    for size in (SHORTEST - 1, SHORTEST):
+        silence = torch.zeros(1, size, requires_grad=True)
+        scores = stoi_and_estoi(silence, torch.zeros(1, size))
+        assert scores.tolist() == [[0, 0]]
+    stoi_and_estoi(silence, torch.randn(1, SHORTEST)).sum().backward()
+    assert torch.isfinite(silence.grad).all()

@@ -78,9 +78,15 @@ class FrameBatchSampler(Sampler[list[int]]):
 
 
 class Lip2SpeechCollator:
-    """Stage 1: pads the items of an `AugmentedDataset` into the arguments of `Lip2SpeechModel.forward`."""
+    """Stage 1: pads the items of an `AugmentedDataset` into the arguments of `Lip2SpeechModel.forward`.
 
-    def __init__(self, config: "Lip2SpeechConfig"):
+    Args:
+        config: The model's.
+        waveform: Whether batches have the recordings, too.
+    """
+
+    def __init__(self, config: "Lip2SpeechConfig", waveform: bool = False):
+        self.waveform = waveform
         self.unit_offset = config.unit_offset
         self.num_units = config.num_units
         self.num_visual_units = config.num_visual_units
@@ -96,7 +102,7 @@ class Lip2SpeechCollator:
             mel_attention_mask (B, 4T) int64. For a model with a text head, text_labels (B, L) int64, classes
             of the characters of the items' texts, -100 after its end, L the largest number of characters, and
             text_times (B, L, 2) float32, from when to when each may be said (`character_times`), -inf to inf
-            where nobody knows.
+            where nobody knows. If asked for, waveform (B, 640T) float32, 0 after the end.
 
         Raises:
             DatasetError: A unit or a visual unit is outside of the model's, or a text has a letter or digit
@@ -115,6 +121,8 @@ class Lip2SpeechCollator:
             "mel_labels": _pad([item["mel_labels"] for item in items]),
             "mel_attention_mask": _mask([item["mel_labels"] for item in items]),
         }
+        if self.waveform:
+            batch["waveform"] = _pad([item["waveform"] for item in items])
         if self.text_vocabulary is not None:
             texts = [self._characters(item) for item in items]
             batch["text_labels"] = _pad(texts, IGNORED_LABEL)

@@ -11,7 +11,7 @@ from ..audio.speech import f0_of_mel_frames
 from ..constants import MEL_FLOOR, MEL_PER_FRAME, SAMPLES_PER_FRAME, SAMPLES_PER_UNIT, UNITS_PER_FRAME
 from ..errors import Lip2SpeechError
 from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
-from ..losses.lip2speech import best_lags, move_labels
+from ..losses.lags import best_lags, move_labels
 from .augmentation import VideoAugmentation, evaluation_transform, sample_generator
 
 # of `Lip2SpeechModel.forward`, by field of a `PreparedDataset`, where they differ

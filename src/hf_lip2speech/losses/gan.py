@@ -16,7 +16,7 @@ from torch import nn
 from ..audio.mel import log_mel_spectrogram, slaney_filters
 from ..constants import HOP_LENGTH, MEL_FLOOR, MEL_WINDOW, NUM_MEL_BINS
 from ..errors import Lip2SpeechError
-from .lip2speech import best_lags, move_labels, stoi_like_correlation
+from .intelligibility import intelligibility_loss
 
 # The published weights: what the training's settings start from.
 VOCODER_LOSS_WEIGHTS = {"adversarial": 1.0, "feature_matching": 2.0, "mel": 45.0}
@@ -130,32 +130,6 @@ def input_mel_loss(mel: torch.Tensor, spectrogram: torch.Tensor) -> torch.Tensor
     return (error - error.mean(dim=(1, 2), keepdim=True).detach()).abs().mean(dim=(1, 2))
 
 
-def correlation_loss(
-    mel: torch.Tensor,
-    true_mel: torch.Tensor,
-    spectrogram: torch.Tensor,
-    predicted: torch.Tensor,
-    max_lag: int,
-) -> torch.Tensor:
-    """1 - `stoi_like_correlation` of generated speech and the recording, mean over the batch.
-
-    Args:
-        mel, true_mel: (B, L, bins), `made_mel` of the generated speech and of the recording.
-        spectrogram: (B, L, bins), the mel that the speech was generated from.
-        predicted: bool (B,), true where that mel is a model's and not the recording's.
-        max_lag: by how many mel frames the recording may lag behind a predicted mel, to either side. It is
-            moved by the lag that fits best and then by that of another predicted clip of the batch, so that
-            the model cannot memorise lags; a batch's only predicted clip is not moved.
-    """
-    mask = torch.ones(true_mel.shape[:2], dtype=torch.bool, device=true_mel.device)
-    # Recordings are scaled to a peak, predictions are as loud as their training data.
-    given, heard = (x - x.mean(dim=(1, 2), keepdim=True) for x in (spectrogram.float(), true_mel))
-    lags = best_lags(given, heard, mask, max_lag) * predicted
-    moves = lags.clone()
-    moves[predicted] -= lags[predicted].roll(1)
-    return 1 - stoi_like_correlation(mel, move_labels(true_mel, moves, mask.sum(1)), mask).mean()
-
-
 def reconstruction_losses(
     output: Any,
     batch: dict[str, torch.Tensor],
@@ -170,7 +144,7 @@ def reconstruction_losses(
         batch: see `VocoderSegmentCollator`. Against the recording, those segments count that were made of its
             own mel and units; those made of a model's predictions are compared with these.
         args: the weights, see `VocoderTrainingArguments`.
-        max_av_offset: see `correlation_loss`.
+        max_av_offset: see `intelligibility_loss`.
     """
     fake, real, of_truth = output.waveform.float(), batch["waveform"], ~batch["predicted"]
     distances = torch.stack([loss.distances(fake, real) for loss in mel_losses]).mean(0)
@@ -183,15 +157,16 @@ def reconstruction_losses(
         losses["pitch_loss"] = pitch_loss(output.log_f0, output.voicing_logits, batch["f0"])
         total = total + args.pitch_loss_weight * losses["pitch_loss"]
     spectrogram = batch["spectrogram"]
-    if args.lip2speech is not None or args.correlation_loss_weight:
-        mel = made_mel(fake, spectrogram.shape[1])
+    frames = spectrogram.shape[1]
     if args.lip2speech is not None:
+        mel = made_mel(fake, frames)
         losses["input_mel_loss"] = _mean(input_mel_loss(mel, spectrogram), ~of_truth)
         total = total + args.mel_loss_weight * losses["input_mel_loss"]
     if args.correlation_loss_weight:
-        true_mel = made_mel(real, mel.shape[1])
-        losses["correlation_loss"] = correlation_loss(
-            mel, true_mel, spectrogram, batch["predicted"], max_av_offset
+        everywhere = torch.ones(spectrogram.shape[:2], dtype=torch.bool, device=real.device)
+        mels = (spectrogram, made_mel(real, frames), everywhere)
+        losses["correlation_loss"] = intelligibility_loss(
+            fake, real, *mels, batch["predicted"], max_av_offset
         )
         total = total + args.correlation_loss_weight * losses["correlation_loss"]
     return losses, total

@@ -4,35 +4,18 @@ Choi, Kim, Ro, "Intelligible Lip-to-Speech Synthesis with Speech Units", Intersp
 clips of 2T units and 4T mel frames; all losses are float32.
 """
 
-from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..audio.mel import slaney_filters
-from ..constants import (
-    HOP_LENGTH,
-    MEL_PER_FRAME,
-    MEL_WINDOW,
-    SAMPLES_PER_UNIT,
-    SAMPLING_RATE,
-    UNITS_PER_FRAME,
-)
+from ..constants import MEL_PER_FRAME, SAMPLES_PER_UNIT, SAMPLING_RATE, UNITS_PER_FRAME
 from ..text.alignment import ctc_states
 from ..text.characters import BLANK
+from .intelligibility import stoi_like_correlation
+from .lags import best_lags, move_labels
 
 IGNORED = -100  # unit labels that do not count
-# The error that a lag must save per squared frame, so that lags scatter around zero instead of drifting.
-LAG_COST = 0.0015
-NUM_BANDS = 15
-LOWEST_CENTRE = 150.0  # Hz
-WINDOW = round(0.384 * SAMPLING_RATE / HOP_LENGTH)  # 38 mel frames
-WINDOW_HOP = 4
-LARGEST_RATIO = 1 + 10 ** (15 / 20)  # STOI clips predicted amplitudes at an error 15 dB above the truth
-_SMALLEST_POWER = 1e-8
-_SMALLEST_NORM = 1e-5
 IMPOSSIBLE = -1e5  # the log probability of what is ruled out; finite, so that its gradient is 0 and not NaN
 
 
@@ -125,108 +108,6 @@ def align_labels(
         unit_labels = move_labels(unit_labels, unit_lags, (unit_labels != IGNORED).sum(1))
     correlated = move_labels(mel_labels, lags - lags.roll(1), lengths)
     return move_labels(mel_labels, lags, lengths), unit_labels, correlated
-
-
-# Corpora align picture and sound only to a frame or so (GRID: +-20 ms, docs/experiments.md). No picture shows
-# that offset: a model trained on it blurs its speech and memorises the offsets of its training clips.
-
-
-@torch.no_grad()
-def best_lags(
-    spectrogram: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor, max_lag: int
-) -> torch.Tensor:
-    """The lag of each clip's labels with which its prediction has the smallest mean absolute error.
-
-    Predicted and true mel are (B, L, bins), `mask` (B, L) is true where both are valid; up to `max_lag` mel
-    frames are tried to either side. int64 (B,): labels[t + lag] belongs to spectrogram[t]; 0 for a clip too
-    short to be moved.
-    """
-    size = labels.shape[1] - 2 * max_lag
-    if size < 1:
-        return torch.zeros(len(labels), dtype=torch.int64, device=labels.device)
-    middle = slice(max_lag, max_lag + size)
-    predicted, valid = spectrogram[:, middle].float(), mask[:, middle]
-    costs = []
-    for lag in range(-max_lag, max_lag + 1):
-        moved = slice(max_lag + lag, max_lag + lag + size)
-        weight = (valid & mask[:, moved]).float()
-        error = (predicted - labels[:, moved].float()).abs().mean(-1)
-        costs.append((error * weight).sum(1) / weight.sum(1).clamp(min=1) + LAG_COST * lag**2)
-    return torch.stack(costs, dim=1).argmin(dim=1) - max_lag
-
-
-def move_labels(labels: torch.Tensor, lags: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """labels[t + lag] at t, each clip's ends repeated.
-
-    labels (B, L, ...), lags (B,) and lengths (B,) in steps of L -> (B, L, ...).
-    """
-    positions = torch.arange(labels.shape[1], device=labels.device)
-    index = (positions + lags[:, None]).clamp(min=0)
-    index = torch.minimum(index, lengths[:, None] - 1)
-    index = torch.where(positions < lengths[:, None], index, positions)  # padding stays what it is
-    index = index.view(*index.shape, *[1] * (labels.ndim - 2)).expand_as(labels)
-    return labels.gather(1, index)
-
-
-@lru_cache
-def third_octave_weights(num_mel_bins: int) -> np.ndarray:
-    """float64 (num_mel_bins, 15): from squared mel magnitudes to the powers of STOI's third-octave bands.
-
-    A bin's magnitude is the mean of those of the spectral lines that it gathers; it is given back to them,
-    and each band sums the squares of its lines.
-    """
-    filters = slaney_filters(MEL_WINDOW // 2 + 1, num_mel_bins)  # (lines, bins)
-    share = filters / np.maximum(filters.sum(axis=1, keepdims=True), 1e-9)  # of each bin in a line
-    lines = share / np.maximum(filters.sum(axis=0), 1e-9) ** 2
-    frequencies = np.arange(len(filters)) * SAMPLING_RATE / MEL_WINDOW
-    centres = LOWEST_CENTRE * 2 ** (np.arange(NUM_BANDS) / 3)
-    inside = np.abs(np.log2(frequencies[:, None].clip(1e-3) / centres)) < 1 / 6
-    nearest = np.abs(frequencies[:, None] - centres).argmin(axis=0)
-    inside[nearest, np.arange(NUM_BANDS)] = True  # a band narrower than the lines' distance
-    return lines.T @ inside
-
-
-def stoi_like_correlation(
-    spectrogram: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor
-) -> torch.Tensor:
-    """Mean of a STOI-like and an ESTOI-like correlation for each clip: how well the third-octave envelopes of
-    a predicted mel follow the true ones.
-
-    Taal et al., IEEE TASLP 2011 (STOI); Jensen and Taal, IEEE/ACM TASLP 2016 (ESTOI); computed from the mel
-    itself, without a waveform, and on all frames, silent ones too.
-
-    Args:
-        spectrogram, labels: (B, L, bins), natural-log mel at 100 Hz, predicted and true.
-        mask: bool (B, L), true where both are valid: the first frames of each clip.
-
-    Returns:
-        float32 (B,), in [-1, 1]; 0, without gradient, for a clip shorter than the window of 0.38 s.
-    """
-    if spectrogram.shape[1] < WINDOW:
-        return spectrogram.new_zeros(len(spectrogram), dtype=torch.float32)
-    predicted, true = _windows(spectrogram), _windows(labels)  # (B, W, 15, WINDOW)
-    x, y = _normal(predicted, -1), _normal(true, -1)
-    as_loud = predicted * (true.norm(dim=-1, keepdim=True) / predicted.norm(dim=-1, keepdim=True))
-    clipped = torch.minimum(as_loud, LARGEST_RATIO * true)
-    over_time = (_normal(clipped, -1) * y).sum(-1).mean(-1)  # (B, W)
-    over_bands = (_normal(x, -2) * _normal(y, -2)).sum(-2).mean(-1)
-    whole = mask[:, WINDOW - 1 :: WINDOW_HOP].float()  # windows that end within the clip
-    return ((over_time + over_bands) / 2 * whole).sum(1) / whole.sum(1).clamp(min=1)
-
-
-def _windows(spectrogram: torch.Tensor) -> torch.Tensor:
-    """(B, L, bins) -> amplitudes of the bands, (B, windows, 15, WINDOW)."""
-    with torch.autocast(spectrogram.device.type, enabled=False):
-        amplitude_squares = torch.exp(2 * spectrogram.float())
-        weights = third_octave_weights(spectrogram.shape[-1])
-        power = amplitude_squares @ torch.from_numpy(weights).to(amplitude_squares)
-    return torch.sqrt(power + _SMALLEST_POWER).unfold(1, WINDOW, WINDOW_HOP)
-
-
-def _normal(x: torch.Tensor, dim: int) -> torch.Tensor:
-    """Without its mean, and of norm 1."""
-    x = x - x.mean(dim, keepdim=True)
-    return x / (x.norm(dim=dim, keepdim=True) + _SMALLEST_NORM)
 
 
 def ctc_loss(

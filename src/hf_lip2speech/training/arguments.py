@@ -16,7 +16,7 @@ from transformers.integrations.integration_utils import (
 from ..constants import SAMPLES_PER_UNIT
 from ..errors import ConfigError
 from ..losses.gan import STFT_WINDOWS, VOCODER_LOSS_WEIGHTS
-from ..losses.lip2speech import WINDOW
+from ..losses.intelligibility import SHORTEST
 
 # what stage 1 measures in validation, the last one for models with a text head
 METRICS = ("loss", "unit_accuracy", "mel_l1", "stoi_like_correlation", "character_error_rate")
@@ -111,6 +111,7 @@ RANGES = {
     "mel_loss_weight": (0, 1e9),
     "feature_matching_weight": (0, 1e9),
     "correlation_loss_weight": (0, 1e9),
+    "intelligibility_loss_weight": (0, 1e9),
     "stft_loss_weight": (0, 1e9),
     "pitch_loss_weight": (0, 1e9),
 }
@@ -187,6 +188,9 @@ class Lip2SpeechTrainingArguments(TrainerArguments):
             init_from brings it. null = everything.
         metric_for_best_model: The validation metric that decides what best/ holds: loss, unit_accuracy,
             mel_l1, stoi_like_correlation or, with a text head, character_error_rate.
+        intelligibility_loss_weight: Of `intelligibility_loss`, 1 - the mean of STOI and ESTOI of what
+            `vocoder` makes of the predicted units and mel: the lip reader learns through the vocoder, which
+            stays as it is. Not with augmentation.speed.
         chunk_frames: [least, most]. In half of the updates no output sees beyond the end of its chunk, whose
             length in frames is drawn from this range, so that the model learns to read with a bounded
             look-ahead, as in a live stream. null, as published = every output sees the whole clip.
@@ -201,6 +205,7 @@ class Lip2SpeechTrainingArguments(TrainerArguments):
     unfreeze_encoder_after: int | None = None
     freeze_frontend: bool = False
     train_only: list[str] | None = None
+    intelligibility_loss_weight: float = 0.0
     warmup_steps: float = 10_000
     max_steps: int = 150_000
     metric_for_best_model: str | None = "unit_accuracy"
@@ -214,6 +219,16 @@ class Lip2SpeechTrainingArguments(TrainerArguments):
         ):
             raise ConfigError(
                 f"chunk_frames is {self.chunk_frames}; expected [least, most] frames, such as [8, 40]."
+            )
+        if self.intelligibility_loss_weight and self.vocoder is None:
+            raise ConfigError(
+                "intelligibility_loss_weight is for the speech of a vocoder, and vocoder is missing: give a "
+                "trained one, such as vocoder=bundled."
+            )
+        if self.intelligibility_loss_weight and self.augmentation.get("speed"):
+            raise ConfigError(
+                "intelligibility_loss_weight compares with the recording, whose speed cannot be changed: "
+                "leave augmentation.speed out."
             )
         if self.encoder is not None and self.init_from is not None:
             raise ConfigError(
@@ -274,8 +289,8 @@ class VocoderTrainingArguments(RunArguments):
             discriminators (adversarial_from_step: null), which the inverse-STFT generator allows.
         pitch_loss_weight: Of `pitch_loss`; of generator_type "istft" alone. It is given the recording's pitch
             in half of its updates and speaks with the predicted one in the others.
-        correlation_loss_weight: Of 1 - `stoi_like_correlation` of speech and recording, which the published
-            training does not have.
+        correlation_loss_weight: Of `intelligibility_loss`, 1 - the mean of STOI and ESTOI of speech and
+            recording, which the published training does not have.
         mel_loss_weight, feature_matching_weight: Against the generator's adversarial loss of weight 1.
         mel_augmentation: Fields of `MelAugmentation`, the blur and noise on the input mel; null = none.
         lip2speech: A trained lip-to-speech model (`bundled`, a folder, a Hub repository) whose predictions
@@ -339,9 +354,10 @@ class VocoderTrainingArguments(RunArguments):
                 f"{self.segment_units}, {SAMPLES_PER_UNIT * self.segment_units} samples: give at least "
                 f"{least} units."
             )
-        least = math.ceil(WINDOW / 2)
+        least = math.ceil(SHORTEST / SAMPLES_PER_UNIT)
         if self.correlation_loss_weight and self.segment_units < least:
             raise ConfigError(
-                f"correlation_loss_weight compares windows of {WINDOW} mel frames, and segment_units is "
-                f"{self.segment_units}, {2 * self.segment_units} frames: give at least {least} units."
+                f"correlation_loss_weight compares segments of {SHORTEST} samples, and segment_units is "
+                f"{self.segment_units}, {SAMPLES_PER_UNIT * self.segment_units} samples: give at least "
+                f"{least} units."
             )

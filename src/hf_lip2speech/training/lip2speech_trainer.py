@@ -13,16 +13,17 @@ from ..data.collation import FrameBatchSampler, Lip2SpeechCollator
 from ..data.sampling import AugmentedDataset
 from ..errors import ConfigError
 from ..feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
-from ..losses.lip2speech import stoi_like_correlation
-from ..models.modeling_lip2speech import Lip2SpeechModel
+from ..losses.intelligibility import intelligibility_loss, stoi_like_correlation
+from ..models.modeling_lip2speech import Lip2SpeechModel, Lip2SpeechOutput
+from ..models.modeling_unit_vocoder import UnitVocoderModel
 from ..text.transcripts import greedy
 from .arguments import Lip2SpeechTrainingArguments
 from .monitoring import Sample
-from .stage_trainer import StageTrainer, Voice
+from .stage_trainer import StageTrainer
 
 LOSSES = (
     "loss", "unit_loss", "mel_loss", "spectral_convergence_loss", "correlation_loss", "ctc_loss",
-    "text_conditioned_loss", "face_voice_loss",
+    "text_conditioned_loss", "face_voice_loss", "intelligibility_loss",
 )  # fmt: skip
 
 
@@ -44,7 +45,7 @@ class Lip2SpeechTrainer(StageTrainer):
         train_dataset: An `AugmentedDataset`; eval_dataset: the same without augmentation. Clips with a
             "waveform" (N,) have it written beside the prediction.
         processing_class: The feature extractor that the data sets use; saved beside the model.
-        voice: Speaks the samples, see `StageTrainer`.
+        vocoder: Speaks the samples, and what `intelligibility_loss` hears; see `StageTrainer`.
 
     Raises:
         ConfigError: settings that do not fit the model.
@@ -61,7 +62,7 @@ class Lip2SpeechTrainer(StageTrainer):
         train_dataset: AugmentedDataset,
         eval_dataset: Dataset,
         processing_class: Lip2SpeechFeatureExtractor,
-        voice: Voice | None = None,
+        vocoder: UnitVocoderModel | None = None,
     ):
         if args.unfreeze_encoder_after is not None:
             if not model.encoder_is_frozen:
@@ -102,8 +103,8 @@ class Lip2SpeechTrainer(StageTrainer):
             args,
             train_dataset,
             eval_dataset,
-            voice=voice,
-            data_collator=Lip2SpeechCollator(model.config),
+            vocoder=vocoder,
+            data_collator=Lip2SpeechCollator(model.config, waveform=bool(args.intelligibility_loss_weight)),
             processing_class=processing_class,
             compute_metrics=_metrics,
         )
@@ -124,12 +125,29 @@ class Lip2SpeechTrainer(StageTrainer):
         if self.args.train_only is not None:
             for name, module in self.model.named_children():
                 module.train(name in self.args.train_only)
+        waveform = inputs.pop("waveform", None)
         output = model(**inputs, chunk_frames=self._chunk_frames())
-        self.meter.add({name: output[name] for name in LOSSES if output.get(name) is not None})
-        loss = output.loss
+        losses = {name: output[name] for name in LOSSES if output.get(name) is not None}
+        if waveform is not None:
+            of_sound = self._intelligibility_loss(output, inputs, waveform)
+            losses["intelligibility_loss"] = of_sound
+            losses["loss"] = output.loss + self.args.intelligibility_loss_weight * of_sound
+        self.meter.add(losses)
+        loss = losses["loss"]
         if self.args.batch_frames is not None:  # a mean over the batch: let each clip count the same
             loss = loss * (len(inputs["unit_labels"]) / self.clips_per_batch)
         return (loss, output) if return_outputs else loss
+
+    def _intelligibility_loss(
+        self, output: Lip2SpeechOutput, inputs: dict[str, torch.Tensor], waveform: torch.Tensor
+    ) -> torch.Tensor:
+        """That of what the vocoder makes of the predictions, in the speakers' own voices."""
+        units, speakers = self.model.unit_ids(output.unit_logits), inputs["speaker_embeddings"]
+        mask = inputs["attention_mask"].repeat_interleave(UNITS_PER_FRAME, dim=1)
+        speech = self.vocoder(units, output.spectrogram, speakers, mask).waveform
+        mels = (output.spectrogram, inputs["mel_labels"], inputs["mel_attention_mask"].bool())
+        everywhere = torch.ones(len(units), dtype=torch.bool, device=units.device)
+        return intelligibility_loss(speech, waveform, *mels, everywhere, self.model.config.max_av_offset)
 
     def _chunk_frames(self) -> int | None:
         """Of this update; drawn from its number, so that a resumed run draws the same."""
@@ -142,13 +160,18 @@ class Lip2SpeechTrainer(StageTrainer):
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """(None, sums, sums): per clip what `_metrics` adds up, (B, 6); (B, 8) with a text head."""
         inputs = self._prepare_inputs(self.skipped_in_validation.take(inputs))
+        waveform = inputs.pop("waveform", None)
         with self.accelerator.autocast():
             output = self.model(**inputs)
+            loss = output.loss
+            if waveform is not None:
+                of_sound = self._intelligibility_loss(output, inputs, waveform)
+                loss = loss + self.args.intelligibility_loss_weight * of_sound
         units, mel_mask = inputs["unit_labels"], inputs["mel_attention_mask"].bool()
         predicted = self.model.unit_ids(output.unit_logits) + self.model.config.unit_offset
         errors = (output.spectrogram.float() - inputs["mel_labels"]).abs().mean(-1) * mel_mask
         sums = [
-            output.loss.expand(len(units)),
+            loss.expand(len(units)),
             stoi_like_correlation(output.spectrogram, inputs["mel_labels"], mel_mask),
             ((predicted == units) & (units != -100)).sum(1),
             (units != -100).sum(1),
@@ -162,6 +185,7 @@ class Lip2SpeechTrainer(StageTrainer):
 
     def sample(self, model: Lip2SpeechModel, item: dict[str, Any]) -> Sample:
         batch = self._prepare_inputs(self.data_collator([item]))
+        batch.pop("waveform", None)
         with self.accelerator.autocast():
             output = model(**batch)
         units, mel = model.unit_ids(output.unit_logits)[0], output.spectrogram[0].float()

@@ -9,9 +9,10 @@ from transformers import EvalPrediction
 
 from ..data.collation import MelFlowCollator
 from ..models.modeling_mel_flow import MelFlowModel
+from ..models.modeling_unit_vocoder import UnitVocoderModel
 from .arguments import MelFlowTrainingArguments
 from .monitoring import Sample
-from .stage_trainer import StageTrainer, Voice
+from .stage_trainer import StageTrainer
 
 
 class MelFlowTrainer(StageTrainer):
@@ -21,7 +22,7 @@ class MelFlowTrainer(StageTrainer):
         model: To be trained.
         args: The settings.
         train_dataset, eval_dataset: `PredictedClips`.
-        voice: Speaks the samples, see `StageTrainer`.
+        vocoder: Speaks the samples, see `StageTrainer`.
     """
 
     title = "Stage 3, mel flow"
@@ -33,10 +34,10 @@ class MelFlowTrainer(StageTrainer):
         args: MelFlowTrainingArguments,
         train_dataset: Dataset,
         eval_dataset: Dataset,
-        voice: Voice | None = None,
+        vocoder: UnitVocoderModel | None = None,
     ):
         options = {"data_collator": MelFlowCollator(), "compute_metrics": _metrics}
-        super().__init__(model, args, train_dataset, eval_dataset, voice=voice, **options)
+        super().__init__(model, args, train_dataset, eval_dataset, vocoder=vocoder, **options)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         output = model(**inputs)

@@ -1,7 +1,7 @@
 """What the trainings on `transformers.Trainer` share, stages 1 and 3."""
 
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from ..composite import common_unit_extractor, save_beside_weights
 from ..data.prepared import speaker_voices
 from ..data.unread import ReadableClips, ReadableCollator
 from ..errors import Lip2SpeechError
+from ..models.modeling_unit_vocoder import UnitVocoderModel
 from .arguments import TrainerArguments
 from .checkpoints import check_environment, new_checkpoint, reading, replaced_folder, settle
 from .common import (
@@ -33,8 +34,6 @@ from .common import (
 )
 from .monitoring import Meter, Sample, print_banner, print_skipped, write_samples
 
-# (unit_ids (U,), spectrogram (2U, 80), speaker embedding (256,)) -> waveform (N,)
-Voice = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 AVERAGE = "average.pt"  # in a checkpoint
 
 
@@ -81,7 +80,7 @@ class StageTrainer(Trainer):
         model, args, data_collator, compute_metrics: As of `Trainer`.
         train_dataset: With `set_epoch`, see `EpochDataset`; eval_dataset: without random numbers.
         processing_class: The feature extractor, which is saved beside the model.
-        voice: Speaks the samples; default: Griffin-Lim on the mel.
+        vocoder: Speaks the samples, and is not trained; default: Griffin-Lim on the mel.
     """
 
     title: ClassVar[str]
@@ -96,7 +95,7 @@ class StageTrainer(Trainer):
         train_dataset: Dataset,
         eval_dataset: Dataset,
         *,
-        voice: Voice | None = None,
+        vocoder: UnitVocoderModel | None = None,
         **options: Any,
     ):
         if args.num_threads is not None:
@@ -104,7 +103,7 @@ class StageTrainer(Trainer):
         if args.max_eval_clips is not None:
             eval_dataset = Subset(eval_dataset, range(min(len(eval_dataset), args.max_eval_clips)))
         super().__init__(model, args, train_dataset=train_dataset, eval_dataset=eval_dataset, **options)
-        self.voice = voice or (lambda units, mel, speaker: griffin_lim(mel))
+        self.vocoder = None if vocoder is None else vocoder.to(args.device).eval().requires_grad_(False)
         self.beside = data_beside(args.folders, args.init_from)
         self.average = weight_average(self.model, args.ema_decay) if args.ema_decay else None
         self.skipped, self.skipped_in_validation = skipped_clips(
@@ -122,6 +121,13 @@ class StageTrainer(Trainer):
     def sample(self, model: Any, item: dict[str, Any]) -> Sample:
         """A validation clip as `model` does it, to look at and listen to."""
         raise NotImplementedError
+
+    @torch.no_grad()
+    def voice(self, unit_ids: torch.Tensor, mel: torch.Tensor, speaker: torch.Tensor) -> torch.Tensor:
+        """Units (U,), mel (2U, 80) and a speaker embedding (256,) as sound (320 U,)."""
+        if self.vocoder is None:
+            return griffin_lim(mel)
+        return self.vocoder(unit_ids[None], mel[None], speaker[None]).waveform[0]
 
     # ---- Data
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import set_seed
 from omegaconf import OmegaConf
@@ -28,7 +27,12 @@ from ..models.modeling_avhubert import AVHubertModel
 from ..models.modeling_lip2speech import Lip2SpeechModel
 from ..models.modeling_mel_flow import MelFlowModel
 from ..models.modeling_unit_vocoder import UnitVocoderModel
-from .arguments import Lip2SpeechTrainingArguments, MelFlowTrainingArguments, VocoderTrainingArguments
+from .arguments import (
+    Lip2SpeechTrainingArguments,
+    MelFlowTrainingArguments,
+    TrainerArguments,
+    VocoderTrainingArguments,
+)
 from .checkpoints import checkpoint_to_resume, checkpoints
 from .config import build_arguments, check_keys, checked, readable_values, save_settings
 from .lip2speech_trainer import Lip2SpeechTrainer
@@ -141,8 +145,10 @@ def lip2speech_trainer(
     augmentation = checked(VideoAugmentation, args.augmentation, "augmentation.")
     model, extractor = lip2speech_to_train(args, checkpoint)
     fields = (input_field(model), *LIP2SPEECH_FIELDS)
-    train = prepared_split(args.data, "train", fields=fields, cache=args.cache)
-    val = prepared_split(args.data, "val", fields=(*fields, "waveform"), cache=args.cache)
+    with_sound = (*fields, "waveform")
+    heard = with_sound if args.intelligibility_loss_weight else fields
+    train = prepared_split(args.data, "train", fields=heard, cache=args.cache)
+    val = prepared_split(args.data, "val", fields=with_sound, cache=args.cache)
     if model.config.num_visual_units is not None:
         augmentation = None  # which changes pictures
     return Lip2SpeechTrainer(
@@ -153,7 +159,7 @@ def lip2speech_trainer(
         ),
         AugmentedDataset(val, None, max_frames=None, extractor=extractor),
         extractor,
-        voice=speaking_vocoder(args.vocoder, args.device) if args.vocoder else None,
+        vocoder=speaking_vocoder(args),
     )
 
 
@@ -162,15 +168,9 @@ def input_field(model: Lip2SpeechModel) -> str:
     return "frames" if model.config.num_visual_units is None else "visual_units"
 
 
-def speaking_vocoder(name, device):
-    """A trained unit vocoder that speaks the validation samples."""
-    vocoder = UnitVocoderModel.from_pretrained(name).to(device).eval()
-
-    def speak(unit_ids, spectrogram, speaker_embedding):
-        with torch.no_grad():
-            return vocoder(unit_ids[None], spectrogram[None], speaker_embedding[None]).waveform[0]
-
-    return speak
+def speaking_vocoder(args: TrainerArguments) -> UnitVocoderModel | None:
+    """The trained vocoder that is given, for validation samples and what is learnt through it."""
+    return None if args.vocoder is None else UnitVocoderModel.from_pretrained(args.vocoder)
 
 
 def vocoder_trainer(args: VocoderTrainingArguments) -> VocoderTrainer:
@@ -254,8 +254,7 @@ def mel_flow_trainer(args: MelFlowTrainingArguments, checkpoint: Path | None = N
                 seed=args.seed,
             )
         )
-    voice = speaking_vocoder(args.vocoder, args.device) if args.vocoder else None
-    return MelFlowTrainer(model, args, *datasets, voice=voice)
+    return MelFlowTrainer(model, args, *datasets, vocoder=speaking_vocoder(args))
 
 
 def train_stage(

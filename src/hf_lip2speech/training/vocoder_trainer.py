@@ -74,7 +74,7 @@ class VocoderTrainer:
         train_data: Items of equal length, see `VocoderSegmentDataset`.
         validation_data: Whole clips, `VocoderSegmentDataset` without `segment_units`.
         collate: List of items -> batch, see `VocoderSegmentCollator`.
-        max_av_offset: By how many mel frames the sound may lag behind predicted mels: see `correlation_loss`.
+        max_av_offset: By how many mel frames sound may lag behind predicted mels: see `intelligibility_loss`.
     """
 
     def __init__(
