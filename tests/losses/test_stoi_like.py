@@ -152,6 +152,6 @@ def test_waveforms_too_short_for_stoi_or_silent_have_0_and_finite_gradients():
     for size in (SHORTEST - 1, SHORTEST):
         silence = torch.zeros(1, size, requires_grad=True)
         scores = stoi_and_estoi(silence, torch.zeros(1, size))
-        assert scores.tolist() == [[0, 0]]
+        assert scores.abs().max() < 1e-6
     stoi_and_estoi(silence, torch.randn(1, SHORTEST)).sum().backward()
     assert torch.isfinite(silence.grad).all()
