@@ -95,6 +95,11 @@ def test_a_base_file_is_changed_by_the_one_that_names_it(load, tmp_path):
         ("metric_for_best_model: wer", "metric_for_best_model is wer; expected one of loss, unit_accuracy"),
         ("load_best_model_at_end: true", "best/ holds the best model"),
         ("encoder: e\ninit_from: i", "give one of them"),
+        ("intelligibility_loss_weight: 40", "vocoder is missing"),
+        (
+            "intelligibility_loss_weight: 40\nvocoder: v\naugmentation: {speed: 0.1}",
+            "leave augmentation.speed out",
+        ),
         ("lr_scheduler_type: cosin", "cosin"),
         ("model: [", "not valid YAML"),
         ("seed: ${nothing}", "cannot be resolved"),
@@ -112,14 +117,14 @@ def test_a_mistake_in_the_file_is_named(load, text, message):
         ("mel_loss_windows: []", "mel_loss_windows is empty"),
         ("bf16: true\nfp16: true", "fp16"),
         (
-            "correlation_loss_weight: 1\nsegment_units: 18",
-            "windows of 38 mel frames, and segment_units is 18",
+            "correlation_loss_weight: 1\nsegment_units: 19",
+            "segments of 6355 samples, and segment_units is 19",
         ),
         ("logging_steps: 0", "logging_steps must be at least 1"),
     ],
 )
 def test_a_mistake_in_the_vocoders_file_is_named(load, text, message):
-    load(BASE + "correlation_loss_weight: 1\nsegment_units: 19\nmel_loss_windows: [256, 512]", kind=STAGE_2)
+    load(BASE + "correlation_loss_weight: 1\nsegment_units: 20\nmel_loss_windows: [256, 512]", kind=STAGE_2)
     with pytest.raises(ConfigError, match=message):
         load(BASE + text, kind=STAGE_2)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
 
@@ -17,8 +18,10 @@ from hf_lip2speech.errors import ConfigError
 from hf_lip2speech.feature_extraction_lip2speech import Lip2SpeechFeatureExtractor
 from hf_lip2speech.models.configuration_avhubert import AVHubertConfig
 from hf_lip2speech.models.configuration_lip2speech import Lip2SpeechConfig
+from hf_lip2speech.models.configuration_unit_vocoder import UnitVocoderConfig
 from hf_lip2speech.models.modeling_avhubert import AVHubertModel
 from hf_lip2speech.models.modeling_lip2speech import Lip2SpeechModel
+from hf_lip2speech.models.modeling_unit_vocoder import UnitVocoderModel
 from hf_lip2speech.training.stage_trainer import EpochCallback
 
 from .conftest import EXAMPLES, STAGES, TORCHRUN, Killed, assert_same_states, finish, kill, step_of
@@ -221,6 +224,31 @@ def test_a_front_end_can_be_left_as_it_is(train, tmp_path):
     same = {name for name, value in one.items() if torch.equal(value, other[name])}
     assert {name for name in one if name.startswith("frontend.")} <= same
     assert "unit_head.weight" not in same
+
+
+def test_it_learns_through_a_vocoder_which_stays_as_it_is(train, tmp_path):
+    train("train", max_steps=1, ema_decay=0.0)
+    vocoder = UnitVocoderModel(UnitVocoderConfig(**STAGES["train_vocoder"]["model"]))
+    vocoder.save_pretrained(tmp_path / "vocoder")
+    settings = {
+        "init_from": str(tmp_path / "run/last"),
+        "vocoder": str(tmp_path / "vocoder"),
+        "train_only": ["mel_head"],
+        "intelligibility_loss_weight": 10.0,
+        "model": {"mel_loss_weight": 0.0},  # so that nothing else moves the mel head
+        "max_frames": 15,
+        "weight_decay": 0.0,
+        "metric_for_best_model": "loss",
+        "report_to": "tensorboard",
+    }
+    trainer = train("train", f"output_dir={tmp_path}/tuned", max_steps=2, ema_decay=0.0, **settings)
+    one, other = (load_file(tmp_path / name / "last/model.safetensors") for name in ("run", "tuned"))
+    moved = {name for name, value in one.items() if not torch.equal(value, other[name])}
+    assert moved == {name for name in one if name.startswith("mel_head.")}
+    for name, value in trainer.vocoder.state_dict().items():
+        assert torch.equal(value, vocoder.state_dict()[name])
+    events = EventAccumulator(str(tmp_path / "tuned/logs")).Reload()
+    assert all(0.5 < event.value < 1.5 for event in events.Scalars("train/intelligibility_loss"))
 
 
 # The training script, stopping where the two processes' encoders differ after an update.
