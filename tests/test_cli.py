@@ -313,6 +313,18 @@ def test_a_failure_leaves_no_file_and_is_told_in_the_words_of_the_command(here, 
     assert not list(here.glob("*.wav"))
 
 
+@pytest.mark.parametrize(
+    "line", ["speak clip.mp4 -m mute", "live clip.mp4 -o a.wav -m mute", "evaluate mute . --out a"]
+)
+def test_a_missing_default_voice_is_told_before_the_weights_are_loaded(here, model, capsys, line):
+    from hf_lip2speech.models.configuration_lip2speech_with_vocoder import Lip2SpeechWithVocoderConfig
+
+    Lip2SpeechWithVocoderConfig.from_pretrained(model, default_voice=None).save_pretrained("mute")  # alone
+    assert cli.main(line.split()) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "no default voice: give" in error and "one of its voices (ann, bob) or a recording" in error
+
+
 @pytest.fixture
 def takes(here) -> Path:
     """A folder of three clips, one below it, one that is no video, and what `speak` made before."""

@@ -8,7 +8,16 @@ from typing import Any
 
 from hf_lip2speech_extras import require_needed
 
-from .options import BUNDLED, CommandError, add_device, add_face, check_folder, check_model, positive
+from .options import (
+    BUNDLED,
+    CommandError,
+    add_device,
+    add_face,
+    check_default_voice,
+    check_folder,
+    check_model,
+    positive,
+)
 from .terminal import print_results
 
 
@@ -84,6 +93,8 @@ def evaluate(args: argparse.Namespace) -> int:
     from hf_lip2speech.pipeline import load_pipeline
 
     logging.disable_progress_bar()  # one for every small model that is loaded
+    if args.speaker is None:
+        check_default_voice(args.model, "--speaker own, each clip's own voice, ")
     state = process_state()
     device = args.device or str(state.device)
     clips = open_evaluation_set(args.dataset, args.split, limit=args.limit)
@@ -100,9 +111,6 @@ def evaluate(args: argparse.Namespace) -> int:
     encoder = args.speaker_encoder or protocol.speaker_encoder
     syncnet = None if args.syncnet is None else SyncNet.from_file(args.syncnet)
     speak = load_pipeline(args.model, device)
-    if args.speaker is None and speak.model.config.default_voice is None:
-        own = "--speaker own, each clip's own voice"
-        raise CommandError(f"The model has no default voice: give {own}, one of its voices, or a recording.")
     vocoders = {UNITS_ONLY: args.vocoder_units_only, MEL_ONLY: args.vocoder_mel_only}
     systems = RowSpeaker(
         speak,

@@ -16,6 +16,7 @@ from .options import (
     CommandError,
     add_device,
     add_model,
+    check_default_voice,
     check_model,
     check_outputs,
     check_suffix,
@@ -68,6 +69,8 @@ def live(args: argparse.Namespace) -> int:
             outputs.callback(speakers.drain)
             plays.append(speakers.play)
         print(f"loading {args.model}", file=sys.stderr)
+        if args.speaker is None:
+            check_default_voice(args.model)
         pipe = load(args)
         stream = LipToSpeechStream(pipe, look_ahead=args.look_ahead, speaker=args.speaker)
         if args.output is not None and args.output != PIPE:

@@ -6,6 +6,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -96,6 +97,22 @@ def load(args: argparse.Namespace) -> Any:
 
     dtype = fast_dtype(args.device) if args.dtype == "auto" else args.dtype
     return load_pipeline(args.model, args.device, dtype)
+
+
+def check_default_voice(model: str, others: str = "") -> None:
+    """Refuse a model without default voice before its weights are loaded, where --speaker is not given.
+
+    `others` are ways of a command to name one. What is no composed model passes: loading it says so.
+    """
+    from hf_lip2speech.errors import WrongKindError
+    from hf_lip2speech.models.configuration_lip2speech_with_vocoder import Lip2SpeechWithVocoderConfig
+
+    with suppress(WrongKindError):
+        config = Lip2SpeechWithVocoderConfig.from_pretrained(model)
+        if config.default_voice is None:
+            voices = f"one of its voices ({', '.join(config.voices)}) or " if config.voices else ""
+            ways = f"{others}{voices}a recording, as in --speaker recording.wav"
+            raise CommandError(f"The model has no default voice: give {ways}.")
 
 
 def is_url(name: str) -> bool:

@@ -20,6 +20,7 @@ from .options import (
     add_device,
     add_face,
     add_model,
+    check_default_voice,
     check_model,
     check_outputs,
     check_suffix,
@@ -128,6 +129,8 @@ def _speak(jobs: list[Job], args: argparse.Namespace) -> dict[Job, str | None]:
     say(f"loading {args.model}", file=sys.stderr)
     if args.model == BUNDLED:
         say(NOTE, file=sys.stderr)
+    if args.speaker is None:
+        check_default_voice(args.model)
     batches = [jobs[first : first + args.batch_size] for first in range(0, len(jobs), args.batch_size)]
     results: dict[Job, str | None] = {}
     with Bars(len(jobs)) as bars, _pool(args, bars.stage) as speak:

@@ -167,11 +167,6 @@ class Speaking:
 
     def _options(self) -> dict[str, Any]:
         args, speak = self.args, self.pipeline
-        if args.speaker is None and speak.model.config.default_voice is None:
-            voices = f"one of its voices ({', '.join(speak.voices)}) or " if speak.voices else ""
-            raise CommandError(
-                f"The model has no default voice: name {voices}a recording, as in --speaker recording.wav."
-            )
         options: dict[str, Any] = {
             "cropped": args.cropped,
             "face": args.face,
