@@ -46,7 +46,7 @@ def text_parameters(
             raise Lip2SpeechError(f'return_text must be True, False or "char", got {return_text!r}.')
         if return_text:
             check_reads_text(config, f"return_text={return_text!r}")
-    for name in {"num_hypotheses", "vocabulary"} & set(asked):
+    for name in (name for name in ("num_hypotheses", "vocabulary") if name in asked):
         if not return_text:
             raise Lip2SpeechError(f"{name} is about the text: give return_text=True with it.")
         if "text_ids" in asked:
