@@ -160,14 +160,8 @@ def test_where_windows_overlap_the_front_end_computes_a_frame_once(model):
     )
     model.generate_speech(video(60), window_frames=10, context_frames=5)
     hook.remove()
-    assert seen == [
-        17,
-        14,
-        14,
-        14,
-        14,
-        7,
-    ]  # 15, four times 10 and 5, and two to either side that they depend on
+    # 15 frames, four times 10, and 5; and two to either side, on which they depend
+    assert seen == [17, 14, 14, 14, 14, 7]
 
 
 def test_no_call_sees_more_than_a_window_and_progress_is_told(model, monkeypatch):

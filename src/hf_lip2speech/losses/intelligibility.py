@@ -38,12 +38,18 @@ def third_octave_weights(num_mel_bins: int) -> np.ndarray:
     filters = slaney_filters(MEL_WINDOW // 2 + 1, num_mel_bins)  # (lines, bins)
     share = filters / np.maximum(filters.sum(axis=1, keepdims=True), 1e-9)  # of each bin in a line
     lines = share / np.maximum(filters.sum(axis=0), 1e-9) ** 2
-    frequencies = np.arange(len(filters)) * SAMPLING_RATE / MEL_WINDOW
+    return lines.T @ third_octave_bands(MEL_WINDOW)
+
+
+@lru_cache
+def third_octave_bands(fft_size: int) -> np.ndarray:
+    """bool (fft_size // 2 + 1, 15): which spectral lines are in which of STOI's third-octave bands."""
+    frequencies = np.arange(fft_size // 2 + 1) * SAMPLING_RATE / fft_size
     centres = LOWEST_CENTRE * 2 ** (np.arange(NUM_BANDS) / 3)
     inside = np.abs(np.log2(frequencies[:, None].clip(1e-3) / centres)) < 1 / 6
     nearest = np.abs(frequencies[:, None] - centres).argmin(axis=0)
     inside[nearest, np.arange(NUM_BANDS)] = True  # a band narrower than the lines' distance
-    return lines.T @ inside
+    return inside
 
 
 def stoi_like_correlation(
@@ -65,11 +71,7 @@ def stoi_like_correlation(
     if spectrogram.shape[1] < WINDOW:
         return spectrogram.new_zeros(len(spectrogram), dtype=torch.float32)
     predicted, true = _windows(spectrogram), _windows(labels)  # (B, W, 15, WINDOW)
-    x, y = _normal(predicted, -1), _normal(true, -1)
-    as_loud = predicted * (true.norm(dim=-1, keepdim=True) / predicted.norm(dim=-1, keepdim=True))
-    clipped = torch.minimum(as_loud, LARGEST_RATIO * true)
-    over_time = (_normal(clipped, -1) * y).sum(-1).mean(-1)  # (B, W)
-    over_bands = (_normal(x, -2) * _normal(y, -2)).sum(-2).mean(-1)
+    over_time, over_bands = _correlations(predicted, true)
     whole = mask[:, WINDOW - 1 :: WINDOW_HOP].float()  # windows that end within the clip
     return ((over_time + over_bands) / 2 * whole).sum(1) / whole.sum(1).clamp(min=1)
 
@@ -81,6 +83,16 @@ def _windows(spectrogram: torch.Tensor) -> torch.Tensor:
         weights = third_octave_weights(spectrogram.shape[-1])
         power = amplitude_squares @ torch.from_numpy(weights).to(amplitude_squares)
     return torch.sqrt(power + _SMALLEST_POWER).unfold(1, WINDOW, WINDOW_HOP)
+
+
+def _correlations(given: torch.Tensor, true: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """STOI's and ESTOI's intermediate measures of segments (B, S, 15, windows): both (B, S)."""
+    x, y = _normal(given, -1), _normal(true, -1)
+    as_loud = given * (true.norm(dim=-1, keepdim=True) / given.norm(dim=-1, keepdim=True))
+    clipped = torch.minimum(as_loud, LARGEST_RATIO * true)
+    over_time = (_normal(clipped, -1) * y).sum(-1).mean(-1)
+    over_bands = (_normal(x, -2) * _normal(y, -2)).sum(-2).mean(-1)
+    return over_time, over_bands
 
 
 def _normal(x: torch.Tensor, dim: int) -> torch.Tensor:
@@ -99,27 +111,21 @@ def stoi_and_estoi(speech: torch.Tensor, recording: torch.Tensor) -> torch.Tenso
     power = true.square().sum(-1)
     heard = (power > LEAST_POWER * power.amax(1, keepdim=True)).float()
     given, true, heard = (x.unfold(1, SEGMENT, SEGMENT_HOP) for x in (given, true, heard))
-    as_loud = given * (true.norm(dim=-1, keepdim=True) / given.norm(dim=-1, keepdim=True))
-    clipped = torch.minimum(as_loud, LARGEST_RATIO * true)
-    x, y = _normal(given, -1), _normal(true, -1)
-    stoi = (_normal(clipped, -1) * y).sum(-1).mean(-1)  # (B, segments)
-    estoi = (_normal(x, -2) * _normal(y, -2)).sum(-2).mean(-1)
+    scores = torch.stack(_correlations(given, true), dim=-1)  # (B, segments, 2)
     counts = (heard.mean(-1) > 0.5).float()[..., None]
-    return (torch.stack([stoi, estoi], dim=-1) * counts).sum(1) / counts.sum(1).clamp(min=1)
+    return (scores * counts).sum(1) / counts.sum(1).clamp(min=1)
 
 
 def _bands(waveform: torch.Tensor) -> torch.Tensor:
     """(B, N) -> amplitudes of the third-octave bands, (B, windows, 15)."""
     device = waveform.device
-    frequencies = torch.arange(FFT_SIZE // 2 + 1, device=device) * (SAMPLING_RATE / FFT_SIZE)
-    centres = LOWEST_CENTRE * 2 ** (torch.arange(NUM_BANDS, device=device) / 3)
-    inside = torch.abs(torch.log2(frequencies.clamp(min=1)[:, None] / centres)) < 1 / 6
+    inside = torch.from_numpy(third_octave_bands(FFT_SIZE)).to(device, torch.float32)
     with torch.autocast(device.type, enabled=False):
         window = torch.hann_window(STFT_WINDOW, device=device)
         sizes = (FFT_SIZE, STFT_HOP, STFT_WINDOW, window)
         padded = F.pad(waveform.float(), 2 * [(FFT_SIZE - STFT_WINDOW) // 2])
         spectrum = torch.stft(padded, *sizes, center=False, return_complex=True)
-        power = (spectrum.real.square() + spectrum.imag.square()).transpose(1, 2) @ inside.float()
+        power = (spectrum.real.square() + spectrum.imag.square()).transpose(1, 2) @ inside
     return torch.sqrt(power + _SMALLEST_POWER)
 
 

@@ -238,7 +238,7 @@ class StageTrainer(Trainer):
             return super()._load_optimizer_and_scheduler(checkpoint)
         with reading(checkpoint):
             for name in (OPTIMIZER_NAME, SCHEDULER_NAME):
-                (Path(checkpoint) / name).stat()  # the Trainer goes on without one that is missing
+                (Path(checkpoint) / name).stat()  # the Trainer would resume without them
             super()._load_optimizer_and_scheduler(checkpoint)
             if self.average is not None:
                 saved = torch.load(Path(checkpoint) / AVERAGE, map_location="cpu", weights_only=True)
